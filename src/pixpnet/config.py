@@ -1,0 +1,221 @@
+"""One frozen data class per section of the configuration; the defaults of PixPNet stand here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """The images.
+
+    Args:
+        name: Data set, case and ``-`` ignored. See `pixpnet data list`.
+        root: Folder of the data sets; a set lies in <root>/<name in lower case>, or is the root itself.
+        val_size: Share of the training images held out for validation.
+        augment_factor: Augmented views per training image and epoch.
+        crop_to_bbox: Crop every image to its object's bounding box first.
+        size: Side of the network's input in pixels, where the data set leaves it free.
+        classes: SYNTHBIRDS: number of species (1 to 200).
+        train_images: SYNTHBIRDS: training images per class.
+        test_images: SYNTHBIRDS: test images per class.
+        seed: SYNTHBIRDS: seed of the rendered images.
+        workers: Loader processes (0: load in the main process); none: one per free core, at most 8.
+    """
+
+    name: str = "SYNTHBIRDS"
+    root: str = "data"
+    val_size: float = 0.2
+    augment_factor: int = 1
+    crop_to_bbox: bool = False
+    size: int | None = None
+    classes: int = 10
+    train_images: int = 60
+    test_images: int = 30
+    seed: int = 0
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network.
+
+    Args:
+        name: Kind of network.
+        feature_extractor: Backbone, e.g. resnet18, vgg16_bn, timm/tf_efficientnet_lite0.
+        feature_layer: Layer where the backbone is cut; none: its last feature layer.
+        pretrained: Start the backbone from its published ImageNet weights.
+        weights: File with the backbone's weights, in place of the published ones.
+        num_prototypes: Number of prototypes, over all classes.
+        prototype_dim: Channels of a prototype.
+        prototype_kernel_size: Height and width of a prototype in cells.
+        prototype_init: Where prototypes start: random, or data (k-means centres of the own class's patches).
+        init_weights: Initialise the add-on layers and prototypes as ProtoPNet does.
+        prototype_activation: Similarity of a distance.
+        add_on_layers_type: Layers between backbone and prototypes.
+        add_on_activation: Last activation of the add-on layers.
+        epsilon: Epsilon of the log similarity.
+        learn_prototypes: Train the prototypes (off: they stay where they start, until projection).
+        incorrect_strength: Linear head: initial weight from other classes' prototypes.
+        correct_strength: Linear head: initial weight from the own class's prototypes.
+        class_specific: Every prototype belongs to one class.
+        readout_type: From similarities to logits: linear, sparse (own prototypes only) or proto (their sum).
+        distance: Distance between patch and prototype.
+    """
+
+    name: Literal["protonet"] | None = None
+    feature_extractor: str | None = None
+    feature_layer: str | None = None
+    pretrained: bool = True
+    weights: str | None = None
+    num_prototypes: int = 500
+    prototype_dim: int = 512
+    prototype_kernel_size: int = 1
+    prototype_init: Literal["random", "data"] = "random"
+    init_weights: bool = True
+    prototype_activation: Literal["log", "linear"] = "log"
+    add_on_layers_type: Literal["regular", "bottleneck"] = "regular"
+    add_on_activation: Literal["sigmoid", "none"] = "sigmoid"
+    epsilon: float = 1e-6
+    learn_prototypes: bool = True
+    incorrect_strength: float = -0.5
+    correct_strength: float = 1.0
+    class_specific: bool = True
+    readout_type: Literal["linear", "sparse", "proto"] = "linear"
+    distance: Literal["l2", "cosine"] = "l2"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Training.
+
+    Args:
+        epochs: Number of epochs, those of the backbone stage included.
+        backbone_epochs: First epochs that train the cut backbone as a plain classifier.
+        batch_size: Images per step and process.
+        accumulate_grad_batches: Batches whose gradients are added before a step.
+        checkpoint: Also keep, and test, the projected network that is best on validation.
+        gradient_clip_norm: Largest norm of the gradient.
+        hparam_tune: Find the largest batch size that fits.
+        stochastic_weight_averaging: Average the weights of the last epochs.
+        val_every_n_epoch: Epochs between validations; none: max(1, round(epochs / 50)).
+        push_prototypes: Project prototypes onto training patches.
+        push_every: Epochs between projections; also after the first and the last epoch.
+        readout_push_epochs: Epochs of the head alone after each projection.
+        push_duplicate_filter: What no two prototypes may share: their source image, their patch, or nothing.
+        precision: Arithmetic of the network; auto: bf16 on GPUs that have it, else fp32.
+        compile: Compile the network with torch.compile.
+    """
+
+    epochs: int = 50
+    backbone_epochs: int = 0
+    batch_size: int = 128
+    accumulate_grad_batches: int | None = None
+    checkpoint: bool = False
+    gradient_clip_norm: float | None = None
+    hparam_tune: bool = False
+    stochastic_weight_averaging: bool = False
+    val_every_n_epoch: int | None = None
+    push_prototypes: bool = True
+    push_every: int = 10
+    readout_push_epochs: int = 20
+    push_duplicate_filter: Literal["sample", "patch", "none"] = "sample"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class TestConfig:
+    """Testing.
+
+    Args:
+        batch_size: Images per batch; none: train.batch-size.
+    """
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Optimisation.
+
+    Args:
+        name: Any class of torch.optim, loosely spelled (adam, sgd, adam_w).
+        lr: Learning rate of add-on layers and prototypes, and of the backbone in its own stage.
+        fine_tune_lr: Learning rate of the backbone.
+        readout_lr: Learning rate of the head.
+        lr_scheduler: Schedule of the learning rates.
+        lr_factor: Factor of the step and multistep schedules.
+        lr_schedule: Epochs of the multistep schedule; the first is the period of the step schedule.
+        weight_decay: Weight decay of backbone and add-on layers.
+        momentum: Momentum, where the optimizer has one.
+        warmup_period: Epochs of exponential warm-up and of frozen backbone.
+    """
+
+    name: str = "sgd"
+    lr: float = 0.1
+    fine_tune_lr: float = 1e-4
+    readout_lr: float = 1e-4
+    lr_scheduler: Literal["cosine", "step", "multistep"] = "cosine"
+    lr_factor: float = 0.1
+    lr_schedule: tuple[int, ...] = (100, 150)
+    weight_decay: float = 2e-4
+    momentum: float = 0.9
+    warmup_period: int = 5
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Coefficients of the loss.
+
+    Args:
+        xent: Cross-entropy.
+        cluster: Distance to the nearest prototype of the true class.
+        separation: Minus the distance to the nearest prototype of another class.
+        l1: Size of the head's weights.
+    """
+
+    xent: float = 1.0
+    cluster: float = 0.8
+    separation: float = 0.08
+    l1: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Config:
+    """All options of a run.
+
+    Args:
+        seed: The run's seed; none: a fresh one is drawn and recorded.
+        gpus: GPUs to use; none: one if there is one, else the CPU.
+        log_dir: Folder of the runs.
+        run_id: Suffix of the data set's folder under log-dir.
+        profile: Profile the run.
+        profiler: Kind of profiler.
+        debug: Three batches per split; the data set's folder ends in _DEBUG.
+        tb_logging: Histograms of activations and gradients in TensorBoard.
+        dataset: The images.
+        model: The network.
+        train: Training.
+        test: Testing.
+        optimizer: Optimisation.
+        loss: Coefficients of the loss.
+    """
+
+    seed: int | None = None
+    gpus: int | None = None
+    log_dir: str = "logs/protonet"
+    run_id: str | None = None
+    profile: bool = False
+    profiler: Literal["simple", "advanced", "pytorch"] = "simple"
+    debug: bool = False
+    tb_logging: bool = False
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    test: TestConfig = field(default_factory=TestConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)

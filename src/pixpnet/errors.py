@@ -1,0 +1,21 @@
+"""The errors that PixPNet raises on purpose: each tells what was wanted, what came and what to do next."""
+
+
+class PixPNetError(Exception):
+    """Base of every error that PixPNet raises on purpose."""
+
+
+class ConfigError(PixPNetError):
+    """An option, argument or combination of them that cannot work."""
+
+
+class DataError(PixPNetError):
+    """Data or weights that are missing, damaged or not of the expected kind."""
+
+
+class UnsupportedOperationError(PixPNetError):
+    """A network operation whose receptive field is not known."""
+
+
+class CheckpointError(PixPNetError):
+    """A run directory or checkpoint that is missing, of another version, or not safe to read."""

@@ -1,0 +1,76 @@
+"""The data classes that pass between the parts of PixPNet, and the conventions that they share.
+
+Conventions (STYLE: said once, here):
+
+* Pixel coordinates are continuous: pixel ``i`` covers ``[i, i + 1)`` and its centre is ``i + 0.5``.
+* Boxes are half-open, ``(left, top, right, bottom)``. A point is in a box if ``left <= x < right`` and
+  ``top <= y < bottom``. The empty box is ``(0, 0, 0, 0)``.
+* Image sizes are ``(height, width)``; cells of a feature grid are ``(row, column)``.
+* Images are floats in [0, 1] before normalisation.
+* Shape letters: b batch, p prototypes, c classes, d channels, k kernel, h w feature grid, H W pixels, q parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+__all__ = ["Box", "ImageRecord", "PrototypeSource"]
+
+
+class Box(NamedTuple):
+    """A half-open box of continuous pixel coordinates."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def area(self) -> float:
+        return max(0.0, self.right - self.left) * max(0.0, self.bottom - self.top)
+
+    def contains(self, x: float, y: float) -> bool:
+        """Whether the point lies in the box.
+
+        >>> Box(0, 0, 2, 2).contains(2, 1)
+        False
+        """
+        return self.left <= x < self.right and self.top <= y < self.bottom
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a data set, as the files of the data set describe it (pixels of the file)."""
+
+    image_id: str
+    path: Path
+    label: int
+    box: Box | None = None
+    part_points: Float[np.ndarray, "q 2"] | None = None
+    """Continuous (x, y) of each part; meaningless where not visible."""
+    part_visible: Bool[np.ndarray, "q"] | None = None
+
+
+@dataclass(frozen=True)
+class PrototypeSource:
+    """The training patch that a prototype is, after projection."""
+
+    prototype: int
+    image_id: str
+    path: str
+    """Path of the image file; relative to the data set's root where it lies under it."""
+    label: int
+    class_name: str
+    sha256: str
+    """SHA-256 of the image file, in hexadecimal."""
+    cell: tuple[int, int]
+    """(row, column) of the patch's top-left cell in the grid of patches."""
+    box: Box
+    """The patch's receptive field in pixels of the network's input."""
+    distance_before: float
+    """The prototype's distance to this patch before it moved there."""
