@@ -1,0 +1,79 @@
+"""What a person sees of a run: a progress bar, one line per epoch, a closing table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pixpnet.training.measures import EpochMeter
+
+SHOW_EVERY = 8
+"""Steps between looks at the loss: each look waits for the device."""
+
+
+@dataclass
+class Display:
+    """A run's progress on a console; silent if ``progress`` is off."""
+
+    console: Console
+    progress: bool
+
+    @contextmanager
+    def training(self, *, total: int, done: int) -> Iterator[EpochBar]:
+        """A bar over all training steps of the run, with loss, accuracy and time left."""
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.progress or not self.console.is_terminal,
+        )
+        task = bar.add_task("training", total=total, completed=done, loss=float("nan"), accuracy=0.0)
+        with bar:
+            yield EpochBar(bar, task)
+
+    def line(self, text: str) -> None:
+        """One line that stays."""
+        if self.progress:
+            self.console.print(text, highlight=False, soft_wrap=True)
+
+    def closing_table(self, title: str, rows: Mapping[str, str]) -> None:
+        """The run's figures."""
+        table = Table(title=title, show_header=False, title_justify="left")
+        for name, value in rows.items():
+            table.add_row(name, value)
+        if self.progress:
+            self.console.print(table)
+
+
+@dataclass
+class EpochBar:
+    """The bar during one run."""
+
+    bar: Progress
+    task: int
+    seen: int = 0
+
+    def describe(self, text: str) -> None:
+        """Name the epoch."""
+        self.bar.update(self.task, description=text)  # pyright: ignore[reportArgumentType]
+
+    def step(self, meter: EpochMeter) -> None:
+        """One batch is done."""
+        self.seen += 1
+        if self.bar.disable or self.seen % SHOW_EVERY:
+            self.bar.advance(self.task)  # pyright: ignore[reportArgumentType]
+            return
+        self.bar.update(
+            self.task,  # pyright: ignore[reportArgumentType]
+            advance=1,
+            loss=meter.total_loss,
+            accuracy=meter.accuracy,
+        )

@@ -1,0 +1,79 @@
+"""Reading a trained network back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixpnet.backbones import build_backbone
+from pixpnet.config import Config, config_from_yaml
+from pixpnet.errors import CheckpointError
+from pixpnet.prototypes import PrototypeNetwork, build_network
+from pixpnet.receptive_fields import ReceptiveField, receptive_field
+from pixpnet.training.checkpoint import load_checkpoint
+from pixpnet.training.rundir import RunDirectory
+from pixpnet.types import PrototypeSource
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained network (on the CPU, in eval mode) and what is needed to use it."""
+
+    network: PrototypeNetwork
+    config: Config
+    sources: tuple[PrototypeSource, ...]
+    """The training patch of each prototype; empty if the checkpoint was written between projections."""
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    """(height, width) of the network's input."""
+    mean: tuple[float, ...]
+    """Subtracted from each colour channel of an image in [0, 1]."""
+    std: tuple[float, ...]
+    """Divides each colour channel after that."""
+    epoch: int
+    checkpoint: Path
+
+    def receptive_field(self) -> ReceptiveField:
+        """The receptive field of each prototype-sized patch of the feature grid."""
+        field = receptive_field(self.network.backbone, self.image_size)
+        return field.for_kernel(self.network.kernel_size)
+
+
+def load(path: str | Path) -> LoadedRun:
+    """A run directory's best (else last) network, or that of a ``.ckpt`` file.
+
+    Raises:
+        CheckpointError: if there is no such file or folder, or it isn't what it should be.
+    """
+    file = Path(path)
+    if file.suffix != ".ckpt":
+        file = _best_checkpoint(RunDirectory.open(file))
+    saved = load_checkpoint(file)
+    config = config_from_yaml(saved.config_yaml)
+    model = config.model
+    backbone = build_backbone(model.feature_extractor or "", layer=model.feature_layer, pretrained=False)
+    network = build_network(model, num_classes=len(saved.class_names), backbone=backbone)
+    try:
+        network.load_state_dict(saved.network)
+    except RuntimeError as error:
+        raise CheckpointError(f"{file}: its tensors don't fit its own configuration: {error}") from error
+    return LoadedRun(
+        network=network.eval(),
+        config=config,
+        sources=saved.sources,
+        class_names=saved.class_names,
+        image_size=saved.image_size,
+        mean=saved.mean,
+        std=saved.std,
+        epoch=saved.epoch,
+        checkpoint=file,
+    )
+
+
+def _best_checkpoint(run: RunDirectory) -> Path:
+    """The checkpoint that the run chose; moved run directories keep their own."""
+    if run.best_model_file.is_file():
+        named = run.checkpoints / Path(run.best_model_file.read_text().strip()).name
+        if named.is_file():
+            return named
+    return run.last_checkpoint()

@@ -1,0 +1,115 @@
+"""Projection and data-started prototypes: the passes over the unaugmented training images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pixpnet.data import Sample
+from pixpnet.projection import PatchCandidates
+from pixpnet.prototypes import PatchSample, PrototypeNetwork
+from pixpnet.receptive_fields import ReceptiveField
+from pixpnet.training.loop import evaluating, to_device
+from pixpnet.types import ImageRecord, PrototypeSource
+
+
+@torch.no_grad()
+def project(
+    network: PrototypeNetwork,
+    batches: Iterable[Sample],
+    *,
+    records: Sequence[ImageRecord],
+    class_names: Sequence[str],
+    root: Path,
+    receptive_field: ReceptiveField,
+    duplicate_filter: str,
+    accelerator: Accelerator,
+) -> tuple[PrototypeSource, ...]:
+    """Move every prototype onto its training patch, in place; say where each came from.
+
+    One pass in float32 and eval mode. Each process looks at its share of the images; all of them come to the
+    same assignment.
+    """
+    candidates = PatchCandidates(
+        network.prototypes.detach(),
+        network.own_class,
+        distance=network.distance,
+        duplicate_filter=duplicate_filter,
+    )
+    with evaluating(network):
+        for images, labels, indices in to_device(batches, accelerator.device):
+            candidates.update(network.features(images), labels, indices)
+    if accelerator.num_processes > 1:
+        for number, other in enumerate(gather_object([candidates])):
+            if number != accelerator.process_index:
+                candidates.merge(other)
+    assignment = candidates.assign()
+    network.prototypes.data.copy_(assignment.patches)
+    boxes = receptive_field.for_kernel(network.kernel_size)
+    sources = []
+    for prototype, index in enumerate(assignment.image_index.tolist()):
+        record = records[index]
+        row, column = assignment.cells[prototype].tolist()
+        sources.append(
+            PrototypeSource(
+                prototype=prototype,
+                image_id=record.image_id,
+                path=_relative(record.path, root),
+                label=record.label,
+                class_name=class_names[record.label],
+                sha256=hashlib.sha256(record.path.read_bytes()).hexdigest(),
+                cell=(row, column),
+                box=boxes.box(row, column),
+                distance_before=float(assignment.distances[prototype]),
+            )
+        )
+    return tuple(sources)
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+@torch.no_grad()
+def start_prototypes_from_data(
+    network: PrototypeNetwork,
+    batches: Iterable[Sample],
+    *,
+    generator: torch.Generator,
+    accelerator: Accelerator,
+) -> None:
+    """Put the prototypes at the k-means centres of their classes' own patches, in place."""
+    sample = PatchSample(network.own_class, kernel_size=network.kernel_size, generator=generator)
+    with evaluating(network):
+        for images, labels, indices in to_device(batches, accelerator.device):
+            sample.update(network.features(images), labels, indices)
+    if accelerator.num_processes > 1:
+        for number, other in enumerate(gather_object([sample])):
+            if number != accelerator.process_index:
+                sample.merge(other)
+    network.prototypes.data.copy_(sample.centres(distance=network.distance))
+
+
+@torch.no_grad()
+def similarity_table(
+    network: PrototypeNetwork, batches: Iterable[Sample], *, num_images: int, accelerator: Accelerator
+) -> tuple[Float[Tensor, "n p"], Int[Tensor, "n"]]:
+    """Similarity of every training image to every prototype, and the labels, in the images' order."""
+    table = torch.zeros(num_images, network.num_prototypes, device=accelerator.device)
+    labels_of = torch.zeros(num_images, dtype=torch.int64, device=accelerator.device)
+    with evaluating(network):
+        for images, labels, indices in to_device(batches, accelerator.device):
+            table[indices] = network(images).similarities
+            labels_of[indices] = labels
+    # Every image is in one process alone, so the sum over processes is its own row.
+    return (
+        accelerator.reduce(table, reduction="sum"),
+        accelerator.reduce(labels_of, reduction="sum"),
+    )

@@ -1,0 +1,42 @@
+"""Training the head alone: after projection all else is frozen, so one table of similarities is enough."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pixpnet.losses import l1_loss
+
+
+def train_readout(
+    head: nn.Module,
+    similarities: Float[Tensor, "n p"],
+    labels: Int[Tensor, "n"],
+    *,
+    own_class: Bool[Tensor, "p c"],
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+    batch_size: int,
+    xent: float,
+    l1: float,
+    generator: torch.Generator,
+) -> float:
+    """Minimise cross-entropy + L1 over the head's parameters (ProtoPNet, stage 3); returns the last epoch's loss.
+
+    The generator (on the CPU) shuffles the images.
+    """
+    average = 0.0
+    for _ in range(epochs):
+        order = torch.randperm(len(labels), generator=generator).to(labels.device)
+        total = similarities.new_zeros(())
+        for batch in order.split(batch_size):
+            loss = xent * functional.cross_entropy(head(similarities[batch]), labels[batch])
+            loss = loss + l1 * l1_loss(head, own_class)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(batch)
+        average = float(total) / len(labels)
+    return average

@@ -1,0 +1,428 @@
+"""A run from its configuration to its run directory: stages, projection, readout, test."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from accelerate.utils import broadcast_object_list
+from rich.console import Console
+from torch import Tensor, nn
+
+from pixpnet.backbones import build_backbone
+from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
+from pixpnet.data import ClassificationImages, Splits, loader, open_splits
+from pixpnet.errors import CheckpointError, ConfigError
+from pixpnet.prototypes import PrototypeNetwork, build_network
+from pixpnet.receptive_fields import ReceptiveField, receptive_field
+from pixpnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pixpnet.training.display import Display, EpochBar
+from pixpnet.training.finish import finish
+from pixpnet.training.logs import RunLogs
+from pixpnet.training.loop import evaluate, train_epoch
+from pixpnet.training.measures import EpochMeter, LossTerms, classifier_terms, loss_terms
+from pixpnet.training.optim import (
+    GroupSpec,
+    build_optimizer,
+    classifier_groups,
+    prototype_groups,
+    set_learning_rates,
+)
+from pixpnet.training.project import project, similarity_table, start_prototypes_from_data
+from pixpnet.training.readout import train_readout
+from pixpnet.training.rundir import RunDirectory, write_text
+from pixpnet.training.setup import PooledClassifier, make_accelerator, mix, seeded
+from pixpnet.training.stages import EpochPlan, plan_epochs
+from pixpnet.types import PrototypeSource
+
+
+@dataclass
+class Position:
+    """Where a run stands."""
+
+    epoch: int = 0
+    step: int = 0
+    best_accuracy: float | None = None
+    best_checkpoint: str | None = None
+    train_seconds: float = 0.0
+    sources: tuple[PrototypeSource, ...] = ()
+
+
+class Run:
+    """One run: its network, data, files and position."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        checkpoint: Checkpoint | None = None,
+        directory: RunDirectory | None = None,
+        progress: bool = True,
+    ) -> None:
+        validate(config)
+        self.seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
+        self.plans = plan_epochs(config.train, config.optimizer)
+        self.accelerator = make_accelerator(config)
+        self.main = self.accelerator.is_main_process
+        shared = broadcast_object_list([self.seed])
+        self.seed = int(shared[0])
+        self.config = config = replace(config, seed=self.seed)
+        self.display = Display(Console(stderr=True), progress and self.main)
+        self.position = Position()
+        with seeded(self.seed):
+            self.splits = self._open_splits()
+            self.network = self._build_network(pretrained=checkpoint is None)
+        self.receptive_field = self._receptive_field()
+        self.network.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.classifier: PooledClassifier | None = None
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.groups: list[GroupSpec] = []
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        if config.train.compile:
+            self.network.backbone.compile()
+        self.directory = directory or self._create_directory()
+        self.logs = RunLogs(self.directory, self.config, active=self.main)
+
+    def _open_splits(self) -> Splits:
+        with (
+            self.accelerator.main_process_first()
+        ):  # one process renders or unpacks, the others find it there
+            return open_splits(
+                self.config.dataset,
+                seed=self.seed,
+                debug=self.config.debug,
+                batch_size=self.config.train.batch_size,
+            )
+
+    def _build_network(self, *, pretrained: bool) -> PrototypeNetwork:
+        model = self.config.model
+        backbone = build_backbone(
+            model.feature_extractor or "",
+            layer=model.feature_layer,
+            pretrained=model.pretrained and pretrained,
+            weights=model.weights if pretrained else None,
+        )
+        network = build_network(
+            model,
+            num_classes=len(self.splits.class_names),
+            backbone=backbone,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+        network.prototypes.requires_grad_(model.learn_prototypes)
+        return network
+
+    def _receptive_field(self) -> ReceptiveField:
+        field = receptive_field(self.network.backbone, self.splits.image_size)
+        k = self.network.kernel_size
+        if k > min(field.grid_size):
+            raise ConfigError(
+                f"model.prototype-kernel-size={k} exceeds the {field.grid_size[0]}×{field.grid_size[1]} cells of "
+                f"layer {self.network.backbone.layer}."
+            )
+        return field
+
+    def _create_directory(self) -> RunDirectory:
+        path = str(RunDirectory.create(self.config).path) if self.main else ""
+        directory = RunDirectory(Path(str(broadcast_object_list([path])[0])))
+        if self.main:
+            write_text(directory.config_file, config_to_yaml(self.config))
+        return directory
+
+    # -- the epochs ---------------------------------------------------------------------------------------
+
+    def train(self) -> Path:
+        """Run every epoch that is not done, then test; returns the run directory."""
+        with seeded(self.seed):
+            self._announce()
+            images = self.splits.train
+            steps = len(self._loader(images, shuffle=True, epoch=1))
+            remaining = self.plans[self.position.epoch :]
+            with self.display.training(
+                total=steps * len(self.plans), done=steps * self.position.epoch
+            ) as bar:
+                for plan in remaining:
+                    start = time.perf_counter()
+                    torch.manual_seed(mix(self.seed, plan.epoch, self.accelerator.process_index))
+                    self._run_epoch(plan, bar)
+                    self.position.train_seconds += time.perf_counter() - start
+                    self._save(plan)
+            finish(self)
+        return self.directory.path
+
+    def _run_epoch(self, plan: EpochPlan, bar: EpochBar) -> None:
+        start = time.perf_counter()
+        model = self._enter(plan)
+        assert self.optimizer is not None
+        set_learning_rates(self.optimizer, self.groups, plan)
+        self.position.epoch = plan.epoch
+        bar.describe(f"epoch {plan.epoch}/{len(self.plans)} {plan.stage}")
+        batches = self._loader(self.splits.train, shuffle=True, epoch=plan.epoch)
+        meter = self._meter()
+        self.position.sources = ()
+        self.position.step += train_epoch(
+            self._step_function(model),
+            batches,
+            num_batches=len(batches),
+            model=model,
+            parameters=[p for group in self.groups for p in group.parameters],
+            optimizer=self.optimizer,
+            accelerator=self.accelerator,
+            meter=meter,
+            accumulate=self.config.train.accumulate_grad_batches or 1,
+            clip_norm=self.config.train.gradient_clip_norm,
+            first_step=self.position.step,
+            on_step=bar.step,
+        )
+        meter.gather(self.accelerator)
+        values = meter.values("train", self.config.loss)
+        rates = {f"hp/lr_group_{i}": group["lr"] for i, group in enumerate(self.optimizer.param_groups)}
+        self.log({**rates, **values})
+        if self.config.tb_logging:
+            self.logs.histograms(self.network, self._first_images(), step=self.position.step)
+        if plan.project:
+            self.project()
+        validated = plan.validate or plan.project
+        if validated and self.splits.validation is not None:
+            values |= self.evaluate(self.splits.validation, "val")
+            self.log({name: value for name, value in values.items() if name.startswith("val_")})
+        self.display.line(self._epoch_line(plan, values, time.perf_counter() - start))
+
+    def _enter(self, plan: EpochPlan) -> nn.Module:
+        """Set up the modules, modes and optimizer of an epoch's stage; returns the module to train."""
+        kind = resolve_optimizer(self.config.optimizer.name)
+        if plan.stage == "backbone":
+            if self.classifier is None:
+                self.classifier = self._build_classifier()
+            if self.optimizer is None:
+                self.groups = classifier_groups(
+                    self.network.backbone, self.classifier.head, self.config.optimizer
+                )
+                self.optimizer = build_optimizer(kind, self.groups, self.config.optimizer)
+            self.classifier.train()
+            return self.accelerator.prepare_model(self.classifier)
+        if self.classifier is not None or plan.epoch == 1:
+            self.classifier, self.optimizer = None, None
+            if self.config.model.prototype_init == "data":
+                self._start_prototypes()
+        if self.optimizer is None:
+            self.groups = prototype_groups(self.network, self.config.optimizer)
+            self.optimizer = build_optimizer(kind, self.groups, self.config.optimizer)
+        self.network.train()
+        frozen = plan.stage == "warm-up"
+        self.network.backbone.requires_grad_(not frozen)
+        self.network.backbone.train(not frozen)
+        return self.accelerator.prepare_model(self.network)
+
+    def _build_classifier(self) -> PooledClassifier:
+        backbone = self.network.backbone
+        return PooledClassifier(
+            backbone, channels=backbone.out_channels, num_classes=self.network.num_classes
+        ).to(self.accelerator.device)
+
+    def _step_function(self, model: nn.Module):
+        if self.classifier is not None:
+
+            def classifier_step(images: Tensor, labels: Tensor) -> tuple[LossTerms, Tensor]:
+                logits = model(images)
+                return classifier_terms(logits, labels), logits
+
+            return classifier_step
+
+        def prototype_step(images: Tensor, labels: Tensor) -> tuple[LossTerms, Tensor]:
+            output = model(images)
+            terms = loss_terms(output, labels, network=self.network, config=self.config.loss)
+            return terms, output.logits
+
+        return prototype_step
+
+    def _start_prototypes(self) -> None:
+        start_prototypes_from_data(
+            self.network,
+            self._loader(self.splits.projection, shuffle=False),
+            generator=torch.Generator().manual_seed(mix(self.seed, 1)),
+            accelerator=self.accelerator,
+        )
+
+    def project(self) -> None:
+        """Move the prototypes onto training patches, then train the head on the cached similarities."""
+        self.position.sources = project(
+            self.network,
+            self._loader(self.splits.projection, shuffle=False),
+            records=self.splits.projection.records,
+            class_names=self.splits.class_names,
+            root=self.splits.image_set.root,
+            receptive_field=self.receptive_field,
+            duplicate_filter=self.config.train.push_duplicate_filter,
+            accelerator=self.accelerator,
+        )
+        if not list(self.network.head.parameters()):
+            return
+        similarities, labels = similarity_table(
+            self.network,
+            self._loader(self.splits.projection, shuffle=False),
+            num_images=len(self.splits.projection),
+            accelerator=self.accelerator,
+        )
+        group = GroupSpec(list(self.network.head.parameters()), self.config.optimizer.readout_lr, 0.0)
+        train_readout(
+            self.network.head,
+            similarities,
+            labels,
+            own_class=self.network.own_class,
+            optimizer=build_optimizer(
+                resolve_optimizer(self.config.optimizer.name), [group], self.config.optimizer
+            ),
+            epochs=self.config.train.readout_push_epochs,
+            batch_size=self.config.train.batch_size,
+            xent=self.config.loss.xent,
+            l1=self.config.loss.l1,
+            generator=torch.Generator().manual_seed(mix(self.seed, self.position.epoch, 2)),
+        )
+
+    # -- helpers ------------------------------------------------------------------------------------------
+
+    @property
+    def test_batch_size(self) -> int:
+        return self.config.test.batch_size or self.config.train.batch_size
+
+    def _loader(self, images: ClassificationImages, *, shuffle: bool, epoch: int = 0):
+        return loader(
+            images,
+            batch_size=self.config.train.batch_size if shuffle else self.test_batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            epoch=epoch,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+            workers=self.config.dataset.workers,
+        )
+
+    def _meter(self) -> EpochMeter:
+        return EpochMeter(self.network.num_classes, self.accelerator.device)
+
+    def _first_images(self) -> Tensor:
+        batch = next(iter(self._loader(self.splits.projection, shuffle=False)))
+        return batch.image.to(self.accelerator.device)
+
+    def evaluate(self, images: ClassificationImages, split: str) -> dict[str, float]:
+        """Losses and accuracies on images, in eval mode."""
+        module = self.network if self.classifier is None else self.classifier
+        meter = evaluate(
+            self._step_function(module),
+            self._loader(images, shuffle=False),
+            modules=[module],
+            accelerator=self.accelerator,
+            meter=self._meter(),
+        )
+        return meter.values(split, self.config.loss)
+
+    def log(self, values: dict[str, float]) -> None:
+        """One row of metrics.csv, at the run's position."""
+        self.logs.log(values, epoch=self.position.epoch, step=self.position.step)
+
+    def _announce(self) -> None:
+        field = self.receptive_field.for_kernel(self.network.kernel_size)
+        self.display.line(
+            f"{len(self.splits.train.records)} training images, {len(self.splits.class_names)} classes; "
+            f"{self.network.backbone.name}/{self.network.backbone.layer}: {field.grid_size[0]}×"
+            f"{field.grid_size[1]} patches with a mean receptive field of {field.mean_percent:.1f} % of the "
+            f"{self.splits.image_size[0]}×{self.splits.image_size[1]} image; run {self.directory.path}"
+        )
+        if field.mean_percent >= 50:
+            self.display.line("A patch sees half of the image or more: what a prototype shows is not a part.")
+
+    def _epoch_line(self, plan: EpochPlan, values: dict[str, float], seconds: float) -> str:
+        parts = [f"epoch {plan.epoch:>3}/{len(self.plans)}  {plan.stage:<8}"]
+        parts += [f"loss {values['train_total_loss']:.3f}  train {values['train_accuracy']:.3f}"]
+        if "val_accuracy" in values:
+            parts.append(f"val {values['val_accuracy']:.3f}")
+        parts += ["projected"] if plan.project else []
+        return "  ".join([*parts, f"{seconds:.1f} s"])
+
+    # -- saving and restoring -----------------------------------------------------------------------------
+
+    def checkpoint(self) -> Checkpoint:
+        """The state at the end of an epoch."""
+        splits, position = self.splits, self.position
+        return Checkpoint(
+            config_yaml=config_to_yaml(self.config),
+            class_names=tuple(splits.class_names),
+            image_size=tuple(splits.image_size),
+            mean=tuple(splits.mean),
+            std=tuple(splits.std),
+            network=self.network.state_dict(),
+            sources=position.sources,
+            epoch=position.epoch,
+            step=position.step,
+            classifier=None if self.classifier is None else self.classifier.head.state_dict(),
+            optimizer=None if self.optimizer is None else self.optimizer.state_dict(),
+            seed=self.seed,
+            metrics_bytes=self.logs.metrics_bytes,
+            best_accuracy=position.best_accuracy,
+            best_checkpoint=position.best_checkpoint,
+            train_seconds=position.train_seconds,
+        )
+
+    def _save(self, plan: EpochPlan) -> None:
+        """Write this epoch's checkpoint, then drop those that are neither the last nor the best."""
+        if not self.main:
+            return
+        path = self.directory.checkpoint_file(epoch=self.position.epoch, step=self.position.step)
+        if self.config.train.checkpoint and plan.project:
+            accuracy = self.logs.last("val_accuracy")
+            if accuracy is None:
+                raise ConfigError("train.checkpoint needs validation images: dataset.val-size is 0.")
+            if self.position.best_accuracy is None or accuracy > self.position.best_accuracy:
+                self.position.best_accuracy, self.position.best_checkpoint = accuracy, path.name
+        save_checkpoint(self.checkpoint(), path)
+        for other in self.directory.checkpoint_files():
+            if other != path and other.name != self.position.best_checkpoint:
+                other.unlink()
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.network.load_state_dict(checkpoint.network)
+        self.position = Position(
+            epoch=checkpoint.epoch,
+            step=checkpoint.step,
+            best_accuracy=checkpoint.best_accuracy,
+            best_checkpoint=checkpoint.best_checkpoint,
+            train_seconds=checkpoint.train_seconds,
+            sources=checkpoint.sources,
+        )
+        if checkpoint.classifier is not None:
+            self.classifier = self._build_classifier()
+            self.classifier.head.load_state_dict(checkpoint.classifier)
+            self.groups = classifier_groups(
+                self.network.backbone, self.classifier.head, self.config.optimizer
+            )
+        else:
+            self.groups = prototype_groups(self.network, self.config.optimizer)
+        kind = resolve_optimizer(self.config.optimizer.name)
+        self.optimizer = build_optimizer(kind, self.groups, self.config.optimizer)
+        if checkpoint.optimizer is not None:
+            self.optimizer.load_state_dict(checkpoint.optimizer)
+
+
+def train(config: Config, *, progress: bool = True) -> Path:
+    """Train, project and test a network; returns the run directory."""
+    return Run(config, progress=progress).train()
+
+
+def resume(run_dir: str | Path, *, progress: bool = True) -> Path:
+    """Go on from the end of a run's last whole epoch; on the same machine the result is bit for bit the same.
+
+    Raises:
+        CheckpointError: if there is no such run, no usable checkpoint, or nothing left to do.
+    """
+    directory = RunDirectory.open(run_dir)
+    if (directory.results / "scores.yaml").exists():
+        raise CheckpointError(f"{run_dir} is complete: there is nothing to resume.")
+    checkpoint = load_checkpoint(directory.last_checkpoint())
+    config = config_from_yaml(checkpoint.config_yaml)
+    run = Run(config, checkpoint=checkpoint, directory=directory, progress=progress)
+    run.logs.cut_back(checkpoint.metrics_bytes)
+    return run.train()

@@ -1,0 +1,170 @@
+"""The run directory: its paths, and files that are never half-written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+import yaml
+
+from pixpnet.config import Config
+from pixpnet.errors import CheckpointError
+
+CHECKPOINT_NAME = re.compile(r"epoch=(\d+)-step=(\d+)\.ckpt")
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file under a temporary name, flush it to the disk, then rename it.
+
+    Raises:
+        CheckpointError: if the file can't be written (a full disk, say); a former version stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        raise CheckpointError(
+            f"{path} could not be written: {error}. Its last good version stays."
+        ) from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_yaml(path: Path, values: Mapping[str, object]) -> None:
+    """Write plain values as YAML, atomically, in the order given."""
+    write_text(path, yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where the parts of a run lie under its folder."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, config: Config, *, now: datetime | None = None) -> RunDirectory:
+        """Make a new, empty folder ``<log-dir>/<dataset>[__run-id][_DEBUG]/protonet/<timestamp>[_n]``."""
+        name = config.dataset.name.lower()
+        name += f"__{config.run_id}" if config.run_id else ""
+        name += "_DEBUG" if config.debug else ""
+        stamp = (now or datetime.now()).strftime("%Y-%m-%dT%H_%M_%S")
+        parent = Path(config.log_dir) / name / (config.model.name or "protonet")
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in range(1_000_000):
+            path = parent / (f"{stamp}_{number}" if number else stamp)
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return cls(path)
+        raise CheckpointError(f"{parent} holds a million runs of {stamp}.")
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """An existing run directory.
+
+        Raises:
+            CheckpointError: if the folder isn't there or isn't a run directory.
+        """
+        run = cls(Path(path))
+        if not run.path.is_dir():
+            raise CheckpointError(f"{path}: no such run directory.")
+        if not run.config_file.is_file():
+            raise CheckpointError(f"{path} is not a run directory: it has no results/config.yaml.")
+        return run
+
+    @property
+    def csv(self) -> Path:
+        return self.path / "csv" / "version_0"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.csv / "checkpoints"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.csv / "metrics.csv"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results"
+
+    @property
+    def config_file(self) -> Path:
+        return self.results / "config.yaml"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard" / "version_0"
+
+    @property
+    def best_model_file(self) -> Path:
+        return self.results / "best_model_path.txt"
+
+    def checkpoint_file(self, *, epoch: int, step: int) -> Path:
+        return self.checkpoints / f"epoch={epoch}-step={step}.ckpt"
+
+    def checkpoint_files(self) -> list[Path]:
+        """The checkpoints, oldest epoch first."""
+        found = [(CHECKPOINT_NAME.fullmatch(path.name), path) for path in self.checkpoints.glob("*.ckpt")]
+        return [path for match, path in sorted((int(m[1]), path) for m, path in found if m)]
+
+    def last_checkpoint(self) -> Path:
+        """The checkpoint of the last whole epoch.
+
+        Raises:
+            CheckpointError: if no epoch was completed.
+        """
+        files = self.checkpoint_files()
+        if not files:
+            raise CheckpointError(f"{self.path} holds no checkpoint: not one of its epochs was completed.")
+        return files[-1]
+
+
+class MetricsFile:
+    """``metrics.csv``: one row an entry, fixed columns, empty where not logged."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
+        self.columns = ("epoch", "step", *columns)
+        if not path.exists():
+            self._append([self.columns])
+
+    def _append(self, rows: Sequence[Sequence[object]]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        with self.path.open("a") as file:
+            file.write(text.getvalue())
+
+    def append(self, *, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Add one row."""
+        row = {"epoch": epoch, "step": step, **values}
+        self._append([[row.get(column, "") for column in self.columns]])
+
+    @property
+    def size(self) -> int:
+        """Length of the file in bytes, to cut it back to."""
+        return self.path.stat().st_size
+
+    def cut_back(self, size: int) -> None:
+        """Forget the rows after the first ``size`` bytes."""
+        os.truncate(self.path, size)

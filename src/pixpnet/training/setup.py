@@ -1,0 +1,72 @@
+"""What a run needs before its first epoch: seeds, processes, devices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from pixpnet.config import Config
+from pixpnet.errors import ConfigError
+
+
+class PooledClassifier(nn.Module):
+    """The backbone stage's network: cut backbone, average pooling, linear head."""
+
+    def __init__(self, backbone: nn.Module, *, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.backbone(images).mean(dim=(2, 3)))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's generators started from the seed; their former state comes back."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def mix(*numbers: int) -> int:
+    """One seed from several numbers: splitmix64's finaliser over their running sum.
+
+    >>> mix(1, 2) == mix(1, 2) != mix(2, 1)
+    True
+    """
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) & (2**64 - 1)
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+        state ^= state >> 31
+    return state >> 1
+
+
+def make_accelerator(config: Config) -> Accelerator:
+    """The processes, device and precision that the configuration asks for.
+
+    Raises:
+        ConfigError: for more GPUs than there are, or than processes were launched.
+    """
+    available = torch.cuda.device_count()
+    wanted = min(1, available) if config.gpus is None else config.gpus
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if wanted > available:
+        raise ConfigError(f"gpus={wanted}: this machine has {available}.")
+    if wanted > launched:
+        raise ConfigError(
+            f"gpus={wanted} needs as many processes, {launched} was launched; start the run as: "
+            f"accelerate launch --num_processes {wanted} -m pixpnet train -c FILE --gpus {wanted}"
+        )
+    on_gpu = wanted > 0
+    precision = config.train.precision
+    bf16 = precision == "bf16" or (precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
+    return Accelerator(cpu=not on_gpu, mixed_precision="bf16" if bf16 else "no")
