@@ -17,6 +17,8 @@ from pixpnet.types import Box
 IMAGE_COLOUR = "#E69F00"
 SOURCE_COLOUR = "#56B4E9"
 
+TITLES = ("this image", "this patch", "looks like", "of this training image")
+
 
 @dataclass(frozen=True)
 class EvidencePictures:
@@ -77,9 +79,7 @@ def explanation_figure(
     truth = "" if true_class is None else f"   (it is: {true_class})"
     figure.suptitle(f"{explanation.class_name}, {100 * explanation.probability:.1f} %{truth}", fontsize=12)
     for number, (axes, picture) in enumerate(zip(grid, pictures, strict=False)):
-        titles = (
-            ("this image", "this patch", "looks like", "of this training image") if number == 0 else ("",) * 4
-        )
+        titles = TITLES if number == 0 else ("",) * len(TITLES)
         evidence = picture.evidence
         _show(axes[0], image, title=titles[0])
         _frame(axes[0], evidence.box, IMAGE_COLOUR)

@@ -72,7 +72,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is refused: it is no checkpoint, or holds more than tensors and plain values (code, say)."
+            f"{path} is refused: it is no checkpoint, or holds more than tensors and plain values."
         ) from error
     except (RuntimeError, EOFError, BadZipFile, OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint.") from error

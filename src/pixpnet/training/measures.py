@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -94,7 +95,7 @@ class EpochMeter:
             setattr(self, name, accelerator.reduce(getattr(self, name), reduction="sum"))
 
     def values(self, split: str, config: LossConfig) -> dict[str, float]:
-        """The epoch's averages under their logged names; terms that don't exist in this stage are left out."""
+        """The epoch's averages under their logged names, without the terms that this stage doesn't have."""
         terms = LossTerms(*(self.terms / self.count.sum()).tolist())
         seen = self.count > 0
         values = {
@@ -111,4 +112,4 @@ class EpochMeter:
             "l1_loss_weighted": config.l1 * terms.l1,
             "total_loss": terms.total,
         }
-        return {f"{split}_{name}": value for name, value in values.items() if value == value}
+        return {f"{split}_{name}": value for name, value in values.items() if not math.isnan(value)}

@@ -23,7 +23,7 @@ def train_readout(
     l1: float,
     generator: torch.Generator,
 ) -> float:
-    """Minimise cross-entropy + L1 over the head's parameters (ProtoPNet, stage 3); returns the last epoch's loss.
+    """Minimise cross-entropy + L1 over the head's parameters (ProtoPNet, stage 3); return the final loss.
 
     The generator (on the CPU) shuffles the images.
     """
