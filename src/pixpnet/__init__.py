@@ -1,3 +1,74 @@
-"""Pixel-grounded prototypical part networks."""
+"""Pixel-grounded prototypical part networks: what an explanation shows is what the network saw.
+
+>>> import pixpnet
+>>> field = pixpnet.receptive_field(pixpnet.build_backbone("resnet18", layer="layer2", pretrained=False), (224, 224))
+>>> field.grid_size
+(28, 28)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pixpnet.backbones import build_backbone
+    from pixpnet.config import Config
+    from pixpnet.errors import (
+        CheckpointError,
+        ConfigError,
+        DataError,
+        PixPNetError,
+        UnsupportedOperationError,
+    )
+    from pixpnet.explain import explain
+    from pixpnet.prototypes import PrototypeNetwork
+    from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field, receptive_fields
+    from pixpnet.training import load, resume, train
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "PixPNetError",
+    "PrototypeNetwork",
+    "ReceptiveField",
+    "UnsupportedOperationError",
+    "build_backbone",
+    "explain",
+    "load",
+    "probe_receptive_field",
+    "receptive_field",
+    "receptive_fields",
+    "resume",
+    "train",
+]
+
+# Loaded on first use: `import pixpnet` alone does not wait for torch.
+_HOMES = {
+    "CheckpointError": "errors",
+    "Config": "config",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "PixPNetError": "errors",
+    "PrototypeNetwork": "prototypes",
+    "ReceptiveField": "receptive_fields",
+    "UnsupportedOperationError": "errors",
+    "build_backbone": "backbones",
+    "explain": "explain",
+    "load": "training",
+    "probe_receptive_field": "receptive_fields",
+    "receptive_field": "receptive_fields",
+    "receptive_fields": "receptive_fields",
+    "resume": "training",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

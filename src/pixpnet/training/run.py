@@ -120,8 +120,8 @@ class Run:
         k = self.network.kernel_size
         if k > min(field.grid_size):
             raise ConfigError(
-                f"model.prototype-kernel-size={k} exceeds the {field.grid_size[0]}×{field.grid_size[1]} cells "
-                f"of layer {self.network.backbone.layer}."
+                f"model.prototype-kernel-size={k} exceeds the {field.grid_size[0]}×{field.grid_size[1]} "
+                f"cells of layer {self.network.backbone.layer}."
             )
         return field
 
