@@ -1,0 +1,92 @@
+"""The 1×1 convolutions between backbone and prototypes (ProtoPNet, section 2.1)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from pixpnet.errors import ConfigError
+
+__all__ = ["ADD_ONS", "ADD_ON_ACTIVATIONS", "build_add_on"]
+
+ADD_ON_ACTIVATIONS: dict[str, Callable[[], nn.Module] | None] = {"sigmoid": nn.Sigmoid, "none": None}
+
+
+def regular_widths(in_channels: int, prototype_dim: int) -> list[int]:
+    """Channels after each convolution: two, straight to the prototypes' dimension."""
+    return [prototype_dim, prototype_dim]
+
+
+def bottleneck_widths(in_channels: int, prototype_dim: int) -> list[int]:
+    """Channels after each convolution: pairs, each pair halving the channels until the prototypes' dimension.
+
+    >>> bottleneck_widths(256, 64)
+    [128, 128, 64, 64]
+    """
+    widths: list[int] = []
+    while not widths or widths[-1] != prototype_dim:
+        width = max(prototype_dim, in_channels // 2)
+        widths += [width, width]
+        in_channels //= 2
+    return widths
+
+
+ADD_ONS: dict[str, Callable[[int, int], list[int]]] = {
+    "regular": regular_widths,
+    "bottleneck": bottleneck_widths,
+}
+"""Name of the add-on -> channels after each of its convolutions."""
+
+
+def build_add_on(
+    kind: str,
+    in_channels: int,
+    *,
+    prototype_dim: int,
+    activation: str,
+    init_weights: bool,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """Convolutions with ReLU between them and the activation last.
+
+    With init_weights: Kaiming-normal (fan-out), the last convolution Xavier-normal, biases 0; else torch's
+    default (drawn from torch's global generator).
+
+    Raises:
+        ConfigError: unknown kind or activation.
+    """
+    for option, value, table in (
+        ("add-on-layers-type", kind, ADD_ONS),
+        ("add-on-activation", activation, ADD_ON_ACTIVATIONS),
+    ):
+        if value not in table:
+            raise ConfigError(f"{option}={value!r} is not known; use one of {', '.join(table)}.")
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    widths = ADD_ONS[kind](in_channels, prototype_dim)
+    for number, (before, after) in enumerate(zip([in_channels, *widths], widths, strict=False), start=1):
+        is_last = number == len(widths)
+        layers["conv_last" if is_last else f"conv{number}"] = nn.Conv2d(before, after, kernel_size=1)
+        if not is_last:
+            layers[f"relu{number}"] = nn.ReLU(inplace=True)
+    last = ADD_ON_ACTIVATIONS[activation]
+    if last is not None:
+        layers[activation] = last()
+    add_on = nn.Sequential(layers)
+    if init_weights:
+        _initialise(add_on, generator)
+    return add_on
+
+
+def _initialise(add_on: nn.Sequential, generator: torch.Generator | None) -> None:
+    for name, layer in add_on.named_children():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        if name == "conv_last":
+            nn.init.xavier_normal_(layer.weight, generator=generator)
+        else:
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)

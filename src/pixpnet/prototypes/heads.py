@@ -1,0 +1,141 @@
+"""From similarities [b p] to logits [b c], without bias. Each head knows which prototypes are whose own.
+
+A head's constructor takes the own-class mask and, by keyword, the weights to start from (heads without such
+weights ignore them) and the generator of those that start at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pixpnet.errors import ConfigError
+
+__all__ = ["HEADS", "Head", "LinearHead", "ProtoHead", "SparseHead", "is_class_specific"]
+
+
+def is_class_specific(own_class: Bool[Tensor, "p c"]) -> bool:
+    """Whether the mask says anything: with several classes, it isn't true everywhere."""
+    return own_class.shape[1] == 1 or not bool(own_class.all())
+
+
+class Head(nn.Module):
+    """What all heads share: the own-class mask, and pruning."""
+
+    own_class: Bool[Tensor, "p c"]
+
+    def __init__(self, own_class: Bool[Tensor, "p c"]) -> None:
+        super().__init__()
+        self.register_buffer("own_class", own_class.clone())
+
+    def penalised_weights(self) -> Float[Tensor, "n"]:
+        """The weights that the L1 loss acts on; a head without any gives an empty tensor."""
+        raise NotImplementedError
+
+    def prune(self, keep: Int[Tensor, "n"]) -> None:
+        """Keep these prototypes only, in this order."""
+        self.own_class = self.own_class[keep]
+
+
+class LinearHead(Head):
+    """A full linear layer that starts with one weight for own classes and another for others (ProtoPNet).
+
+    Where every prototype belongs to every class these two mean nothing: the weights start uniform in ±1/√p.
+    """
+
+    def __init__(
+        self,
+        own_class: Bool[Tensor, "p c"],
+        *,
+        correct_strength: float,
+        incorrect_strength: float,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(own_class)
+        if is_class_specific(own_class):
+            weight = torch.where(own_class.T, correct_strength, incorrect_strength)
+        else:
+            bound = len(own_class) ** -0.5
+            weight = torch.empty(own_class.T.shape).uniform_(-bound, bound, generator=generator)
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, similarities: Float[Tensor, "b p"]) -> Float[Tensor, "b c"]:
+        return functional.linear(similarities, self.weight)
+
+    def penalised_weights(self) -> Float[Tensor, "n"]:
+        """Connections to other classes; class-agnostic: all of them."""
+        if is_class_specific(self.own_class):
+            return self.weight[~self.own_class.T]
+        return self.weight.flatten()
+
+    def prune(self, keep: Int[Tensor, "n"]) -> None:
+        super().prune(keep)
+        self.weight = nn.Parameter(self.weight.detach()[:, keep], requires_grad=self.weight.requires_grad)
+
+
+class SparseHead(Head):
+    """One weight per own connection, starting at 1; the others don't exist.
+
+    ``weight`` follows the true entries of ``own_class``, prototype by prototype.
+    """
+
+    def __init__(
+        self,
+        own_class: Bool[Tensor, "p c"],
+        *,
+        correct_strength: float,
+        incorrect_strength: float,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(own_class)
+        self.weight = nn.Parameter(torch.ones(int(own_class.sum())))
+
+    def forward(self, similarities: Float[Tensor, "b p"]) -> Float[Tensor, "b c"]:
+        zeros = self.weight.new_zeros(self.own_class.shape)
+        return similarities @ zeros.masked_scatter(self.own_class, self.weight)
+
+    def penalised_weights(self) -> Float[Tensor, "n"]:
+        """All weights."""
+        return self.weight
+
+    def prune(self, keep: Int[Tensor, "n"]) -> None:
+        dense = torch.zeros_like(self.own_class, dtype=self.weight.dtype)
+        dense[self.own_class] = self.weight.detach()
+        super().prune(keep)
+        self.weight = nn.Parameter(dense[keep][self.own_class], requires_grad=self.weight.requires_grad)
+
+
+class ProtoHead(Head):
+    """The sum of the own prototypes' similarities; no parameters.
+
+    Raises:
+        ConfigError: every prototype belongs to every class, so that all logits would be equal.
+    """
+
+    def __init__(
+        self,
+        own_class: Bool[Tensor, "p c"],
+        *,
+        correct_strength: float,
+        incorrect_strength: float,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(own_class)
+        if not is_class_specific(own_class):
+            raise ConfigError(
+                "readout-type=proto sums a class's own prototypes, but here every prototype belongs to "
+                "every class; use class-specific prototypes, or readout-type linear or sparse."
+            )
+
+    def forward(self, similarities: Float[Tensor, "b p"]) -> Float[Tensor, "b c"]:
+        return similarities @ self.own_class.to(similarities.dtype)
+
+    def penalised_weights(self) -> Float[Tensor, "n"]:
+        return torch.zeros(0, device=self.own_class.device)
+
+
+HEADS: dict[str, Callable[..., Head]] = {"linear": LinearHead, "sparse": SparseHead, "proto": ProtoHead}
