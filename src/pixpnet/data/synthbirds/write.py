@@ -1,0 +1,283 @@
+"""SynthBirds as a folder in the layout of CUB-200-2011."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from pixpnet.data.synthbirds.render import min_pixels, render_picture
+from pixpnet.data.synthbirds.species import (
+    MAX_CLASSES,
+    PART_IDS,
+    PARTS,
+    Species,
+    catalogue,
+    differing_organs,
+)
+from pixpnet.errors import ConfigError, DataError
+
+__all__ = ["GENERATOR_VERSION", "MAX_SIZE", "MIN_SIZE", "is_rendered", "render_dataset"]
+
+GENERATOR_VERSION = 1
+"""Rises whenever the same parameters give other pixels."""
+
+MIN_SIZE, MAX_SIZE = 32, 1024
+SPLITS = ("train", "test")
+PROGRESS_STEP = 10
+SMALL_SET = 64
+"""Images below which other processes aren't worth their start."""
+
+PART_COLOURS = (
+    (0, 0, 0), (86, 180, 233), (230, 159, 0), (240, 228, 66), (213, 94, 0), (204, 121, 167), (0, 158, 115),
+    (255, 255, 255), (140, 86, 75), (0, 114, 178), (148, 103, 189), (220, 220, 220), (100, 60, 50),
+    (31, 90, 140), (44, 160, 44), (214, 39, 40),
+)  # fmt: skip
+"""Colour of each part id in the palette of the part masks."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """All that the pixels depend on."""
+
+    classes: int
+    size: int
+    train_images: int
+    test_images: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "classes": (1, MAX_CLASSES),
+            "size": (MIN_SIZE, MAX_SIZE),
+            "train_images": (1, 10_000),
+            "test_images": (0, 10_000),
+            "seed": (0, 2**63 - 1),
+        }
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"SynthBirds: {name} must be from {low} to {high}, not {value}.")
+
+
+class Job(NamedTuple):
+    """One image to render; ``split`` is an index into `SPLITS`."""
+
+    label: int
+    split: int
+    number: int
+
+
+class Facts(NamedTuple):
+    """What the text files say of one image."""
+
+    box: tuple[int, int, int, int]
+    part_points: list[tuple[float, float]]
+    part_visible: list[bool]
+
+
+def render_dataset(
+    root: Path,
+    *,
+    classes: int = 10,
+    size: int = 128,
+    train_images: int = 60,
+    test_images: int = 30,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Render the data set into the new folder ``root``; if it is there already, do nothing.
+
+    The pixels depend on the seed and the other parameters, never on ``workers`` (processes; none: one per free
+    core, at most 8). ``progress`` is called with the images done and their total.
+
+    Raises:
+        ConfigError: a parameter out of range.
+        DataError: ``root`` holds something else, or cannot be written.
+    """
+    parameters = Parameters(classes, size, train_images, test_images, seed)
+    root = Path(root)
+    if is_rendered(
+        root, classes=classes, size=size, train_images=train_images, test_images=test_images, seed=seed
+    ):
+        return root
+    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
+        raise DataError(
+            f"{root} holds something else than SynthBirds with {_describe(parameters)}; "
+            "delete it or name another folder."
+        )
+    try:
+        with _fresh_folder(root) as folder:
+            _fill(folder, parameters, _free_cores() if workers is None else workers, progress)
+    except OSError as error:
+        raise DataError(f"SynthBirds could not be written to {root}: {error}") from error
+    return root
+
+
+def is_rendered(
+    root: Path, *, classes: int, size: int, train_images: int, test_images: int, seed: int
+) -> bool:
+    """Whether the folder is a whole SynthBirds of these parameters and of this generator."""
+    try:
+        found = json.loads((Path(root) / "attributes.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    wanted = asdict(Parameters(classes, size, train_images, test_images, seed))
+    return (
+        isinstance(found, dict)
+        and found.get("generator_version") == GENERATOR_VERSION
+        and found.get("parameters") == wanted
+    )
+
+
+def _describe(parameters: Parameters) -> str:
+    return ", ".join(f"{name}={value}" for name, value in asdict(parameters).items())
+
+
+@contextmanager
+def _fresh_folder(root: Path) -> Iterator[Path]:
+    """A folder beside ``root`` that becomes it at the end, or vanishes on any error."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent))
+    try:
+        yield folder
+        folder.chmod(0o777 & ~_umask())
+        folder.replace(root)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _free_cores() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores)
+
+
+def _fill(
+    folder: Path, parameters: Parameters, workers: int, progress: Callable[[int, int], None] | None
+) -> None:
+    species = catalogue(parameters.classes)
+    numbers = (parameters.train_images, parameters.test_images)
+    jobs = [
+        Job(label, split, number)
+        for label in range(parameters.classes)
+        for split in range(len(SPLITS))
+        for number in range(numbers[split])
+    ]
+    for kind in ("images", "segmentations", "part_masks"):
+        for label in range(parameters.classes):
+            (folder / kind / _class_folder(species, label)).mkdir(parents=True)
+    facts: list[Facts] = []
+    for fact in _map(partial(_render_files, folder, parameters), jobs, workers):
+        facts.append(fact)
+        if progress and (len(facts) % PROGRESS_STEP == 0 or len(facts) == len(jobs)):
+            progress(len(facts), len(jobs))
+    _write_tables(folder, species, jobs, facts)
+    attributes = _attributes(species, parameters)
+    (folder / "attributes.json").write_text(json.dumps(attributes, indent=1) + "\n", "utf-8")
+
+
+def _map(function: Callable[[Job], Facts], jobs: list[Job], workers: int) -> Iterator[Facts]:
+    """The results in order, from this process or several."""
+    if workers <= 1 or len(jobs) < SMALL_SET:
+        yield from map(function, jobs)
+        return
+    # Workers only draw: forking is safe there, and unlike spawning it needs no main guard in the user's script.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        try:
+            yield from pool.map(function, jobs, chunksize=PROGRESS_STEP)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _render_files(folder: Path, parameters: Parameters, job: Job) -> Facts:
+    sequence = np.random.SeedSequence([parameters.seed, job.split, job.label, job.number])
+    rng = np.random.Generator(np.random.Philox(sequence))
+    picture = render_picture(parameters.classes, job.label, size=parameters.size, rng=rng)
+    name = _file_name(catalogue(parameters.classes), job)
+    Image.fromarray(picture.image).save(folder / "images" / name, compress_level=1)
+    mask = Image.fromarray(picture.segmentation.astype(np.uint8) * 255)
+    mask.save(folder / "segmentations" / name, compress_level=1)
+    parts = Image.fromarray(picture.part_mask)
+    parts.putpalette([value for colour in PART_COLOURS for value in colour])
+    parts.save(folder / "part_masks" / name, compress_level=1)
+    points = [(float(x), float(y)) for x, y in picture.part_points]
+    return Facts(picture.box, points, [bool(visible) for visible in picture.part_visible])
+
+
+def _class_folder(species: tuple[Species, ...], label: int) -> str:
+    return f"{label + 1:03d}.{species[label].name}"
+
+
+def _file_name(species: tuple[Species, ...], job: Job) -> str:
+    name = f"{species[job.label].name}_{SPLITS[job.split]}_{job.number + 1:04d}.png"
+    return f"{_class_folder(species, job.label)}/{name}"
+
+
+def _write_tables(folder: Path, species: tuple[Species, ...], jobs: list[Job], facts: list[Facts]) -> None:
+    """The text files of CUB-200-2011."""
+    tables = {
+        "classes.txt": [f"{i + 1} {_class_folder(species, i)}" for i in range(len(species))],
+        "images.txt": [f"{i} {_file_name(species, job)}" for i, job in enumerate(jobs, 1)],
+        "image_class_labels.txt": [f"{i} {job.label + 1}" for i, job in enumerate(jobs, 1)],
+        "train_test_split.txt": [f"{i} {int(job.split == 0)}" for i, job in enumerate(jobs, 1)],
+        "bounding_boxes.txt": [
+            f"{i} {' '.join(f'{value:.1f}' for value in fact.box)}" for i, fact in enumerate(facts, 1)
+        ],
+        "parts/parts.txt": [f"{i} {part}" for i, part in enumerate(PARTS, 1)],
+        "parts/part_locs.txt": [
+            f"{i} {part} {x:.1f} {y:.1f} {int(visible)}"
+            for i, fact in enumerate(facts, 1)
+            for part, ((x, y), visible) in enumerate(zip(fact.part_points, fact.part_visible, strict=True), 1)
+        ],
+    }
+    (folder / "parts").mkdir()
+    for name, lines in tables.items():
+        (folder / name).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _attributes(species: tuple[Species, ...], parameters: Parameters) -> dict:
+    """What each species looks like and what tells each pair apart, with all that is needed to render it again."""
+    differences: dict[str, dict[str, list[str]]] = {str(i + 1): {} for i in range(len(species))}
+    for i, j in combinations(range(len(species)), 2):
+        organs = list(differing_organs(species[i], species[j]))
+        differences[str(i + 1)][str(j + 1)] = organs
+        differences[str(j + 1)][str(i + 1)] = organs
+    return {
+        "name": "SynthBirds",
+        "generator_version": GENERATOR_VERSION,
+        "parameters": asdict(parameters),
+        "min_pixels": min_pixels(parameters.size),
+        "part_ids": {organ: list(ids) for organ, ids in PART_IDS.items()},
+        "species": {
+            str(i + 1): {
+                "name": bird.name,
+                "genus": bird.genus,
+                "parts": {organ: variant._asdict() for organ, variant in bird.variants.items()},
+            }
+            for i, bird in enumerate(species)
+        },
+        "differences": differences,
+    }
