@@ -1,0 +1,227 @@
+"""Reader of the folder layout of CUB-200-2011 (Wah et al. 2011).
+
+Required: `images.txt`, `image_class_labels.txt`, `train_test_split.txt` and the images below `images/`. Optional:
+`classes.txt` (else the classes are named by their images' folders), `bounding_boxes.txt`, `parts/part_locs.txt` and
+`parts/parts.txt` (else "part 1", "part 2", ...).
+
+Part locations count pixel centres as whole numbers, so they get + ½. A box `x y w h` is the continuous box from
+(x, y) to (x + w, y + h). A part without a line is not visible; of several lines for a part of an image the first
+visible one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from pixpnet.data.spec import DatasetSpec, ImageSet
+from pixpnet.errors import DataError
+from pixpnet.types import Box, ImageRecord
+
+__all__ = ["read_cub"]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of a table; the last of its fields keeps its blanks."""
+
+    path: Path
+    number: int
+    fields: list[str]
+
+    def error(self, message: str) -> DataError:
+        return DataError(f"{self.path}, line {self.number}: {message}")
+
+    def integer(self, column: int, what: str) -> int:
+        try:
+            return int(self.fields[column])
+        except ValueError:
+            raise self.error(f"wanted {what} (a whole number), got {self.fields[column]!r}.") from None
+
+    def numbers(self, columns: slice, what: str) -> list[float]:
+        try:
+            numbers = [float(field) for field in self.fields[columns]]
+        except ValueError:
+            numbers = []
+        if not numbers or not np.isfinite(numbers).all():
+            raise self.error(f"wanted {what} (numbers), got {' '.join(self.fields[columns])!r}.")
+        return numbers
+
+    def flag(self, column: int, what: str) -> bool:
+        if self.fields[column] not in ("0", "1"):
+            raise self.error(f"wanted {what} (0 or 1), got {self.fields[column]!r}.")
+        return self.fields[column] == "1"
+
+
+def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part_locs.txt") -> ImageSet:
+    """Read a folder in the layout of CUB-200-2011.
+
+    Raises:
+        DataError: Naming file and line, and what was wanted, for anything missing or wrong.
+    """
+    image_rows = _unique(_rows(root / "images.txt", "<image id> <path>"), "image")
+    if not image_rows:
+        raise DataError(f"{root / 'images.txt'} lists no image.")
+    paths = {image: _image_path(root, row) for image, row in image_rows.items()}
+    labels, class_names = _read_labels(root, image_rows)
+    is_training = {
+        image: row.flag(1, "1 for a training image, 0 for a test image")
+        for image, row in _per_image(
+            root / "train_test_split.txt", "<image id> <1 train, 0 test>", image_rows
+        )
+    }
+    boxes = _read_boxes(root, image_rows)
+    part_names, points, visible = _read_parts(root, root / part_locations, image_rows)
+    records = {
+        image: ImageRecord(
+            image_id=str(image),
+            path=paths[image],
+            label=labels[image],
+            box=boxes.get(image),
+            part_points=points[index] if part_names else None,
+            part_visible=visible[index] if part_names else None,
+        )
+        for index, image in enumerate(image_rows)
+    }
+    return ImageSet(
+        spec=spec,
+        root=root,
+        class_names=class_names,
+        part_names=part_names,
+        train=tuple(record for image, record in records.items() if is_training[image]),
+        test=tuple(record for image, record in records.items() if not is_training[image]),
+    )
+
+
+def _rows(path: Path, layout: str) -> list[_Row]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; wanted a table of lines `{layout}`.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
+    columns = layout.count("<")
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split(None, columns - 1)
+        if not fields:
+            continue
+        if len(fields) < columns:
+            raise DataError(f"{path}, line {number}: wanted `{layout}`, got {line.strip()!r}.")
+        rows.append(_Row(path, number, [*fields[:-1], fields[-1].rstrip()]))
+    return rows
+
+
+def _unique(rows: Iterable[_Row], what: str) -> dict[int, _Row]:
+    """The rows by the id in their first column, in the order of the file."""
+    seen: dict[int, _Row] = {}
+    for row in rows:
+        key = row.integer(0, f"the id of a {what}")
+        if key in seen:
+            raise row.error(f"{what} {key} again; it stands on line {seen[key].number} already.")
+        seen[key] = row
+    return seen
+
+
+def _per_image(path: Path, layout: str, images: dict[int, _Row]) -> Iterable[tuple[int, _Row]]:
+    """One row for every image and none for any other, in the order of `images`."""
+    rows = _unique(_rows(path, layout), "image")
+    for image, row in rows.items():
+        if image not in images:
+            raise row.error(f"image {image} does not stand in images.txt.")
+    for image, image_row in images.items():
+        if image not in rows:
+            raise DataError(
+                f"{path} has no line `{layout}` for image {image} ({image_row.path.name}, line {image_row.number})."
+            )
+        yield image, rows[image]
+
+
+def _image_path(root: Path, row: _Row) -> Path:
+    relative = PurePosixPath(row.fields[1])
+    if relative.is_absolute() or ".." in relative.parts:
+        raise row.error(f"wanted a path below images/, got {row.fields[1]!r}.")
+    path = root / "images" / relative
+    if not path.is_file():
+        raise row.error(f"the image {path} is missing.")
+    return path
+
+
+def _read_labels(root: Path, images: dict[int, _Row]) -> tuple[dict[int, int], tuple[str, ...]]:
+    """Labels from 0, and the names of the classes."""
+    rows = dict(_per_image(root / "image_class_labels.txt", "<image id> <class id>", images))
+    class_of = {image: row.integer(1, "the id of a class") for image, row in rows.items()}
+    if (root / "classes.txt").exists():
+        names = {
+            key: row.fields[1]
+            for key, row in _unique(_rows(root / "classes.txt", "<class id> <name>"), "class").items()
+        }
+        for image, row in rows.items():
+            if class_of[image] not in names:
+                raise row.error(f"class {class_of[image]} does not stand in classes.txt.")
+    else:
+        for image, row in rows.items():
+            if class_of[image] < 1:
+                raise row.error(f"wanted the id of a class (from 1), got {class_of[image]}.")
+        names = {key: f"class {key}" for key in range(1, max(class_of.values()) + 1)}
+        for image, key in class_of.items():
+            names[key] = PurePosixPath(images[image].fields[1]).parent.name or names[key]
+    empty = sorted(set(names) - set(class_of.values()))
+    if empty:
+        some = ", ".join(f"{key} ({names[key]})" for key in empty[:3])
+        raise DataError(
+            f"{root / 'image_class_labels.txt'}: {len(empty)} classes have no image, such as {some}."
+        )
+    order = {key: label for label, key in enumerate(sorted(names))}
+    return {image: order[key] for image, key in class_of.items()}, tuple(names[key] for key in order)
+
+
+def _read_boxes(root: Path, images: dict[int, _Row]) -> dict[int, Box]:
+    path = root / "bounding_boxes.txt"
+    if not path.exists():
+        return {}
+    boxes = {}
+    for image, row in _per_image(path, "<image id> <x> <y> <width> <height>", images):
+        left, top, width, height = row.numbers(slice(1, 5), "x, y, width and height of a box")
+        if width <= 0 or height <= 0:
+            raise row.error(f"wanted a box with a width and a height, got {width:g} x {height:g}.")
+        boxes[image] = Box(left, top, left + width, top + height)
+    return boxes
+
+
+def _read_parts(
+    root: Path, path: Path, images: dict[int, _Row]
+) -> tuple[tuple[str, ...], Float[np.ndarray, "n q 2"], Bool[np.ndarray, "n q"]]:
+    """Names, continuous points and visibility of every part in every image, in the order of `images`."""
+    names = {}
+    if (root / "parts" / "parts.txt").exists():
+        rows = _unique(_rows(root / "parts" / "parts.txt", "<part id> <name>"), "part")
+        names = {key: row.fields[1] for key, row in rows.items()}
+    locations = _rows(path, "<image id> <part id> <x> <y> <visible>") if path.exists() else []
+    parts = [row.integer(1, "the id of a part") for row in locations]
+    if not names:
+        if parts and min(parts) < 1:
+            raise locations[int(np.argmin(parts))].error(
+                f"wanted the id of a part (from 1), got {min(parts)}."
+            )
+        names = {key: f"part {key}" for key in range(1, max(parts, default=0) + 1)}
+    column_of = {key: column for column, key in enumerate(sorted(names))}
+    row_of = {image: index for index, image in enumerate(images)}
+    points = np.zeros((len(images), len(names), 2))
+    visible = np.zeros((len(images), len(names)), dtype=bool)
+    for part, row in zip(parts, locations, strict=True):
+        image = row.integer(0, "the id of an image")
+        if image not in row_of:
+            raise row.error(f"image {image} does not stand in images.txt.")
+        if part not in column_of:
+            raise row.error(f"part {part} does not stand in parts/parts.txt.")
+        point = row.numbers(slice(2, 4), "x and y of a part")
+        place = row_of[image], column_of[part]
+        if row.flag(4, "whether the part is visible") and not visible[place]:
+            points[place] = np.add(point, 0.5)
+            visible[place] = True
+    return tuple(names[key] for key in column_of), points, visible

@@ -1,0 +1,121 @@
+"""The facts of one data set together: its size, its normalisation, where it lies and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pixpnet.config import DatasetConfig
+from pixpnet.errors import ConfigError
+from pixpnet.types import ImageRecord
+
+__all__ = ["DatasetSpec", "Geometry", "ImageSet", "Normalization", "Progress"]
+
+Progress = Callable[[int, int], None]
+"""Told (images done, images in all)."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Mean and standard deviation of red, green and blue, for images in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Which pixels of a file the network sees.
+
+    In order: crop to the object's box, enlarge or resize, (training: augment), crop, resize once more.
+    """
+
+    to_box: bool = False
+    """Crop to the object's bounding box first."""
+    resize: int | tuple[int, int] | None = None
+    """Shorter side, keeping the aspect ratio, or (height, width); none: only enlarge what `crop` needs larger."""
+    crop: int | None = None
+    """Side of the centre crop; in training, of the random resized crop."""
+    padding: int = 0
+    """Training crops of the whole image's size are taken from the image with so many black pixels around."""
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Share of the area that a random resized crop takes, from and to."""
+    final: int | None = None
+    """Side of a last resize."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of what the network sees."""
+        side = self.final or self.crop
+        if side is not None:
+            return (side, side)
+        assert isinstance(self.resize, tuple), "a geometry without a crop must end in a fixed size"
+        return self.resize
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """All images of a data set, as its files describe them."""
+
+    spec: DatasetSpec
+    root: Path
+    """The folder that holds the set's own files."""
+    class_names: tuple[str, ...]
+    part_names: tuple[str, ...]
+    train: tuple[ImageRecord, ...]
+    test: tuple[ImageRecord, ...]
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One entry of the table of data sets (`pixpnet.data.datasets.DATASETS`)."""
+
+    name: str
+    open: Callable[[DatasetSpec, DatasetConfig, Progress | None], ImageSet]
+    """Finds (or makes) and reads the set."""
+    folder: str
+    """The set's folder under `dataset.root`."""
+    markers: tuple[str, ...]
+    """What lies in the set's folder; where `dataset.root` itself holds all of it, it is the set."""
+    source: str
+    """Where people get the set: the end of the error when it is missing."""
+    num_classes: int | None = None
+    """None: whatever the files hold."""
+    normalization: Normalization | None = None
+    """None: measured on the training images."""
+    fixed_geometry: Geometry | None = None
+    """None: resize the shorter side to `dataset.size`, then crop the centre."""
+    default_size: int = 224
+    """`dataset.size` where it is free and not given."""
+
+    def geometry(self, size: int | None, *, crop_to_box: bool = False) -> Geometry:
+        """The geometry for `dataset.size` and `dataset.crop-to-bbox`.
+
+        Raises:
+            ConfigError: The size is not positive, or is not the one that this set has.
+        """
+        if size is not None and size < 1:
+            raise ConfigError(f"dataset.size is {size}; give a positive number of pixels.")
+        geometry = self.fixed_geometry
+        if geometry is None:
+            side = self.default_size if size is None else size
+            geometry = Geometry(resize=side, crop=side)
+        elif size is not None and (size, size) != geometry.image_size:
+            raise ConfigError(
+                f"dataset.size is {size}, but {self.name} is always {geometry.image_size[0]} pixels wide; "
+                "leave dataset.size out, or read the same files as cub-layout or folder."
+            )
+        return replace(geometry, to_box=geometry.to_box or crop_to_box)
+
+    def image_size(self, size: int | None) -> tuple[int, int]:
+        """(height, width) of what the network sees."""
+        return self.geometry(size).image_size

@@ -1,0 +1,172 @@
+"""The images of a run: training, validation, projection and test."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from pixpnet.config import DatasetConfig
+from pixpnet.data.datasets import find_dataset, read_dataset
+from pixpnet.data.images import ClassificationImages, stable_seed
+from pixpnet.data.normalization import measure_normalization
+from pixpnet.data.spec import Geometry, ImageSet, Normalization, Progress
+from pixpnet.errors import ConfigError, DataError
+from pixpnet.types import ImageRecord
+
+__all__ = ["Splits", "evenly_over_classes", "hold_out", "open_splits"]
+
+_DEBUG_BATCHES = 3
+
+
+@dataclass(frozen=True)
+class Splits:
+    """One data set as a run uses it; no image stands in two of training, validation and test."""
+
+    image_set: ImageSet
+    geometry: Geometry
+    normalization: Normalization
+    train: ClassificationImages
+    """Augmented."""
+    validation: ClassificationImages | None
+    projection: ClassificationImages
+    """The training images, not augmented (in debug mode, more of them where classes would be left out)."""
+    test: ClassificationImages
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input."""
+        return self.geometry.image_size
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        return self.normalization.mean
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        return self.normalization.std
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.image_set.class_names
+
+
+def open_splits(
+    config: DatasetConfig,
+    *,
+    seed: int,
+    debug: bool = False,
+    batch_size: int = 32,
+    normalization: Normalization | None = None,
+    progress: Progress | None = None,
+) -> Splits:
+    """Read a data set and split it.
+
+    Args:
+        config: Which set, and what of it.
+        seed: Draws the validation images and the augmentations.
+        debug: Keep three batches of each split, spread evenly over the classes.
+        batch_size: Of those batches.
+        normalization: In place of the set's own, such as that of a pretrained backbone or of a saved run.
+        progress: Told how far the rendering of a set is.
+
+    Raises:
+        ConfigError: An unknown set, or a value that cannot work.
+        DataError: Missing or damaged files; a class without training images.
+    """
+    geometry = find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox)
+    if config.augment_factor < 1:
+        raise ConfigError(f"dataset.augment-factor is {config.augment_factor}; give 1 or more.")
+    _check_share(config.val_size)
+    image_set = read_dataset(config, progress=progress)
+    training, validation = hold_out(image_set.train, share=config.val_size, seed=seed)
+    _check_classes(image_set, training)
+    projection, test = training, image_set.test
+    if debug:
+        limit = _DEBUG_BATCHES * batch_size
+        projection = evenly_over_classes(training, max(limit, image_set.num_classes))
+        training, validation, test = (
+            evenly_over_classes(records, limit) for records in (training, validation, test)
+        )
+    if normalization is None:
+        normalization = image_set.spec.normalization or _measure(training, geometry)
+    view = partial(ClassificationImages, geometry=geometry, normalization=normalization)
+    return Splits(
+        image_set=image_set,
+        geometry=geometry,
+        normalization=normalization,
+        train=view(training, augment=True, seed=seed, views=config.augment_factor),
+        validation=view(validation) if validation else None,
+        projection=view(projection),
+        test=view(test),
+    )
+
+
+def hold_out(
+    records: tuple[ImageRecord, ...], *, share: float, seed: int
+) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
+    """Split off a share of the images, the same share of every class as near as whole images allow.
+
+    The share of all images is met to half an image; each class keeps at least one. Both parts stay in order.
+    """
+    _check_share(share)
+    generator = torch.Generator().manual_seed(stable_seed(seed, "validation"))
+    members = _by_class(records)
+    wanted = {label: share * len(positions) for label, positions in members.items()}
+    counts = {label: int(number) for label, number in wanted.items()}
+    shuffled = torch.randperm(len(wanted), generator=generator).tolist()
+    by_rest = sorted(
+        (list(wanted)[place] for place in shuffled), key=lambda label: counts[label] - wanted[label]
+    )
+    for label in by_rest[: round(share * len(records)) - sum(counts.values())]:
+        counts[label] += 1
+    held = set()
+    for label, positions in members.items():
+        order = torch.randperm(len(positions), generator=generator).tolist()
+        held.update(positions[place] for place in order[: min(counts[label], len(positions) - 1)])
+    kept = tuple(record for position, record in enumerate(records) if position not in held)
+    return kept, tuple(records[position] for position in sorted(held))
+
+
+def evenly_over_classes(records: tuple[ImageRecord, ...], count: int) -> tuple[ImageRecord, ...]:
+    """The first image of every class, then the second, ... until there are `count`, in their old order."""
+    turns = [
+        (turn, position)
+        for positions in _by_class(records).values()
+        for turn, position in enumerate(positions)
+    ]
+    return tuple(records[position] for position in sorted(position for _, position in sorted(turns)[:count]))
+
+
+def _by_class(records: tuple[ImageRecord, ...]) -> dict[int, list[int]]:
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for position, record in enumerate(records):
+        members[record.label].append(position)
+    return dict(sorted(members.items()))
+
+
+def _measure(records: tuple[ImageRecord, ...], geometry: Geometry) -> Normalization:
+    unchanged = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    images = ClassificationImages(records, geometry=geometry, normalization=unchanged)
+    return measure_normalization(images.pixels(index) for index in range(len(records)))
+
+
+def _check_share(share: float) -> None:
+    if not 0 <= share < 1:
+        raise ConfigError(
+            f"dataset.val-size is {share:g}; give a share of the training images, from 0 to below 1."
+        )
+
+
+def _check_classes(image_set: ImageSet, training: tuple[ImageRecord, ...]) -> None:
+    filled = {record.label for record in training}
+    empty = [name for label, name in enumerate(image_set.class_names) if label not in filled]
+    if empty:
+        raise DataError(
+            f"{len(empty)} of the {image_set.num_classes} classes in {image_set.root} have no training image, "
+            f"such as {', '.join(empty[:3])}."
+        )
+    if not image_set.test:
+        raise DataError(f"{image_set.root} has no test image.")

@@ -1,0 +1,164 @@
+"""From the pixels of a file to the network's input; boxes and part points move with the image.
+
+The order is `object_window` (crop), `first_transform` (no randomness, so its result could be kept), then
+`training_transform` or `evaluation_transform`, then `to_normalized`. Geometry works on 8-bit PIL images, bilinear.
+The augmentations are those of PixPNet 1.0.0; what its description leaves open is torchvision's default: shear along x,
+a random resized crop of 8-100 % of the area with aspect ratio 3/4 to 4/3, black where an image ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, KeyPoints
+
+from pixpnet.data.spec import Geometry, Normalization
+from pixpnet.errors import DataError
+from pixpnet.types import ImageRecord
+
+__all__ = [
+    "AnnotatedImage",
+    "Enlarge",
+    "HorizontalFlip",
+    "annotate",
+    "evaluation_transform",
+    "first_transform",
+    "object_window",
+    "to_normalized",
+    "training_transform",
+]
+
+_BILINEAR = v2.InterpolationMode.BILINEAR
+
+
+class AnnotatedImage(NamedTuple):
+    """An image with what lies in it; torchvision's transforms take it as a whole."""
+
+    image: Image.Image
+    box: BoundingBoxes | None
+    points: KeyPoints | None
+    marked: Bool[Tensor, " q"] | None
+    """Which parts the data set calls visible."""
+
+    @property
+    def visible(self) -> Bool[Tensor, " q"] | None:
+        """The parts that are visible and inside the image."""
+        if self.points is None or self.marked is None:
+            return None
+        x, y = self.points.as_subclass(Tensor).unbind(-1)
+        width, height = self.image.size
+        return self.marked & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+
+
+class HorizontalFlip(v2.RandomHorizontalFlip):
+    """Mirror with probability 0.5.
+
+    torchvision flips a key point to W − 1 − x, while everything else there (and here) is continuous: W − x.
+    """
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, KeyPoints):
+            return super().transform(inpt, params)
+        x, y = inpt.as_subclass(Tensor).unbind(-1)
+        return KeyPoints(torch.stack((inpt.canvas_size[1] - x, y), dim=-1), canvas_size=inpt.canvas_size)
+
+
+class Enlarge(v2.Transform):
+    """Scale up, keeping the aspect ratio, until no side is shorter than `side`."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        height, width = v2.query_size(flat_inputs)
+        return {"needed": min(height, width) < self.side}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return functional.resize(inpt, [self.side], interpolation=_BILINEAR) if params["needed"] else inpt
+
+
+def object_window(record: ImageRecord, image: Image.Image) -> tuple[int, int, int, int]:
+    """The object's box in whole pixels, (left, top, right, bottom), inside the image and never empty.
+
+    Raises:
+        DataError: The image has no box, or it lies outside the image.
+    """
+    if record.box is None:
+        raise DataError(
+            f"{record.path} has no bounding box; leave dataset.crop-to-bbox off for this data set."
+        )
+    left, right = (min(max(round(edge), 0), image.width) for edge in (record.box.left, record.box.right))
+    top, bottom = (min(max(round(edge), 0), image.height) for edge in (record.box.top, record.box.bottom))
+    if left >= right or top >= bottom:
+        raise DataError(
+            f"{record.path} is {image.width} x {image.height} pixels; its bounding box {tuple(record.box)} holds none."
+        )
+    return left, top, right, bottom
+
+
+def annotate(image: Image.Image, record: ImageRecord, *, window: tuple[int, int, int, int]) -> AnnotatedImage:
+    """What lies in the window of the record's image; `image` is that window already."""
+    canvas = (image.height, image.width)
+    box = points = marked = None
+    if record.box is not None:
+        edges = torch.tensor([record.box], dtype=torch.float32) - torch.tensor(window[:2] * 2)
+        box = BoundingBoxes(edges, format=BoundingBoxFormat.XYXY, canvas_size=canvas)
+    if record.part_points is not None and record.part_visible is not None:
+        places = torch.as_tensor(record.part_points, dtype=torch.float32) - torch.tensor(window[:2])
+        points = KeyPoints(places, canvas_size=canvas)
+        marked = torch.as_tensor(record.part_visible)
+    return AnnotatedImage(image, box, points, marked)
+
+
+def first_transform(geometry: Geometry) -> v2.Transform:
+    """The first resize, which training and evaluation share."""
+    if geometry.resize is not None:
+        size = list(geometry.resize) if isinstance(geometry.resize, tuple) else [geometry.resize]
+        return v2.Resize(size, interpolation=_BILINEAR)
+    return Enlarge(geometry.crop) if geometry.crop is not None else v2.Identity()
+
+
+def evaluation_transform(geometry: Geometry) -> v2.Transform:
+    """What follows the first resize outside of training."""
+    crop = [] if geometry.crop is None else [v2.CenterCrop(geometry.crop)]
+    return v2.Compose([*crop, _final(geometry)])
+
+
+def training_transform(geometry: Geometry) -> v2.Transform:
+    """What follows the first resize in training: random, from torch's CPU generator."""
+    crop = []
+    if geometry.crop is not None:
+        crop = [v2.RandomResizedCrop(geometry.crop, scale=geometry.crop_scale, interpolation=_BILINEAR)]
+    elif geometry.padding:
+        crop = [v2.RandomCrop(geometry.image_size, padding=geometry.padding)]
+    return v2.Compose(
+        [
+            v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 5.0))], p=0.1),
+            v2.RandomAdjustSharpness(1.5, p=0.1),
+            v2.RandomApply([v2.RandomRotation(15, interpolation=_BILINEAR)], p=1 / 3),
+            v2.RandomPerspective(0.2, p=1 / 3, interpolation=_BILINEAR),
+            v2.RandomApply([v2.RandomAffine(0, shear=10, interpolation=_BILINEAR)], p=1 / 3),
+            HorizontalFlip(0.5),
+            *crop,
+            _final(geometry),
+        ]
+    )
+
+
+def to_normalized(image: Image.Image, normalization: Normalization) -> Float[Tensor, "3 H W"]:
+    """The image as a tensor: in [0, 1], less the mean, divided by the standard deviation."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (normalization.mean, normalization.std))
+    return functional.pil_to_tensor(image).float().div_(255).sub_(mean).div_(std)
+
+
+def _final(geometry: Geometry) -> v2.Transform:
+    if geometry.final is None:
+        return v2.Identity()
+    return v2.Resize([geometry.final, geometry.final], interpolation=_BILINEAR)
