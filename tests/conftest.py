@@ -6,7 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
-install_import_hook("pixpnet", "beartype.beartype")
+install_import_hook("pixpnet", "shape_checking.check")
 
 from pathlib import Path
 

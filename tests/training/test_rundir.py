@@ -1,0 +1,70 @@
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+from pixpnet.config import Config, ModelConfig
+from pixpnet.errors import CheckpointError
+from pixpnet.training.rundir import MetricsFile, RunDirectory, write_atomically, write_text
+
+NOW = datetime(2026, 11, 22, 18, 15, 38)
+
+
+def config(tmp_path, **options):
+    return replace(Config(log_dir=str(tmp_path), model=ModelConfig(name="protonet")), **options)
+
+
+def test_names_follow_data_set_run_and_time(tmp_path):
+    first = RunDirectory.create(config(tmp_path, run_id="mine"), now=NOW)
+    assert first.path == tmp_path / "synthbirds__mine" / "protonet" / "2026-11-22T18_15_38"
+    second = RunDirectory.create(config(tmp_path, run_id="mine"), now=NOW)
+    assert second.path.name == "2026-11-22T18_15_38_1"
+    third = RunDirectory.create(config(tmp_path, run_id="mine"), now=NOW)
+    assert third.path.name == "2026-11-22T18_15_38_2"
+    debug = RunDirectory.create(config(tmp_path, debug=True), now=NOW)
+    assert debug.path.parts[-3] == "synthbirds_DEBUG"
+
+
+def test_what_is_not_a_run_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="no such run directory"):
+        RunDirectory.open(tmp_path / "nothing")
+    with pytest.raises(CheckpointError, match="is not a run directory"):
+        RunDirectory.open(tmp_path)
+
+
+def test_the_last_checkpoint_is_that_of_the_latest_epoch(tmp_path):
+    run = RunDirectory(tmp_path)
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        run.last_checkpoint()
+    run.checkpoints.mkdir(parents=True)
+    for epoch in (9, 10, 2):
+        run.checkpoint_file(epoch=epoch, step=epoch * 7).touch()
+    (run.checkpoints / ".epoch=11-step=77.ckpt.tmp").touch()
+    assert run.last_checkpoint().name == "epoch=10-step=70.ckpt"
+
+
+def test_a_failed_write_leaves_the_last_good_version(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "good")
+
+    def half_then_full_disk(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(CheckpointError, match="No space left"):
+        write_atomically(path, half_then_full_disk)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, lambda file: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert path.read_text() == "good"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_metrics_rows_leave_empty_what_was_not_logged_and_can_be_cut_back(tmp_path):
+    metrics = MetricsFile(tmp_path / "metrics.csv", ["a", "b"])
+    metrics.append(epoch=1, step=10, values={"b": 0.5})
+    size = metrics.size
+    metrics.append(epoch=2, step=20, values={"a": 1.0})
+    assert metrics.path.read_text() == "epoch,step,a,b\n1,10,,0.5\n2,20,1.0,\n"
+    metrics.cut_back(size)
+    reopened = MetricsFile(metrics.path, ["a", "b"])
+    reopened.append(epoch=2, step=20, values={"a": 2.0})
+    assert metrics.path.read_text() == "epoch,step,a,b\n1,10,,0.5\n2,20,2.0,\n"
