@@ -1,12 +1,12 @@
 """Reader of the folder layout of CUB-200-2011 (Wah et al. 2011).
 
-Required: `images.txt`, `image_class_labels.txt`, `train_test_split.txt` and the images below `images/`. Optional:
-`classes.txt` (else the classes are named by their images' folders), `bounding_boxes.txt`, `parts/part_locs.txt` and
-`parts/parts.txt` (else "part 1", "part 2", ...).
+Required: `images.txt`, `image_class_labels.txt`, `train_test_split.txt` and the images below `images/`.
+Optional: `classes.txt` (else the classes are named by their images' folders), `bounding_boxes.txt`,
+`parts/part_locs.txt` and `parts/parts.txt` (else "part 1", "part 2", ...).
 
-Part locations count pixel centres as whole numbers, so they get + ½. A box `x y w h` is the continuous box from
-(x, y) to (x + w, y + h). A part without a line is not visible; of several lines for a part of an image the first
-visible one counts.
+Part locations count pixel centres as whole numbers, so they get + ½. A box `x y w h` is the continuous box
+from (x, y) to (x + w, y + h). A part without a line is not visible; of several lines for a part of an image
+the first visible one counts.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ def _per_image(path: Path, layout: str, images: dict[int, _Row]) -> Iterable[tup
     for image, image_row in images.items():
         if image not in rows:
             raise DataError(
-                f"{path} has no line `{layout}` for image {image} ({image_row.path.name}, line {image_row.number})."
+                f"{path} has no line `{layout}` for image {image} "
+                f"({image_row.path.name}, line {image_row.number})."
             )
         yield image, rows[image]
 

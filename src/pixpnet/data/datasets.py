@@ -54,7 +54,7 @@ _ALL = (
         open=open_later,
         folder="cifar10",
         markers=("cifar-10-batches-py",),
-        source="Get cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and unpack it there.",
+        source="Get the Python version from https://www.cs.toronto.edu/~kriz/cifar.html and unpack it.",
         num_classes=10,
         normalization=_CIFAR10,
         fixed_geometry=Geometry(resize=(32, 32), padding=4),

@@ -56,8 +56,8 @@ class Draw(NamedTuple):
 def load_image(path: Path | str) -> Image.Image:
     """The image of a file, as 8-bit RGB.
 
-    Grey and 16-bit images are converted, CMYK too; transparent pixels are laid over white. The orientation tag of a
-    camera is ignored, because boxes and part points count the pixels as they are stored.
+    Grey, 16-bit and CMYK images are converted; transparent pixels are laid over white. The orientation tag of
+    a camera is ignored, because boxes and part points count the pixels as they are stored.
 
     Raises:
         DataError: Naming the file: missing, not an image, truncated, or of a kind that has no range (float).
@@ -107,8 +107,8 @@ def seeded(seed: int) -> Iterator[None]:
 class ClassificationImages(Dataset[Sample]):
     """Images with their labels, augmented or not.
 
-    With `views` = v, each image stands v times in the set, at i, i + n, i + 2n, ...; each view is augmented on its
-    own. What is drawn depends on (seed, epoch, image, view) only, so neither on workers nor on order.
+    With `views` = v, each image stands v times in the set, at i, i + n, i + 2n, ...; each view is augmented
+    on its own. What is drawn depends on (seed, epoch, image, view) only, so neither on workers nor on order.
     """
 
     def __init__(

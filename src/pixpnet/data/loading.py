@@ -16,9 +16,10 @@ __all__ = ["EpochBatches", "EpochLoader", "loader", "worker_count"]
 class EpochBatches(Sampler[list[Draw]]):
     """The batches of one process in one epoch.
 
-    In training (`shuffle`) the order is drawn from (seed, epoch) and padded from its start, so that all processes have
-    the same number of batches; a last batch of a single image is left out (batch norm cannot train on it), unless it
-    is the only one. Otherwise the images come in order, each exactly once over all processes.
+    In training (`shuffle`) the order is drawn from (seed, epoch) and padded from its start, so that all
+    processes have the same number of batches; a last batch of a single image is left out (batch norm cannot
+    train on it), unless it is the only one. Otherwise the images come in order, each exactly once over all
+    processes.
     """
 
     def __init__(
@@ -88,8 +89,8 @@ def loader(
 ) -> EpochLoader:
     """Batches of one epoch for one of `world_size` processes; see `EpochBatches` for their order.
 
-    `workers` processes load (0: this one; None: as `worker_count` says). Order and pixels do not depend on their number, and
-    torch's global random state is left alone.
+    `workers` processes load (0: this one; None: as `worker_count` says). Order and pixels do not depend on
+    their number, and torch's global random state is left alone.
     """
     count = worker_count(world_size) if workers is None else workers
     batches = EpochBatches(
@@ -112,9 +113,9 @@ def loader(
 
 
 def worker_count(processes: int = 1) -> int:
-    """Loader processes for one of so many training processes on this machine: one for each free core, at most 8.
+    """Loader processes for each of so many training processes on this machine.
 
-    None on two cores, which training needs itself.
+    One for each free core, at most 8; none on two cores, which training needs itself.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if cores <= 2 else max(0, min(8, cores // processes - 1))

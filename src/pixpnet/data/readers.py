@@ -42,7 +42,8 @@ def open_later(spec: DatasetSpec, config: DatasetConfig, progress: Progress | No
     """Sets whose sizes and names are known, but whose files this version does not read."""
     raise DataError(
         f"this version cannot read {spec.name}; bring its images into the layout of CUB-200-2011 or of "
-        "train/<class>/<image> and test/<class>/<image>, and read them with dataset.name cub-layout or folder."
+        "train/<class>/<image> and test/<class>/<image>, and read them with dataset.name cub-layout or "
+        "folder."
     )
 
 

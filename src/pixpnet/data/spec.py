@@ -34,7 +34,7 @@ class Geometry:
     to_box: bool = False
     """Crop to the object's bounding box first."""
     resize: int | tuple[int, int] | None = None
-    """Shorter side, keeping the aspect ratio, or (height, width); none: only enlarge what `crop` needs larger."""
+    """Shorter side, keeping the aspect ratio, or (height, width); none: only enlarge what is below `crop`."""
     crop: int | None = None
     """Side of the centre crop; in training, of the random resized crop."""
     padding: int = 0

@@ -165,8 +165,8 @@ def _check_classes(image_set: ImageSet, training: tuple[ImageRecord, ...]) -> No
     empty = [name for label, name in enumerate(image_set.class_names) if label not in filled]
     if empty:
         raise DataError(
-            f"{len(empty)} of the {image_set.num_classes} classes in {image_set.root} have no training image, "
-            f"such as {', '.join(empty[:3])}."
+            f"{len(empty)} of {image_set.num_classes} classes in {image_set.root} have no training image: "
+            f"{', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''}."
         )
     if not image_set.test:
         raise DataError(f"{image_set.root} has no test image.")

@@ -1,9 +1,10 @@
 """From the pixels of a file to the network's input; boxes and part points move with the image.
 
 The order is `object_window` (crop), `first_transform` (no randomness, so its result could be kept), then
-`training_transform` or `evaluation_transform`, then `to_normalized`. Geometry works on 8-bit PIL images, bilinear.
-The augmentations are those of PixPNet 1.0.0; what its description leaves open is torchvision's default: shear along x,
-a random resized crop of 8-100 % of the area with aspect ratio 3/4 to 4/3, black where an image ends.
+`training_transform` or `evaluation_transform`, then `to_normalized`. Geometry works on 8-bit PIL images,
+bilinear. The augmentations are those of PixPNet 1.0.0; what its description leaves open is torchvision's
+default: shear along x, a random resized crop of 8-100 % of the area with aspect ratio 3/4 to 4/3, black where
+an image ends.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class HorizontalFlip(v2.RandomHorizontalFlip):
         if not isinstance(inpt, KeyPoints):
             return super().transform(inpt, params)
         x, y = inpt.as_subclass(Tensor).unbind(-1)
-        return KeyPoints(torch.stack((inpt.canvas_size[1] - x, y), dim=-1), canvas_size=inpt.canvas_size)
+        return _key_points(torch.stack((inpt.canvas_size[1] - x, y), dim=-1), inpt.canvas_size)
 
 
 class Enlarge(v2.Transform):
@@ -98,7 +99,8 @@ def object_window(record: ImageRecord, image: Image.Image) -> tuple[int, int, in
     top, bottom = (min(max(round(edge), 0), image.height) for edge in (record.box.top, record.box.bottom))
     if left >= right or top >= bottom:
         raise DataError(
-            f"{record.path} is {image.width} x {image.height} pixels; its bounding box {tuple(record.box)} holds none."
+            f"{record.path} is {image.width} x {image.height} pixels; "
+            f"its bounding box {tuple(record.box)} holds none of them."
         )
     return left, top, right, bottom
 
@@ -109,10 +111,11 @@ def annotate(image: Image.Image, record: ImageRecord, *, window: tuple[int, int,
     box = points = marked = None
     if record.box is not None:
         edges = torch.tensor([record.box], dtype=torch.float32) - torch.tensor(window[:2] * 2)
-        box = BoundingBoxes(edges, format=BoundingBoxFormat.XYXY, canvas_size=canvas)
+        # pyright sees Tensor's constructor, not that of the subclass
+        box = BoundingBoxes(edges, format=BoundingBoxFormat.XYXY, canvas_size=canvas)  # pyright: ignore[reportCallIssue]
     if record.part_points is not None and record.part_visible is not None:
         places = torch.as_tensor(record.part_points, dtype=torch.float32) - torch.tensor(window[:2])
-        points = KeyPoints(places, canvas_size=canvas)
+        points = _key_points(places, canvas)
         marked = torch.as_tensor(record.part_visible)
     return AnnotatedImage(image, box, points, marked)
 
@@ -138,13 +141,15 @@ def training_transform(geometry: Geometry) -> v2.Transform:
         crop = [v2.RandomResizedCrop(geometry.crop, scale=geometry.crop_scale, interpolation=_BILINEAR)]
     elif geometry.padding:
         crop = [v2.RandomCrop(geometry.image_size, padding=geometry.padding)]
+    rotation = v2.RandomRotation([-15.0, 15.0], interpolation=_BILINEAR)
+    shear = v2.RandomAffine([0.0, 0.0], shear=[-10.0, 10.0], interpolation=_BILINEAR)
     return v2.Compose(
         [
             v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 5.0))], p=0.1),
             v2.RandomAdjustSharpness(1.5, p=0.1),
-            v2.RandomApply([v2.RandomRotation(15, interpolation=_BILINEAR)], p=1 / 3),
+            v2.RandomApply([rotation], p=1 / 3),
             v2.RandomPerspective(0.2, p=1 / 3, interpolation=_BILINEAR),
-            v2.RandomApply([v2.RandomAffine(0, shear=10, interpolation=_BILINEAR)], p=1 / 3),
+            v2.RandomApply([shear], p=1 / 3),
             HorizontalFlip(0.5),
             *crop,
             _final(geometry),
@@ -156,6 +161,10 @@ def to_normalized(image: Image.Image, normalization: Normalization) -> Float[Ten
     """The image as a tensor: in [0, 1], less the mean, divided by the standard deviation."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (normalization.mean, normalization.std))
     return functional.pil_to_tensor(image).float().div_(255).sub_(mean).div_(std)
+
+
+def _key_points(points: Float[Tensor, "q 2"], canvas_size: tuple[int, int]) -> KeyPoints:
+    return KeyPoints(points, canvas_size=canvas_size)  # pyright: ignore[reportCallIssue]
 
 
 def _final(geometry: Geometry) -> v2.Transform:
