@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pixpnet.prototypes import PrototypeNetwork, class_weights
+from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.training import LoadedRun
 from pixpnet.types import Box, PrototypeSource
@@ -67,7 +67,9 @@ def explain_image(
     output = network(image[None])
     logits = output.logits[0]
     predicted = int(logits.argmax())
-    weights = class_weights(network.head, network.own_class)[predicted].tolist()
+    # Heads are linear and have no bias: their weights are what they make of one similarity of 1.
+    unit = torch.eye(network.num_prototypes, device=image.device)
+    weights = network.head(unit)[:, predicted].tolist()
     columns = receptive_field.grid_size[1]
     evidence = []
     for prototype, (similarity, cell) in enumerate(

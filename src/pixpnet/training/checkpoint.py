@@ -27,8 +27,8 @@ class Checkpoint:
     """The run's configuration."""
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
     network: dict[str, Tensor]
     sources: tuple[PrototypeSource, ...]
     """One per prototype after a projection; empty while prototypes are free."""

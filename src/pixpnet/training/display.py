@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pixpnet.training.measures import EpochMeter
@@ -39,6 +39,14 @@ class Display:
         with bar:
             yield EpochBar(bar, task)
 
+    @contextmanager
+    def rendering(self) -> Iterator[Callable[[int, int], None]]:
+        """A bar that appears when images are made for a data set; tell it (done, total)."""
+        bar = Progress(console=self.console, disable=not self.progress or not self.console.is_terminal)
+        task = bar.add_task("rendering images", total=None, visible=False)
+        with bar:
+            yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
     def line(self, text: str) -> None:
         """One line that stays."""
         if self.progress:
@@ -58,21 +66,21 @@ class EpochBar:
     """The bar during one run."""
 
     bar: Progress
-    task: int
+    task: TaskID
     seen: int = 0
 
     def describe(self, text: str) -> None:
         """Name the epoch."""
-        self.bar.update(self.task, description=text)  # pyright: ignore[reportArgumentType]
+        self.bar.update(self.task, description=text)
 
     def step(self, meter: EpochMeter) -> None:
         """One batch is done."""
         self.seen += 1
         if self.bar.disable or self.seen % SHOW_EVERY:
-            self.bar.advance(self.task)  # pyright: ignore[reportArgumentType]
+            self.bar.advance(self.task)
             return
         self.bar.update(
-            self.task,  # pyright: ignore[reportArgumentType]
+            self.task,
             advance=1,
             loss=meter.total_loss,
             accuracy=meter.accuracy,

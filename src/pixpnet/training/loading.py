@@ -26,9 +26,9 @@ class LoadedRun:
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     """(height, width) of the network's input."""
-    mean: tuple[float, ...]
+    mean: tuple[float, float, float]
     """Subtracted from each colour channel of an image in [0, 1]."""
-    std: tuple[float, ...]
+    std: tuple[float, float, float]
     """Divides each colour channel after that."""
     epoch: int
     checkpoint: Path

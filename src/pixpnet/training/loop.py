@@ -39,6 +39,8 @@ def to_device(
 ) -> Iterator[tuple[Float[Tensor, "b 3 H W"], Int[Tensor, "b"], Int[Tensor, "b"]]]:
     """Images (channels last), labels and indices of each batch on the device."""
     for images, labels, indices in batches:
+        assert isinstance(labels, Tensor)
+        assert isinstance(indices, Tensor)
         yield (
             images.to(device, non_blocking=True, memory_format=torch.channels_last),
             labels.to(device, non_blocking=True),

@@ -53,7 +53,7 @@ def loss_terms(
     xent = functional.cross_entropy(output.logits.float(), labels)
     cluster = cluster_loss(output.min_distances, own)
     separation = separation_loss(output.min_distances, own)
-    l1 = l1_loss(network.head, network.own_class)
+    l1 = l1_loss(network.head.penalised_weights())
     total = config.xent * xent + config.cluster * cluster + config.separation * separation + config.l1 * l1
     average = average_separation_loss(output.min_distances, own)
     return LossTerms(xent, cluster, separation, average, l1, total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,7 @@ def classifier_groups(backbone: nn.Module, head: nn.Module, config: OptimizerCon
 
 
 def build_optimizer(
-    kind: type[torch.optim.Optimizer], groups: list[GroupSpec], config: OptimizerConfig
+    kind: Callable[..., torch.optim.Optimizer], groups: list[GroupSpec], config: OptimizerConfig
 ) -> torch.optim.Optimizer:
     """An optimizer over the groups; momentum and weight decay go only to classes that take them."""
     # torch.optim has no other way to tell which options a class takes.

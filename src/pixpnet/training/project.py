@@ -54,8 +54,8 @@ def project(
     network.prototypes.data.copy_(assignment.patches)
     boxes = receptive_field.for_kernel(network.kernel_size)
     sources = []
-    for prototype, index in enumerate(assignment.image_index.tolist()):
-        record = records[index]
+    for prototype in range(network.num_prototypes):
+        record = records[int(assignment.image_index[prototype])]
         row, column = assignment.cells[prototype].tolist()
         sources.append(
             PrototypeSource(
@@ -109,7 +109,6 @@ def similarity_table(
             table[indices] = network(images).similarities
             labels_of[indices] = labels
     # Every image is in one process alone, so the sum over processes is its own row.
-    return (
-        accelerator.reduce(table, reduction="sum"),
-        accelerator.reduce(labels_of, reduction="sum"),
-    )
+    for tensor in (table, labels_of) if accelerator.num_processes > 1 else ():
+        torch.distributed.all_reduce(tensor)
+    return table, labels_of

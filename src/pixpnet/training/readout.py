@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 from torch.nn import functional
 
 from pixpnet.losses import l1_loss
+from pixpnet.prototypes import Head
 
 
 def train_readout(
-    head: nn.Module,
+    head: Head,
     similarities: Float[Tensor, "n p"],
     labels: Int[Tensor, "n"],
     *,
-    own_class: Bool[Tensor, "p c"],
     optimizer: torch.optim.Optimizer,
     epochs: int,
     batch_size: int,
@@ -33,7 +33,7 @@ def train_readout(
         total = similarities.new_zeros(())
         for batch in order.split(batch_size):
             loss = xent * functional.cross_entropy(head(similarities[batch]), labels[batch])
-            loss = loss + l1 * l1_loss(head, own_class)
+            loss = loss + l1 * l1_loss(head.penalised_weights())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pixpnet.backbones import build_backbone
 from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
-from pixpnet.data import ClassificationImages, Splits, loader, open_splits
+from pixpnet.data import ClassificationImages, EpochLoader, Splits, loader, open_splits
 from pixpnet.errors import CheckpointError, ConfigError
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
@@ -76,7 +76,8 @@ class Run:
             self.splits = self._open_splits()
             self.network = self._build_network(pretrained=checkpoint is None)
         self.receptive_field = self._receptive_field()
-        self.network.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.network = self.network.to(self.accelerator.device)
+        self.train_batches = self._loader(self.splits.train, shuffle=True)
         self.classifier: PooledClassifier | None = None
         self.optimizer: torch.optim.Optimizer | None = None
         self.groups: list[GroupSpec] = []
@@ -88,19 +89,19 @@ class Run:
         self.logs = RunLogs(self.directory, self.config, active=self.main)
 
     def _open_splits(self) -> Splits:
-        with (
-            self.accelerator.main_process_first()
-        ):  # one process renders or unpacks, the others find it there
+        # One process renders, the others find it done.
+        with self.accelerator.main_process_first(), self.display.rendering() as progress:
             return open_splits(
                 self.config.dataset,
                 seed=self.seed,
                 debug=self.config.debug,
                 batch_size=self.config.train.batch_size,
+                progress=progress,
             )
 
     def _build_network(self, *, pretrained: bool) -> PrototypeNetwork:
         model = self.config.model
-        backbone = build_backbone(
+        self.backbone = build_backbone(
             model.feature_extractor or "",
             layer=model.feature_layer,
             pretrained=model.pretrained and pretrained,
@@ -109,19 +110,19 @@ class Run:
         network = build_network(
             model,
             num_classes=len(self.splits.class_names),
-            backbone=backbone,
+            backbone=self.backbone,
             generator=torch.Generator().manual_seed(self.seed),
         )
         network.prototypes.requires_grad_(model.learn_prototypes)
         return network
 
     def _receptive_field(self) -> ReceptiveField:
-        field = receptive_field(self.network.backbone, self.splits.image_size)
+        field = receptive_field(self.backbone, self.splits.image_size)
         k = self.network.kernel_size
         if k > min(field.grid_size):
             raise ConfigError(
                 f"model.prototype-kernel-size={k} exceeds the {field.grid_size[0]}×{field.grid_size[1]} "
-                f"cells of layer {self.network.backbone.layer}."
+                f"cells of layer {self.backbone.layer}."
             )
         return field
 
@@ -138,8 +139,7 @@ class Run:
         """Run every epoch that is not done, then test; returns the run directory."""
         with seeded(self.seed):
             self._announce()
-            images = self.splits.train
-            steps = len(self._loader(images, shuffle=True, epoch=1))
+            steps = len(self.train_batches)
             remaining = self.plans[self.position.epoch :]
             with self.display.training(
                 total=steps * len(self.plans), done=steps * self.position.epoch
@@ -160,13 +160,13 @@ class Run:
         set_learning_rates(self.optimizer, self.groups, plan)
         self.position.epoch = plan.epoch
         bar.describe(f"epoch {plan.epoch}/{len(self.plans)} {plan.stage}")
-        batches = self._loader(self.splits.train, shuffle=True, epoch=plan.epoch)
+        self.train_batches.set_epoch(plan.epoch)
         meter = self._meter()
         self.position.sources = ()
         self.position.step += train_epoch(
             self._step_function(model),
-            batches,
-            num_batches=len(batches),
+            self.train_batches,
+            num_batches=len(self.train_batches),
             model=model,
             parameters=[p for group in self.groups for p in group.parameters],
             optimizer=self.optimizer,
@@ -218,9 +218,8 @@ class Run:
         return self.accelerator.prepare_model(self.network)
 
     def _build_classifier(self) -> PooledClassifier:
-        backbone = self.network.backbone
         return PooledClassifier(
-            backbone, channels=backbone.out_channels, num_classes=self.network.num_classes
+            self.backbone, channels=self.backbone.out_channels, num_classes=self.network.num_classes
         ).to(self.accelerator.device)
 
     def _step_function(self, model: nn.Module):
@@ -272,7 +271,6 @@ class Run:
             self.network.head,
             similarities,
             labels,
-            own_class=self.network.own_class,
             optimizer=build_optimizer(
                 resolve_optimizer(self.config.optimizer.name), [group], self.config.optimizer
             ),
@@ -289,13 +287,13 @@ class Run:
     def test_batch_size(self) -> int:
         return self.config.test.batch_size or self.config.train.batch_size
 
-    def _loader(self, images: ClassificationImages, *, shuffle: bool, epoch: int = 0):
+    def _loader(self, images: ClassificationImages, *, shuffle: bool) -> EpochLoader:
         return loader(
             images,
             batch_size=self.config.train.batch_size if shuffle else self.test_batch_size,
             shuffle=shuffle,
             seed=self.seed,
-            epoch=epoch,
+            epoch=0,
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
             workers=self.config.dataset.workers,
@@ -328,7 +326,7 @@ class Run:
         field = self.receptive_field.for_kernel(self.network.kernel_size)
         self.display.line(
             f"{len(self.splits.train.records)} training images, {len(self.splits.class_names)} classes; "
-            f"{self.network.backbone.name}/{self.network.backbone.layer}: {field.grid_size[0]}×"
+            f"{self.backbone.name}/{self.backbone.layer}: {field.grid_size[0]}×"
             f"{field.grid_size[1]} patches with a mean receptive field of {field.mean_percent:.1f} % of the "
             f"{self.splits.image_size[0]}×{self.splits.image_size[1]} image; run {self.directory.path}"
         )
@@ -351,9 +349,9 @@ class Run:
         return Checkpoint(
             config_yaml=config_to_yaml(self.config),
             class_names=tuple(splits.class_names),
-            image_size=tuple(splits.image_size),
-            mean=tuple(splits.mean),
-            std=tuple(splits.std),
+            image_size=splits.image_size,
+            mean=splits.mean,
+            std=splits.std,
             network=self.network.state_dict(),
             sources=position.sources,
             epoch=position.epoch,
