@@ -4,6 +4,7 @@ from pixpnet.prototypes.add_on import ADD_ON_ACTIVATIONS, ADD_ONS, build_add_on
 from pixpnet.prototypes.build import build_network, regular_own_class
 from pixpnet.prototypes.distances import DISTANCES
 from pixpnet.prototypes.heads import HEADS, Head, LinearHead, ProtoHead, SparseHead
+from pixpnet.prototypes.initialization import PatchSample
 from pixpnet.prototypes.network import PrototypeNetwork, PrototypeOutput
 from pixpnet.prototypes.similarities import SIMILARITIES, LinearSimilarity, LogSimilarity, Similarity
 
@@ -17,6 +18,7 @@ __all__ = [
     "LinearHead",
     "LinearSimilarity",
     "LogSimilarity",
+    "PatchSample",
     "ProtoHead",
     "PrototypeNetwork",
     "PrototypeOutput",

@@ -103,10 +103,13 @@ def patch_rows(z: Float[Tensor, "b d h w"], kernel_size: int) -> Float[Tensor, "
 
 
 def expanded_distances(patches: Embedded, prototypes: Embedded, *, scale: float) -> Float[Tensor, "b p n"]:
-    """All distances by ‖z‖² − 2⟨z, p⟩ + ‖p‖²: fast, with rounding errors within `search_tolerance`."""
+    """All distances by ‖z‖² − 2⟨z, p⟩ + ‖p‖²: fast, with rounding errors within `search_tolerance`.
+
+    The prototypes' rows may be [p D], or [b p D] if each image has its own.
+    """
     patch_norms = scale * patches.rows.square().sum(-1) + patches.offsets
     prototype_norms = scale * prototypes.rows.square().sum(-1) + prototypes.offsets
-    base = patch_norms[:, None, :] + prototype_norms[None, :, None]
+    base = patch_norms[:, None, :] + prototype_norms[..., :, None]
     products = prototypes.rows.expand(len(patches.rows), -1, -1)
     return torch.baddbmm(base, products, patches.rows.transpose(1, 2), alpha=-2 * scale)
 
@@ -116,7 +119,7 @@ def search_tolerance(patches: Embedded, prototypes: Embedded, *, scale: float) -
     largest = patches.rows.square().sum(-1).amax(-1)
     width = patches.rows.shape[-1]
     unit = torch.finfo(patches.rows.dtype).eps * (4 + width**0.5) / 2
-    return scale * unit * (largest[:, None] + prototypes.rows.square().sum(-1)[None, :])
+    return scale * unit * (largest[:, None] + prototypes.rows.square().sum(-1))
 
 
 def exact_distance(left: Embedded, right: Embedded, *, scale: float) -> Float[Tensor, "*n"]:

@@ -50,25 +50,25 @@ def _nearest_of_group(
 
 def _nearest_cells(patches: Embedded, prototypes: Embedded, scale: float) -> Int[Tensor, "b p"]:
     distances = expanded_distances(patches, prototypes, scale=scale)
-    tolerance = search_tolerance(patches, prototypes, scale=scale)
-    near = distances <= (distances.amin(-1) + tolerance)[..., None]
-    cells = near.to(torch.uint8).argmax(-1)
-    images, numbers = (near.sum(-1) > 1).nonzero(as_tuple=True)
-    if len(images) == 0:
-        return cells
+    cells = distances.argmin(-1)
+    ceilings = distances.gather(-1, cells[..., None]).squeeze(-1)
+    ceilings += search_tolerance(patches, prototypes, scale=scale)
+    runners_up = distances.scatter(-1, cells[..., None], torch.inf).amin(-1)
+    images, numbers = (runners_up <= ceilings).nonzero(as_tuple=True)
     contenders = min(_CONTENDERS, distances.shape[-1])
     size = max(1, _CHUNK // ((contenders + 1) * patches.rows.shape[-1]))
     for image, number in zip(images.split(size), numbers.split(size), strict=True):
-        row = distances[image, number].masked_fill(~near[image, number], torch.inf)
-        values, candidates = row.topk(contenders, largest=False)
-        # The first near cell is among them even where more than `contenders` cells are alike.
-        candidates = torch.cat([cells[image, number][:, None], candidates], dim=1)
+        searched = distances[image, number]
+        near = searched <= ceilings[image, number][:, None]
+        lowest, candidates = searched.masked_fill(~near, torch.inf).topk(contenders, largest=False)
+        # The first near cell is compared too, for where more than `contenders` cells are alike.
+        candidates = torch.cat([near.to(torch.uint8).argmax(-1, keepdim=True), candidates], dim=1)
         exact = exact_distance(
             Embedded(patches.rows[image[:, None], candidates], patches.offsets[image[:, None], candidates]),
             Embedded(prototypes.rows[number][:, None], prototypes.offsets[number][:, None]),
             scale=scale,
         )
-        exact[:, 1:].masked_fill_(values.isinf(), torch.inf)
+        exact[:, 1:].masked_fill_(lowest.isinf(), torch.inf)
         is_nearest = exact == exact.amin(1, keepdim=True)
         cells[image, number] = candidates.masked_fill(~is_nearest, distances.shape[-1]).amin(1)
     return cells

@@ -1,0 +1,130 @@
+"""Prototypes that start at k-means centres of their own classes' patches (``prototype-init data``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pixpnet.errors import DataError
+from pixpnet.prototypes.classes import describe_classes
+from pixpnet.prototypes.distances import DISTANCES, patch_rows
+from pixpnet.prototypes.kmeans import kmeans
+
+__all__ = ["PatchSample"]
+
+_PATCHES_PER_CENTRE = 64
+_LARGEST_SAMPLE = 16384
+
+
+class PatchSample:
+    """A bounded random sample of the patches of each group of prototypes that share their classes.
+
+    Each patch draws a number that depends on the seed, its image and its cell alone; a group keeps the patches
+    with the smallest numbers. So the sample doesn't depend on the order of the images or on which process saw
+    them.
+    """
+
+    def __init__(
+        self, own_class: Bool[Tensor, "p c"], *, kernel_size: int, generator: torch.Generator | None = None
+    ) -> None:
+        masks, group_of = own_class.cpu().unique(dim=0, return_inverse=True)
+        self.group_classes: Bool[Tensor, "g c"] = masks
+        self.group_of: Int[Tensor, "p"] = group_of
+        self.kernel_size = kernel_size
+        self.seed = int(torch.randint(2**62, (), generator=generator))
+        self.sizes = [sample_size(count) for count in group_of.bincount().tolist()]
+        self.keys: list[Int[Tensor, "n"]] = [torch.zeros(0, dtype=torch.int64) for _ in masks]
+        self.rows: list[Float[Tensor, "n D"] | None] = [None for _ in masks]
+        self.channels: int | None = None
+
+    @torch.no_grad()
+    def update(
+        self, z: Float[Tensor, "b d h w"], labels: Int[Tensor, "b"], image_index: Int[Tensor, "b"]
+    ) -> None:
+        """Look at the patches of a batch; image_index tells images apart over the whole data set."""
+        self.channels = z.shape[1]
+        rows = patch_rows(z, self.kernel_size).cpu()
+        cells = torch.arange(rows.shape[1])
+        keys = random_keys(image_index.cpu()[:, None], cells[None, :], seed=self.seed)
+        seen = self.group_classes[:, labels.cpu()]
+        for group in seen.any(dim=1).nonzero().flatten().tolist():
+            self._add(group, keys[seen[group]].flatten(), rows[seen[group]].flatten(0, 1))
+
+    def merge(self, other: PatchSample) -> None:
+        """Take in what another process saw of other images."""
+        self.channels = self.channels or other.channels
+        for group, rows in enumerate(other.rows):
+            if rows is not None:
+                self._add(group, other.keys[group], rows)
+
+    def centres(self, *, distance: str, class_names: Sequence[str] | None = None) -> Float[Tensor, "p d k k"]:
+        """For each prototype one k-means centre of its group's patches, on the CPU.
+
+        Cosine: spherical k-means, each centre scaled to the mean norm of its patches. Where a group has fewer
+        distinct patches than prototypes, centres repeat.
+
+        Raises:
+            DataError: there is no image of a prototype's classes.
+        """
+        parts: list[Tensor] = []
+        for group, (rows, keys) in enumerate(zip(self.rows, self.keys, strict=True)):
+            if rows is None:
+                classes = self.group_classes[group].nonzero().flatten().tolist()
+                raise DataError(
+                    f"prototype-init data: no training image of {describe_classes(classes, class_names)} was seen, "
+                    "so there are no patches for its prototypes to start from; add images, or use "
+                    "prototype-init random."
+                )
+            count = int((self.group_of == group).sum())
+            generator = torch.Generator().manual_seed(self.seed)
+            parts.append(_centres(rows[keys.argsort()], count, distance=distance, generator=generator))
+        order = self.group_of.argsort(stable=True)
+        centres = torch.empty(len(order), parts[0].shape[1])
+        centres[order] = torch.cat(parts)
+        assert self.channels is not None
+        return centres.unflatten(1, (self.channels, self.kernel_size, self.kernel_size))
+
+    def _add(self, group: int, keys: Int[Tensor, "n"], rows: Float[Tensor, "n D"]) -> None:
+        known = self.rows[group]
+        all_keys = torch.cat([self.keys[group], keys])
+        all_rows = rows if known is None else torch.cat([known, rows])
+        kept = all_keys.argsort()[: self.sizes[group]]
+        self.keys[group] = all_keys[kept]
+        self.rows[group] = all_rows[kept].float()
+
+
+def sample_size(num_centres: int) -> int:
+    """Patches to keep for so many centres: at least four a centre."""
+    return max(1024, min(_PATCHES_PER_CENTRE * num_centres, _LARGEST_SAMPLE), 4 * num_centres)
+
+
+def random_keys(images: Int[Tensor, "*n"], cells: Int[Tensor, "*m"], *, seed: int) -> Int[Tensor, "..."]:
+    """A pseudo-random number per (image, cell): MurmurHash3's finaliser, twice, in wrapping 64-bit arithmetic."""
+    return _mix(_mix(images + seed) + cells)
+
+
+def _mix(value: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+    for multiplier in (-0xAE502812AA7333, -0x3B314601E57A13AD):
+        value = (value ^ _shift_right(value, 33)) * multiplier
+    return value ^ _shift_right(value, 33)
+
+
+def _shift_right(value: Int[Tensor, "*n"], bits: int) -> Int[Tensor, "*n"]:
+    """Logical shift: torch's keeps the sign."""
+    return (value >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _centres(
+    rows: Float[Tensor, "n D"], count: int, *, distance: str, generator: torch.Generator
+) -> Float[Tensor, "m D"]:
+    if distance != "cosine":
+        return kmeans(rows, count, generator=generator).centres
+    directions = DISTANCES["cosine"].embed(rows).rows
+    result = kmeans(directions, count, generator=generator, spherical=True)
+    norms = torch.zeros(count).index_add(0, result.members, rows.norm(dim=1))
+    counts = result.members.bincount(minlength=count).clamp(min=1)
+    lengths = torch.where(norms > 0, norms / counts, 1.0)
+    return result.centres * lengths[:, None]
