@@ -42,7 +42,7 @@ def resolve_optimizer(name: str) -> type[Optimizer]:
     names = sorted(value.__name__ for value in suitable.values())
     found = classes.get(_loose(name))
     reason = f" ({UNSUITABLE[found.__name__]})" if found else did_you_mean(name, names)
-    raise ConfigError(f"optimizer.name: {name!r} is not one of {', '.join(names)}{reason}")
+    raise ConfigError(f"optimizer.name: {name} is not one of {', '.join(names)}{reason}")
 
 
 def _loose(name: str) -> str:

@@ -106,7 +106,7 @@ def to_kebab(name: str) -> str:
 def did_you_mean(wrong: str, candidates: Iterable[str], *, before: str = "") -> str:
     """``; did you mean X?`` for the candidate that is spelled most like ``wrong``, else ""."""
     by_lower = {candidate.lower(): candidate for candidate in candidates}
-    nearest = difflib.get_close_matches(wrong.lower(), by_lower, n=1)
+    nearest = difflib.get_close_matches(wrong.lower(), by_lower, n=1, cutoff=0.5)
     return f"; did you mean {before}{by_lower[nearest[0]]}?" if nearest else ""
 
 
@@ -138,7 +138,11 @@ def _options_of(section: type, name: str) -> Iterable[Option]:
 
 def _sections() -> dict[str, type]:
     hints = typing.get_type_hints(Config)
-    return {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    return {
+        name: hint
+        for name, hint in hints.items()
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint)
+    }
 
 
 SECTIONS: Mapping[str, type] = _sections()

@@ -24,13 +24,14 @@ class Range:
 
     def __str__(self) -> str:
         bounds = {"≥": self.minimum, ">": self.above, "≤": self.maximum, "<": self.below}
-        return " and ".join(f"{sign} {bound:,g}" for sign, bound in bounds.items() if math.isfinite(bound))
+        return " and ".join(
+            f"{sign} {_plain(bound)}" for sign, bound in bounds.items() if math.isfinite(bound)
+        )
 
     def holds(self, value: float) -> bool:
         """Whether the number is finite and in range."""
-        return (
-            math.isfinite(value) and self.above < value < self.below and self.minimum <= value <= self.maximum
-        )
+        inside = self.above < value < self.below and self.minimum <= value <= self.maximum
+        return inside and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,14 @@ class Text:
         return value != "" and not set(value) & set(self.without)
 
 
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
+
+
 POSITIVE = Range(above=0)
 FROM_0 = Range(minimum=0)
 FROM_1 = Range(minimum=1)
-SEED = Range(minimum=0, below=2**32)  # what numpy's and torch's generators both take
+SEED = Range(minimum=0, maximum=2**32 - 1)  # what numpy's and torch's generators both take
 ANY_TEXT = Text()
 
 RANGES: Mapping[str, Range | Text] = {

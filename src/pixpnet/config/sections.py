@@ -1,4 +1,4 @@
-"""One frozen data class per section of the configuration; the defaults of PixPNet stand here and nowhere else."""
+"""One frozen data class per section of the configuration; the defaults stand here and nowhere else."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class DatasetConfig:
         val_size: Share of the training images held out for validation.
         augment_factor: Augmented views per training image and epoch.
         crop_to_bbox: Crop every image to its object's bounding box first.
-        size: Side of the network's input in pixels, where the data set leaves it free.
-        classes: SYNTHBIRDS: number of species (1 to 200).
+        size: Side of the network's input in pixels, where the data set leaves it free; none: its own default.
+        classes: SYNTHBIRDS: number of species.
         train_images: SYNTHBIRDS: training images per class.
         test_images: SYNTHBIRDS: test images per class.
         seed: SYNTHBIRDS: seed of the rendered images.
@@ -97,8 +97,8 @@ class TrainConfig:
         accumulate_grad_batches: Batches whose gradients are added before a step.
         checkpoint: Also keep, and test, the projected network that is best on validation.
         gradient_clip_norm: Largest norm of the gradient.
-        hparam_tune: Find the largest batch size that fits.
-        stochastic_weight_averaging: Average the weights of the last epochs.
+        hparam_tune: Find the largest batch size that fits (comes in a later version).
+        stochastic_weight_averaging: Average the weights of the last epochs (comes in a later version).
         val_every_n_epoch: Epochs between validations; none: max(1, round(epochs / 50)).
         push_prototypes: Project prototypes onto training patches.
         push_every: Epochs between projections; also after the first and the last epoch.
@@ -193,7 +193,7 @@ class Config:
         gpus: GPUs to use; none: one if there is one, else the CPU.
         log_dir: Folder of the runs.
         run_id: Suffix of the data set's folder under log-dir.
-        profile: Profile the run.
+        profile: Profile the run (comes in a later version).
         profiler: Kind of profiler.
         debug: Three batches per split; the data set's folder ends in _DEBUG.
         tb_logging: Histograms of activations and gradients in TensorBoard.

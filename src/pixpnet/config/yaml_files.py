@@ -104,10 +104,7 @@ def _items(node: yaml.Node, source: str, *, what: str) -> Iterator[tuple[yaml.Sc
 
 def _give(name: str, key: yaml.Node, node: yaml.Node, source: str) -> Given:
     found = give(name, _plain(node), where=_place(key, source))
-    bare_flag = (
-        found.option.is_flag and isinstance(node, yaml.ScalarNode) and _is_null(node) and not node.value
-    )
-    if bare_flag:
+    if found.option.is_flag and _is_null(node) and node.value == "":
         return found._replace(value="true")
     if found.option.is_list and isinstance(found.value, str):
         return found._replace(value=found.value.split())
@@ -137,6 +134,5 @@ def _refuse_repeats(given: list[Given]) -> None:
     for one in given:
         other = first.setdefault((one.option.name, one.negative), one)
         if other is not one:
-            raise ConfigError(
-                f"{one.spelled}: is there twice, as {shown(other.value)} and {shown(one.value)}"
-            )
+            values = f"{shown(other.value)} and {shown(one.value)}"
+            raise ConfigError(f"{one.spelled}: is there twice, as {values}")

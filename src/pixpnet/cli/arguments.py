@@ -1,0 +1,65 @@
+"""Argument parsers whose errors are one line that helps."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from pixpnet.config.options import did_you_mean
+from pixpnet.config.ranges import Range
+from pixpnet.errors import ConfigError
+
+__all__ = ["Parser", "image_size", "whole_number"]
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises ConfigError, and knows which option an unknown one is nearest to."""
+
+    def __init__(self, *, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The values of the arguments.
+
+        Raises:
+            ConfigError: If one is unknown, missing or has a wrong value.
+            SystemExit: After ``--help``.
+        """
+        values, unknown = self.parse_known_args(arguments)
+        if unknown:
+            known = [name for action in self._actions for name in action.option_strings]
+            nearest = did_you_mean(unknown[0].partition("=")[0], known)
+            allowed = ", ".join(name for name in known if name.startswith("--"))
+            raise ConfigError(f"{self.prog}: unknown argument {unknown[0]!r}{nearest} (options: {allowed})")
+        return values
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{self.prog}: {message}")
+
+
+def whole_number(range_: Range) -> Callable[[str], int]:
+    """The type of an argument that is a whole number in a range."""
+
+    def convert(text: str) -> int:
+        if not re.fullmatch(r"\d+", text) or not range_.holds(int(text)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {range_}")
+        return int(text)
+
+    return convert
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """(height, width) from ``224`` or ``160x224``.
+
+    >>> image_size("160x224")
+    (160, 224)
+    """
+    found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
+    height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not (height and width):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an image size such as 224 or 160x224 (height x width)"
+        )
+    return height, width

@@ -1,0 +1,87 @@
+"""``pixpnet rf``: the receptive fields of a backbone's layers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pixpnet.cli.arguments import Parser, image_size
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pixpnet.receptive_fields import ReceptiveField
+
+__all__ = ["run"]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print a table, or JSON, of every layer that has a feature grid."""
+    parser = Parser(prog="pixpnet rf", description="Receptive fields of every named layer of a backbone.")
+    parser.add_argument(
+        "backbone", metavar="BACKBONE", help="e.g. resnet18, vgg16_bn, timm/tf_efficientnet_lite0"
+    )
+    parser.add_argument(
+        "--size", type=image_size, default=(224, 224), help="image: 224, or 160x224 (height x width)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="every row's and column's interval of pixels, as JSON"
+    )
+    options = parser.parse(arguments)
+    fields = _fields(options.backbone, options.size)
+    if options.json:
+        print(json.dumps({name: _intervals(field) for name, field in fields.items()}))
+        return 0
+    from rich.console import Console
+
+    console = Console()
+    console.width = console.width if console.is_terminal else 120
+    console.print(_table(fields, backbone=options.backbone, size=options.size))
+    return 0
+
+
+def _fields(backbone: str, size: tuple[int, int]) -> dict[str, ReceptiveField]:
+    """The receptive field of each layer that has a name and a grid, in order."""
+    from pixpnet.backbones import build_model, named_layers
+    from pixpnet.receptive_fields import receptive_fields
+
+    names = {layer.node: layer.name for layer in named_layers(backbone)}
+    every = receptive_fields(build_model(backbone), size)
+    return {name: every[node] for node, name in names.items() if node in every}
+
+
+def _intervals(field: ReceptiveField) -> Mapping[str, list[list[int]]]:
+    return {"rows": field.rows.tolist(), "columns": field.columns.tolist()}
+
+
+def _table(fields: Mapping[str, ReceptiveField], *, backbone: str, size: tuple[int, int]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=f"{backbone} at {size[0]}×{size[1]} (height × width)", title_justify="left")
+    table.add_column("layer", no_wrap=True)
+    for heading in ("grid", "stride", "mean RF, pixels", "max RF, pixels", "mean RF, %", "max RF, %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, field in fields.items():
+        heights, widths = np.diff(field.rows)[:, 0], np.diff(field.columns)[:, 0]
+        table.add_row(
+            name,
+            _times(*field.grid_size),
+            _times(_stride(field.unclipped_rows), _stride(field.unclipped_columns)),
+            _times(heights.mean(), widths.mean()),
+            _times(heights.max(), widths.max()),
+            f"{field.mean_percent:.2f}",
+            f"{field.max_percent:.2f}",
+        )
+    return table
+
+
+def _stride(intervals: np.ndarray) -> float:
+    """Pixels from one cell's centre to the next one's; 0 where there is no next, or all see the same."""
+    return float(np.median(np.diff(intervals.mean(axis=1)))) if len(intervals) > 1 else 0.0
+
+
+def _times(height: float, width: float) -> str:
+    return f"{height:.4g}×{width:.4g}"
