@@ -22,9 +22,9 @@ _LARGEST_SAMPLE = 16384
 class PatchSample:
     """A bounded random sample of the patches of each group of prototypes that share their classes.
 
-    Each patch draws a number that depends on the seed, its image and its cell alone; a group keeps the patches
-    with the smallest numbers. So the sample doesn't depend on the order of the images or on which process saw
-    them.
+    Each patch draws a number that depends on the seed, its image and its cell alone; a group keeps those
+    with the smallest numbers. So the sample doesn't depend on the order of the images or on which process
+    saw them.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class PatchSample:
             if rows is None:
                 classes = self.group_classes[group].nonzero().flatten().tolist()
                 raise DataError(
-                    f"prototype-init data: no training image of {describe_classes(classes, class_names)} was seen, "
-                    "so there are no patches for its prototypes to start from; add images, or use "
+                    f"prototype-init data: no training image of {describe_classes(classes, class_names)} was "
+                    "seen, so its prototypes have no patches to start from; add images, or use "
                     "prototype-init random."
                 )
             count = int((self.group_of == group).sum())
@@ -102,7 +102,7 @@ def sample_size(num_centres: int) -> int:
 
 
 def random_keys(images: Int[Tensor, "*n"], cells: Int[Tensor, "*m"], *, seed: int) -> Int[Tensor, "..."]:
-    """A pseudo-random number per (image, cell): MurmurHash3's finaliser, twice, in wrapping 64-bit arithmetic."""
+    """A pseudo-random number per (image, cell): MurmurHash3's finaliser, twice, modulo 2⁶⁴."""
     return _mix(_mix(images + seed) + cells)
 
 

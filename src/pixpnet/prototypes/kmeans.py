@@ -27,8 +27,8 @@ def kmeans(
 ) -> KMeans:
     """Centres that (locally) minimise the sum of squared distances to the nearest of them.
 
-    spherical: rows are unit vectors, and so are centres (Dhillon and Modha 2001). An empty cluster moves to the
-    row that is farthest from its own centre. With fewer distinct rows than centres, centres repeat.
+    spherical: rows are unit vectors, and so are centres (Dhillon and Modha 2001). An empty cluster moves to
+    the row that is farthest from its own centre. With fewer distinct rows than centres, centres repeat.
     """
     centres = _plus_plus(rows, num_centres, generator)
     members, distances = _nearest(rows, centres)
