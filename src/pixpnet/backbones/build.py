@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 
 from accelerate import init_empty_weights
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torchvision import models
 
+from pixpnet.backbones import timm_models
+from pixpnet.backbones.backbone import IMAGENET, Backbone, Normalization
 from pixpnet.backbones.names import NamedLayer, family_of
 from pixpnet.backbones.small import SmallResNet
 from pixpnet.backbones.tracing import cut, find_node, layer_shapes, module_paths, trace
+from pixpnet.backbones.weights import (
+    fit_weights,
+    offline_weights,
+    read_weights,
+    torchvision_weights,
+)
 from pixpnet.errors import ConfigError
 
-__all__ = ["Backbone", "build_backbone", "build_model", "list_backbones", "named_layers"]
+__all__ = ["build_backbone", "build_model", "list_backbones", "named_layers"]
 
 OURS = {"small_resnet": SmallResNet}
 
@@ -25,27 +34,10 @@ ARGUMENTS: dict[str, dict[str, bool]] = {
 }
 """Arguments of torchvision's builders: without the auxiliary heads, which no cut needs."""
 
+NORMALIZATIONS = dict.fromkeys(ARGUMENTS, Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+"""What torchvision's published weights want where it is not ImageNet's (its `transform_input`)."""
 
-class Backbone(nn.Module):
-    """A network up to one of its layers; images [b 3 H W] → features [b d h w].
-
-    Its parameters are those of that part only, under `body.` and the original module paths. In training and in
-    evaluation mode it acts as the whole network does up to there. A layer that gives vectors (flatten, fc) gives
-    a grid of one cell.
-    """
-
-    def __init__(self, body: fx.GraphModule, *, name: str, layer: str, shape: tuple[int, ...]) -> None:
-        """shape: that of the body's output, for whatever image size."""
-        super().__init__()
-        self.body = body
-        self.name = name
-        self.layer = layer
-        self.out_channels = shape[1]
-        self._is_vector = len(shape) == 2
-
-    def forward(self, images):  # no types: torch.fx traces it with stand-ins that type checkers refuse
-        features = self.body(images)
-        return features[:, :, None, None] if self._is_vector else features
+REFERENCE_SIZE = (224, 224)
 
 
 def list_backbones() -> list[str]:
@@ -59,8 +51,13 @@ def named_layers(name: str) -> tuple[NamedLayer, ...]:
 
 
 def build_model(name: str) -> fx.GraphModule:
-    """The whole network with random weights, as the graph whose nodes `named_layers` names."""
-    return trace(_construct(name))
+    """The whole network with random weights, as the graph whose nodes `named_layers` names.
+
+    Raises:
+        ConfigError: Unknown name (with the nearest ones), or a network that cannot be traced.
+    """
+    model = _construct(name)
+    return timm_models.trace_timm(model) if _is_timm(name) else trace(model)
 
 
 def build_backbone(
@@ -69,24 +66,38 @@ def build_backbone(
     """The network cut at a layer.
 
     Args:
-        name: One of `list_backbones`, or `timm/NAME`.
-        layer: A name of `named_layers`, or a torch.fx node or dotted module path of the network; none: its last
-            feature layer.
+        name: One of `list_backbones`, or `timm/NAME` (a name that only timm has needs no prefix).
+        layer: A name of `named_layers`, else a torch.fx node, else a dotted module path of the network; none:
+            its last feature layer.
         pretrained: Load the published weights.
         weights: File of weights to load in place of the published ones.
+
+    Raises:
+        ConfigError: Unknown name or layer (with the nearest ones), or a layer that gives no grid.
+        DataError: Weights that cannot be had, read, or fitted.
     """
     skeleton = _skeleton(name)
-    layer = layer or family_of(name).default or family_of(name).named_layers(skeleton)[-1].name
+    family = family_of(name)
+    layer = layer or family.default or _last_layer(name, skeleton)
     node = _find_layer(skeleton, name, layer)
-    shape = layer_shapes(cut(skeleton, node), (224, 224)).get(node, ())
+    shape = layer_shapes(cut(skeleton, node), REFERENCE_SIZE).get(node, ())
     if len(shape) not in (2, 4):
-        raise ConfigError(f"{name}: layer {layer} gives no feature grid (its shape is {shape}).")
+        raise ConfigError(f"{name}: layer {layer} gives no feature grid, but shape {list(shape)}.")
     body = cut(build_model(name), node)
-    return Backbone(body, name=name, layer=layer, shape=shape)
+    if weights is not None:
+        fit_weights(body, read_weights(Path(weights)), source=weights, renamed_keys=family.renamed_keys)
+    elif pretrained:
+        state = _published(name)
+        fit_weights(body, state, source=f"{name}'s published file", renamed_keys=family.renamed_keys)
+    return Backbone(body, name=name, layer=layer, shape=shape, normalization=_normalization(name))
 
 
 def _torchvision_names() -> list[str]:
     return [name for name in models.list_models(module=models) if not name.startswith(NOT_CONVOLUTIONAL)]
+
+
+def _is_timm(name: str) -> bool:
+    return name not in OURS and name not in _torchvision_names()
 
 
 def _construct(name: str) -> nn.Module:
@@ -94,13 +105,44 @@ def _construct(name: str) -> nn.Module:
         return OURS[name]()
     if name in _torchvision_names():
         return models.get_model(name, weights=None, **ARGUMENTS.get(name, {}))
-    raise ConfigError(f"unknown backbone {name!r}{_nearest(name, list_backbones())}")
+    if name.startswith(timm_models.PREFIX):
+        timm_models.import_timm()
+    if timm_models.is_timm(name):
+        return timm_models.build_timm(name, pretrained=False)
+    known = list_backbones()
+    if name.startswith(timm_models.PREFIX):
+        known = [timm_models.PREFIX + other for other in timm_models.timm_names()]
+    raise ConfigError(f"unknown backbone {name!r}{_nearest(name, known)}")
 
 
 def _skeleton(name: str) -> fx.GraphModule:
     """The traced network without values: shapes and names only."""
     with init_empty_weights():  # unlike torch.device("meta"), it leaves arithmetic in constructors alone
-        return trace(_construct(name))
+        return build_model(name)
+
+
+def _published(name: str) -> dict[str, Tensor]:
+    if name in OURS:
+        raise ConfigError(f"{name} has no published weights: use --model.no-pretrained.")
+    if not _is_timm(name):
+        return torchvision_weights(name)
+    bare = name.removeprefix(timm_models.PREFIX)
+    with init_empty_weights():
+        keys = list(_construct(name).state_dict())
+    return offline_weights(bare.partition(".")[0], keys) or timm_models.timm_weights(name)
+
+
+def _normalization(name: str) -> Normalization:
+    if _is_timm(name):
+        return Normalization(*timm_models.timm_normalization(name))
+    return NORMALIZATIONS.get(name, IMAGENET)
+
+
+def _last_layer(name: str, network: fx.GraphModule) -> str:
+    named = family_of(name).named_layers(network)
+    if not named:
+        raise ConfigError(f"{name} gives no feature grids; backbones are convolutional networks.")
+    return named[-1].name
 
 
 def _find_layer(network: fx.GraphModule, name: str, layer: str) -> str:

@@ -85,7 +85,7 @@ SMALL_RESNET = _table("*stem", "*layer1", "*layer2", "*layer3", "*avgpool", "fla
 
 
 def vgg_layers(network: fx.GraphModule) -> Iterator[tuple[str, str, bool]]:
-    """conv_no_act1, bn1, conv1 (after ReLU), …, maxpool1, …, avgpool, flatten, classifier_0, …, classifier."""
+    """conv_no_act1, bn1, conv1 (after ReLU), maxpool1, …, avgpool, flatten, classifier_0, …, classifier."""
     convolutions = pools = 0
     for path, module in network.get_submodule("features").named_children():
         target = f"features.{path}"
@@ -108,7 +108,7 @@ def vgg_layers(network: fx.GraphModule) -> Iterator[tuple[str, str, bool]]:
 
 
 def squeezenet_layers(network: fx.GraphModule) -> Iterator[tuple[str, str, bool]]:
-    """conv1, relu1, maxpool1, fire2, …, features (the last Fire), dropout, final_conv, final_relu, flatten."""
+    """conv1, relu1, maxpool1, fire2, …, features (the last Fire), dropout, final_conv, …, flatten."""
     children = list(network.get_submodule("features").named_children())
     pools, fires = 0, 1
     for index, (path, module) in enumerate(children):
@@ -138,7 +138,7 @@ def other_layers(network: fx.GraphModule) -> Iterator[tuple[str, str, bool]]:
     network has one: the last feature layer.
     """
     shapes = layer_shapes(network, REFERENCE_SIZE)
-    grids = [
+    grids: list[tuple[str, tuple[int, ...]]] = [
         (path, shapes[node.name][2:])
         for node in network.graph.nodes
         for path in module_paths(node)[-1:]
@@ -147,6 +147,7 @@ def other_layers(network: fx.GraphModule) -> Iterator[tuple[str, str, bool]]:
     end = max(
         (i for i, (path, grid) in enumerate(grids) if path == "features" or grid != (1, 1)),
         key=lambda i: (grids[i][0] == "features", i),
+        default=-1,
     )
     for (path, grid), (_, next_grid) in zip(grids[: end + 1], [*grids[1 : end + 1], ("", ())], strict=True):
         yield path, path, grid != next_grid

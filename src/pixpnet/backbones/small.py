@@ -9,15 +9,15 @@ __all__ = ["SmallResNet"]
 
 
 class SmallResNet(nn.Module):
-    """Residual blocks of 32, 64 and 128 channels behind a 3×3 stem of stride 2 (He et al. 2016, made small)."""
+    """Residual blocks (He et al. 2016) of 32, 64 and 128 channels behind a 3×3 stem of stride 2."""
 
     def __init__(self, num_classes: int = 1000) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True)
         )
-        self.layer1 = _stage(32, 32, blocks=1, stride=1)
-        self.layer2 = _stage(32, 64, blocks=2, stride=2)
+        self.layer1 = _stage(32, 32, blocks=1, stride=2)
+        self.layer2 = _stage(32, 64, blocks=2, stride=1)
         self.layer3 = _stage(64, 128, blocks=1, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
@@ -33,7 +33,7 @@ class SmallResNet(nn.Module):
 
 def _stage(channels: int, out_channels: int, *, blocks: int, stride: int) -> nn.Sequential:
     shortcut = None
-    if stride > 1:
+    if stride > 1 or channels != out_channels:
         shortcut = nn.Sequential(
             nn.Conv2d(channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torchvision.ops import DropBlock2d, StochasticDepth
+
+from pixpnet.errors import ConfigError
 
 __all__ = ["cut", "find_node", "layer_shapes", "module_paths", "trace"]
 
@@ -22,8 +24,12 @@ _LEAVES = (StochasticDepth, DropBlock2d)
 class _Tracer(fx.Tracer):
     """Traces as torch.fx does, and marks on each node the modules that end there."""
 
-    def __init__(self, leaves: tuple[type[nn.Module], ...] = _LEAVES) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        leaves: tuple[type[nn.Module], ...] = _LEAVES,
+        functions: tuple[Callable[..., Any], ...] = (),
+    ) -> None:
+        super().__init__(autowrap_functions=functions)
         self._leaves = leaves
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -36,14 +42,20 @@ class _Tracer(fx.Tracer):
         return output
 
 
-def trace(model: nn.Module, leaves: Sequence[type[nn.Module]] = ()) -> fx.GraphModule:
+def trace(
+    model: nn.Module,
+    leaves: Sequence[type[nn.Module]] = (),
+    *,
+    functions: Sequence[Callable[..., Any]] = (),
+) -> fx.GraphModule:
     """The model as a graph over its own parameters and submodules; state-dict keys stay as they are.
 
     Args:
         model: A network whose control flow does not depend on the values or the size of its input.
         leaves: Further module classes to keep whole.
+        functions: Functions to keep whole.
     """
-    graph = _Tracer((*_LEAVES, *leaves)).trace(model)
+    graph = _Tracer((*_LEAVES, *leaves), tuple(functions)).trace(model)
     return fx.GraphModule(model, graph, class_name=type(model).__name__)
 
 
@@ -53,7 +65,7 @@ def module_paths(node: fx.Node) -> list[str]:
 
 
 def find_node(network: fx.GraphModule, layer: str) -> fx.Node | None:
-    """The node of that name or, failing that, the output of the last call of the module at that dotted path."""
+    """The node of that name, else the output of the (last call of the) module at that dotted path."""
     nodes = [node for node in network.graph.nodes if node.op not in ("placeholder", "output")]
     by_name = next((node for node in nodes if node.name == layer), None)
     by_path = next((node for node in reversed(nodes) if layer in module_paths(node)), None)
@@ -79,7 +91,11 @@ def cut(network: fx.GraphModule, node_name: str) -> fx.GraphModule:
 
 
 def layer_shapes(network: fx.GraphModule, image_size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor in the graph for one image, by node name; nothing is computed."""
+    """Shape of every tensor in the graph for one image, by node name; nothing is computed.
+
+    Raises:
+        ConfigError: The network does not take images of that size.
+    """
     network = copy.deepcopy(network).to("meta").eval()
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -90,5 +106,9 @@ def layer_shapes(network: fx.GraphModule, image_size: tuple[int, int]) -> dict[s
                 shapes[n.name] = tuple(value.shape)
             return value
 
-    Recorder(network).run(torch.empty(1, 3, *image_size, device="meta"))
+    try:
+        Recorder(network).run(torch.empty(1, 3, *image_size, device="meta"))
+    except (AssertionError, RuntimeError) as error:
+        reason = f"{image_size[0]}x{image_size[1]} ({str(error).partition(chr(10))[0]})"
+        raise ConfigError(f"{network._get_name()} does not take images of {reason}.") from error
     return shapes
