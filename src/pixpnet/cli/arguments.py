@@ -18,6 +18,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises ConfigError, and knows which option an unknown one is nearest to."""
 
     def __init__(self, *, prog: str, description: str) -> None:
+        self._command = prog.removeprefix("pixpnet ")
         super().__init__(prog=prog, description=description, allow_abbrev=False)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -32,11 +33,13 @@ class Parser(argparse.ArgumentParser):
             known = [name for action in self._actions for name in action.option_strings]
             nearest = did_you_mean(unknown[0].partition("=")[0], known)
             allowed = ", ".join(name for name in known if name.startswith("--"))
-            raise ConfigError(f"{self.prog}: unknown argument {unknown[0]!r}{nearest} (options: {allowed})")
+            raise ConfigError(
+                f"{self._command}: unknown argument {unknown[0]!r}{nearest} (options: {allowed})"
+            )
         return values
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{self.prog}: {message}")
+        raise ConfigError(f"{self._command}: {message}")
 
 
 def whole_number(range_: Range) -> Callable[[str], int]:

@@ -21,15 +21,11 @@ __all__ = ["run"]
 def run(arguments: Sequence[str]) -> int:
     """Print a table, or JSON, of every layer that has a feature grid."""
     parser = Parser(prog="pixpnet rf", description="Receptive fields of every named layer of a backbone.")
-    parser.add_argument(
-        "backbone", metavar="BACKBONE", help="e.g. resnet18, vgg16_bn, timm/tf_efficientnet_lite0"
-    )
-    parser.add_argument(
-        "--size", type=image_size, default=(224, 224), help="image: 224, or 160x224 (height x width)"
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="every row's and column's interval of pixels, as JSON"
-    )
+    parser.add_argument("backbone", metavar="BACKBONE", help="e.g. resnet18, timm/tf_efficientnet_lite0")
+    size_help = "of the image: 224, or 160x224 (height x width); default: 224"
+    parser.add_argument("--size", type=image_size, default=(224, 224), help=size_help)
+    json_help = "the interval of pixels of each row and column of cells, as JSON"
+    parser.add_argument("--json", action="store_true", help=json_help)
     options = parser.parse(arguments)
     fields = _fields(options.backbone, options.size)
     if options.json:

@@ -24,9 +24,8 @@ class Range:
 
     def __str__(self) -> str:
         bounds = {"≥": self.minimum, ">": self.above, "≤": self.maximum, "<": self.below}
-        return " and ".join(
-            f"{sign} {_plain(bound)}" for sign, bound in bounds.items() if math.isfinite(bound)
-        )
+        known = {sign: bound for sign, bound in bounds.items() if math.isfinite(bound)}
+        return " and ".join(f"{sign} {_plain(bound)}" for sign, bound in known.items())
 
     def holds(self, value: float) -> bool:
         """Whether the number is finite and in range."""
