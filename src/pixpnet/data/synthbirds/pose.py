@@ -36,16 +36,15 @@ REACH = ((-58.0, 50.0), (-48.0, 44.0))
 
 
 def draw_pose(rng: np.random.Generator) -> Pose:
-    """Scale 0.6 to 1.1, rotation within ±20°, mirrored or not, anywhere where most of the bird is in the frame."""
+    """Scale 0.6 to 1.1, within ±20° of upright, mirrored or not, anywhere where most of the bird shows."""
     scale = float(rng.uniform(0.6, 1.1))
     mirrored = bool(rng.random() < 0.5)
     (left, right), (top, bottom) = REACH
     if mirrored:
         left, right = -right, -left
-    x, y = (
-        rng.uniform(*sorted((-low * scale - 0.06 * FRAME, FRAME - high * scale + 0.06 * FRAME)))
-        for low, high in ((left, right), (top, bottom))
-    )
+    spill = 0.06 * FRAME
+    spans = ((-left * scale, FRAME - right * scale), (-top * scale, FRAME - bottom * scale))
+    x, y = (rng.uniform(min(span) - spill, max(span) + spill) for span in spans)
     limbs = {
         "body": 0.0,
         "head": rng.uniform(-9, 9),

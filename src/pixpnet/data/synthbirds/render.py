@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageFilter
 
 from pixpnet.data.synthbirds.anatomy import ANCHORS
@@ -50,7 +50,7 @@ def _evidence(classes: int, label: int) -> tuple[tuple[str, ...], ...]:
 
 
 @cache
-def _full_areas(species: Species) -> UInt8[np.ndarray, "n"]:
+def _full_areas(species: Species) -> Int[np.ndarray, "n"]:
     """Pixels of every part id of the bird by itself, at 128 × 128, scale 1."""
     return np.bincount(
         set_stage(species, UPRIGHT, size=FRAME, behind=[], front=[]).parts.ravel(), minlength=256
@@ -78,14 +78,14 @@ def render_picture(classes: int, label: int, *, size: int, rng: np.random.Genera
     part_mask = np.where(stage.parts == BIRD, 0, stage.parts).astype(np.uint8)
     segmentation = stage.parts > 0
     columns, rows = np.flatnonzero(segmentation.any(0)), np.flatnonzero(segmentation.any(1))
-    box = (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
+    left, top = int(columns[0]), int(rows[0])
     return Picture(
         image=_paint(stage, setting, pose, rng),
         segmentation=segmentation,
         part_mask=part_mask,
         part_points=points,
         part_visible=visible,
-        box=tuple(int(value) for value in box),
+        box=(left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1),
     )
 
 

@@ -129,11 +129,12 @@ def branch(
     width: float,
     rng: np.random.Generator,
 ) -> list[Patch]:
-    """A gently bent branch, lit from above."""
+    """A gently winding branch through the middle of its ends, lit from above."""
     t = np.linspace(0, 1, 9)[:, None]
     spine = np.array(start) * (1 - t) + np.array(stop) * t
-    spine = spine + rng.normal(0, 0.7, spine.shape)
-    spine[:, 1] += 4 * t[:, 0] * (1 - t[:, 0]) * rng.uniform(-6, 6)
+    wander = rng.normal(0, 0.7, spine.shape)
+    wander[:, 1] += np.abs(2 * t[:, 0] - 1) * rng.uniform(-6, 6)
+    spine = spine + wander - wander[4]
     widths = width * np.linspace(1.0, float(rng.uniform(0.55, 0.9)), 9)
     lift = np.array([0.0, 1.0])
     return [

@@ -38,9 +38,6 @@ def contact_sheet(
     side = cell or pictures[0].width
     sheet = Image.new("RGB", (columns * (side + border) + border, rows * (side + border) + border), "white")
     for i, picture in enumerate(pictures):
-        if picture.width != side:
-            picture = picture.resize((side, side), Image.Resampling.LANCZOS)
-        sheet.paste(
-            picture, (border + i % columns * (side + border), border + i // columns * (side + border))
-        )
+        place = (border + i % columns * (side + border), border + i // columns * (side + border))
+        sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), place)
     return sheet

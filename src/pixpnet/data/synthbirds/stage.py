@@ -7,14 +7,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from pixpnet.data.synthbirds.anatomy import HEAD_OUTLINE, TORSO_OUTLINE, Shape, draw_species
+from pixpnet.data.synthbirds.anatomy import HEAD_OUTLINE, JOINTS, TORSO_OUTLINE, Colour, Shape
+from pixpnet.data.synthbirds.body import (
+    draw_back,
+    draw_belly,
+    draw_breast,
+    draw_legs,
+    draw_tail,
+    draw_wing,
+)
+from pixpnet.data.synthbirds.head import draw_beak, draw_crest, draw_eye, draw_face
+from pixpnet.data.synthbirds.plumage import Variant
 from pixpnet.data.synthbirds.pose import Pose, placed
 from pixpnet.data.synthbirds.scenery import FRAME, Patch
+from pixpnet.data.synthbirds.shapes import Points
 from pixpnet.data.synthbirds.species import PARTS, Species
 
 __all__ = ["BIRD", "Stage", "part_of", "set_stage", "supersampling"]
@@ -47,14 +59,47 @@ def part_of(organ: str, *, mirrored: bool) -> int:
     return PARTS.index(names.get(organ, organ)) + 1
 
 
+class _Drawing(NamedTuple):
+    """A species ready for placing: all points of a limb in one array."""
+
+    limb_points: dict[str, Points]
+    strokes: tuple[tuple[str, str, slice, int], ...]
+    """Layer, limb, the outline's place among the limb's points, and ink number of every shape in order."""
+    inks: tuple[tuple[Colour, str | None], ...]
+    """Colour and organ of every ink, from number 1."""
+
+
+def _shapes(v: dict[str, Variant]) -> list[Shape]:
+    """All outlines of a bird, back to front."""
+    return [
+        *draw_legs(v["leg"]),
+        *draw_tail(v["tail"]),
+        *draw_crest(v["crown"]),
+        *draw_beak(v["beak"]),
+        *draw_back(v["back"]),
+        *draw_belly(v["belly"]),
+        *draw_breast(v["breast"]),
+        *draw_face(v),
+        *draw_wing(v["wing"]),
+        *draw_eye(v["eye"]),
+    ]
+
+
 @cache
-def _inked(
-    species: Species,
-) -> tuple[tuple[tuple[Shape, int], ...], tuple[tuple[tuple[int, int, int], str | None], ...]]:
-    """The shapes with their ink numbers, and colour and organ of every ink from number 1."""
-    inks: dict[tuple[tuple[int, int, int], str | None], int] = {}
-    shapes = tuple((s, inks.setdefault((s.colour, s.organ), len(inks) + 1)) for s in draw_species(species))
-    return shapes, tuple(inks)
+def _drawing(species: Species) -> _Drawing:
+    inks: dict[tuple[Colour, str | None], int] = {}
+    pieces: dict[str, list[Points]] = {limb: [] for limb in JOINTS}
+    ends = dict.fromkeys(JOINTS, 0)
+    strokes = []
+    for shape in _shapes(species.variants):
+        start = ends[shape.limb]
+        ends[shape.limb] += len(shape.points)
+        pieces[shape.limb].append(shape.points)
+        ink = inks.setdefault((shape.colour, shape.organ), len(inks) + 1)
+        strokes.append((shape.layer, shape.limb, slice(start, ends[shape.limb]), ink))
+    return _Drawing(
+        {limb: np.concatenate(points) for limb, points in pieces.items()}, tuple(strokes), tuple(inks)
+    )
 
 
 def set_stage(species: Species, pose: Pose, *, size: int, behind: list[Patch], front: list[Patch]) -> Stage:
@@ -62,7 +107,8 @@ def set_stage(species: Species, pose: Pose, *, size: int, behind: list[Patch], f
     factor = supersampling(size)
     side = size * factor
     unit = side / FRAME
-    shapes, inks = _inked(species)
+    limb_points, strokes, inks = _drawing(species)
+    points_at = {limb: placed(points, pose, limb) * unit for limb, points in limb_points.items()}
     colours = [colour for colour, _ in inks]
     lookup = np.zeros(256, np.uint8)
     for number, (_, organ) in enumerate(inks, 1):
@@ -80,10 +126,9 @@ def set_stage(species: Species, pose: Pose, *, size: int, behind: list[Patch], f
             pencils["over"].polygon((points * unit).ravel().tolist(), fill=colours.index(colour) + 1)
 
     def plumage(layer: str) -> None:
-        for shape, ink in shapes:
-            if shape.layer == layer:
-                points = placed(shape.points, pose, shape.limb) * unit
-                pencils[layer].polygon(points.ravel().tolist(), fill=ink)
+        for on, limb, place, ink in strokes:
+            if on == layer:
+                pencils[layer].polygon(points_at[limb][place].ravel().tolist(), fill=ink)
 
     scenery(behind)
     plumage("under")

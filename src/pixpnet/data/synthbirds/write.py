@@ -103,8 +103,8 @@ def render_dataset(
 ) -> Path:
     """Render the data set into the new folder ``root``; if it is there already, do nothing.
 
-    The pixels depend on the seed and the other parameters, never on ``workers`` (processes; none: one per free
-    core, at most 8). ``progress`` is called with the images done and their total.
+    The pixels depend on the seed and the other parameters, never on ``workers`` (processes; none: one per
+    free core, at most 8). ``progress`` is called with the images done and their total.
 
     Raises:
         ConfigError: a parameter out of range.
@@ -202,7 +202,7 @@ def _map(function: Callable[[Job], Facts], jobs: list[Job], workers: int) -> Ite
     if workers <= 1 or len(jobs) < SMALL_SET:
         yield from map(function, jobs)
         return
-    # Workers only draw: forking is safe there, and unlike spawning it needs no main guard in the user's script.
+    # Workers only draw, so forking is safe, and unlike spawning it needs no main guard in the user's script.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:
@@ -259,7 +259,7 @@ def _write_tables(folder: Path, species: tuple[Species, ...], jobs: list[Job], f
 
 
 def _attributes(species: tuple[Species, ...], parameters: Parameters) -> dict:
-    """What each species looks like and what tells each pair apart, with all that is needed to render it again."""
+    """What each species looks like, what tells each pair apart, and what was asked for."""
     differences: dict[str, dict[str, list[str]]] = {str(i + 1): {} for i in range(len(species))}
     for i, j in combinations(range(len(species)), 2):
         organs = list(differing_organs(species[i], species[j]))
