@@ -1,5 +1,5 @@
 # `make demo` and `make test` need Python 3.10 or newer, pip and make; everything else goes into .venv.
-# ARGS adds options: make demo ARGS="--train.epochs 12", make test ARGS="-k projection".
+# ARGS adds options: make demo ARGS="--train.epochs 12".
 
 PYTHON ?= python3
 BIN := .venv/bin
