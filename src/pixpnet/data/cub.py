@@ -69,7 +69,7 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
     paths = {image: _image_path(root, row) for image, row in image_rows.items()}
     labels, class_names = _read_labels(root, image_rows)
     is_training = {
-        image: row.flag(1, "1 for a training image, 0 for a test image")
+        image: row.flag(1, "1 for training, 0 for test")
         for image, row in _per_image(
             root / "train_test_split.txt", "<image id> <1 train, 0 test>", image_rows
         )
@@ -175,7 +175,7 @@ def _read_labels(root: Path, images: dict[int, _Row]) -> tuple[dict[int, int], t
     if empty:
         some = ", ".join(f"{key} ({names[key]})" for key in empty[:3])
         raise DataError(
-            f"{root / 'image_class_labels.txt'}: {len(empty)} classes have no image, such as {some}."
+            f"{root / 'image_class_labels.txt'}: {len(empty)} of {len(names)} classes have no image: {some}."
         )
     order = {key: label for label, key in enumerate(sorted(names))}
     return {image: order[key] for image, key in class_of.items()}, tuple(names[key] for key in order)
