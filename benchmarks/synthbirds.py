@@ -1,4 +1,4 @@
-"""Images of SynthBirds per second and core, with the writing of image and masks: aim, at least 60 at 128 pixels.
+"""Images of SynthBirds per second and core, writing included; the aim is at least 60 at 128 pixels.
 
 Usage: python benchmarks/synthbirds.py [--size 128] [--images 300]
 """

@@ -50,7 +50,8 @@ def draw_face(variants: dict[str, Variant]) -> list[Shape]:
     def add(points: Points, colour: Colour, organ: str | None) -> None:
         shapes.append(Shape(points, colour, organ, "head"))
 
-    cheek = mix(variants["back"].colour, variants["belly"].colour, 0.55)
+    # The cheek is no part, so it must not tell species of a genus apart: they share the back, not the belly.
+    cheek = mix(variants["back"].colour, "snow", 0.55)
     add(ellipse((20, -27.5), (15.5, 14.5)), cheek, None)
     nape = curve((-4, -19), (1, -33), (7, -39), (12, -35), (13.5, -26), (12, -17), (4, -9))
     add(nape, tone(variants["nape"].colour, 1.0), "nape")

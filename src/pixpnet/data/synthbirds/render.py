@@ -123,17 +123,19 @@ def _part_points(stage: Stage, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     """Each part's point, moved to the nearest of its pixels where something else covers it."""
     size = len(stage.parts)
     points, visible = np.zeros((len(PARTS), 2)), np.zeros(len(PARTS), bool)
+    counts = np.bincount(stage.parts.ravel(), minlength=256)
     least = max(1, round(min_pixels(size) / 4))
     for organ, (limb, x, y) in ANCHORS.items():
         part = part_of(organ, mirrored=pose.mirrored)
-        rows, columns = np.nonzero(stage.parts == part)
-        if len(rows) < least:
+        if counts[part] < least:
             continue
         at = np.round(placed(np.array([[x, y]]), pose, limb)[0] * size / FRAME - 0.5, 1)
-        nearest = np.argmin((columns - at[0]) ** 2 + (rows - at[1]) ** 2)
-        pixel = np.array([columns[nearest], rows[nearest]])
-        points[part - 1] = at if (np.floor(at + 0.5) == pixel).all() else pixel
-        visible[part - 1] = True
+        column, row = np.floor(at + 0.5).astype(int)
+        if not (0 <= row < size and 0 <= column < size and stage.parts[row, column] == part):
+            rows, columns = np.nonzero(stage.parts == part)
+            nearest = np.argmin((columns - at[0]) ** 2 + (rows - at[1]) ** 2)
+            at = columns[nearest], rows[nearest]
+        points[part - 1], visible[part - 1] = at, True
     return points, visible
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFilter
 
-from pixpnet.data.synthbirds.shapes import Points, feather, move, ribbon
+from pixpnet.data.synthbirds.shapes import Points, move, ribbon
 
 __all__ = ["FRAME", "SETTINGS", "Patch", "Setting", "background", "branch", "leaf", "spray"]
 
@@ -117,7 +117,18 @@ def leaf(
     parts = (
         (np.array(upper + lower), colour),
         (np.array([upper[0], *middle[::-1], upper[-1], *lower]), _shade(colour, 0.84)),
-        (feather((0, 0), (0.96, bend), (0.035, 0.02)), _shade(colour, 1.2)),
+        (
+            np.array(
+                [
+                    (0.0, -0.02),
+                    (0.5, 0.9 * bend - 0.015),
+                    (0.96, bend),
+                    (0.5, 0.9 * bend + 0.015),
+                    (0.0, 0.02),
+                ]
+            ),
+            _shade(colour, 1.2),
+        ),
     )
     return [Patch(move(points, to=base, degrees=degrees, scale=length), shade) for points, shade in parts]
 

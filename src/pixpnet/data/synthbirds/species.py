@@ -10,7 +10,17 @@ import numpy as np
 from pixpnet.data.synthbirds.plumage import COLOUR_WORDS, COLOURS, FORMS, NOUNS, Variant, describe
 from pixpnet.errors import ConfigError
 
-__all__ = ["MAX_CLASSES", "ORGANS", "PARTS", "PART_IDS", "Species", "catalogue", "differing_organs"]
+__all__ = [
+    "MAX_CLASSES",
+    "ORGANS",
+    "PARTS",
+    "PART_IDS",
+    "Species",
+    "catalogue",
+    "colour_distance",
+    "differing_organs",
+    "stands_out",
+]
 
 MAX_CLASSES = 200
 
@@ -140,10 +150,10 @@ def _variant(rng: np.random.Generator, organ: str, colour: str) -> Variant:
 
 def _accent(colour: str) -> str:
     """Colour of marks on a ground: the one of four that stands out most."""
-    return max(("charcoal", "snow"), key=lambda mark: _distance(mark, colour))
+    return max(("charcoal", "snow"), key=lambda mark: colour_distance(mark, colour))
 
 
-def _distance(one: str, other: str) -> float:
+def colour_distance(one: str, other: str) -> float:
     """CIE76 ΔE of two plumage colours."""
     return float(np.linalg.norm(_lab(one) - _lab(other)))
 
@@ -172,11 +182,11 @@ def _alternatives(
         colours = SINGLE_COLOURS.get(organ, tuple(COLOURS))
         colour = colours[rng.integers(len(colours))] if rng.random() < 0.7 else base[organ].colour
         candidate = _variant(rng, organ, colour)
-        if all(_stands_out(candidate, other) for other in found):
+        if all(stands_out(candidate, other) for other in found):
             found.append(candidate)
     return found
 
 
-def _stands_out(one: Variant, other: Variant) -> bool:
+def stands_out(one: Variant, other: Variant) -> bool:
     """Whether a person who sees the organ alone, and badly, tells the two apart."""
-    return one.form != other.form or _distance(one.colour, other.colour) >= 45
+    return one.form != other.form or colour_distance(one.colour, other.colour) >= 45
