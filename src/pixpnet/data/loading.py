@@ -117,5 +117,9 @@ def worker_count(processes: int = 1) -> int:
 
     One for each free core, at most 8; none on two cores, which training needs itself.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = _cores()
     return 0 if cores <= 2 else max(0, min(8, cores // processes - 1))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

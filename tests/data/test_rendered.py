@@ -1,0 +1,90 @@
+"""SynthBirds is rendered once, into a folder of its parameters, whoever else wants it too."""
+
+import json
+import multiprocessing
+
+import pytest
+
+from pixpnet.config import DatasetConfig
+from pixpnet.data import rendered
+from pixpnet.data.datasets import read_dataset
+from pixpnet.errors import ConfigError, DataError
+
+TINY = {"name": "synth-birds", "classes": 2, "size": 32, "train_images": 2, "test_images": 1, "seed": 7}
+
+
+def read(root, **options):
+    told = []
+    images = read_dataset(
+        DatasetConfig(root=str(root), **{**TINY, **options}), progress=lambda *done: told.append(done)
+    )
+    return images, told
+
+
+def test_rendered_once_and_again_for_other_parameters(tmp_path):
+    images, told = read(tmp_path)
+    assert told[-1] == (6, 6)
+    assert (images.num_classes, len(images.train), len(images.test)) == (2, 4, 2)
+    assert len(images.part_names) == 15
+    again, told = read(tmp_path)
+    assert (again.root, told) == (images.root, [])
+    other, told = read(tmp_path, seed=8)
+    assert told[-1] == (6, 6)
+    assert other.root != images.root
+    assert other.root.parent == images.root.parent == tmp_path / "synthbirds"
+
+
+def test_a_rendered_set_may_be_the_root(tmp_path):
+    root = read(tmp_path)[0].root
+    images, told = read(root)
+    assert (images.root, told) == (root, [])
+    with pytest.raises(
+        DataError, match=r"another SynthBirds .* give --dataset\.train-images 2 --dataset\.seed 7, or"
+    ):
+        read(root, train_images=3, seed=8)
+    (root / "attributes.json").write_text(json.dumps({"parameters": {"classes": 2}}))
+    with pytest.raises(DataError, match=r"attributes\.json does not tell what SynthBirds was rendered with"):
+        read(root)
+
+
+def test_wrong_parameters(tmp_path):
+    with pytest.raises(ConfigError, match="classes must be from 1 to 200"):
+        read(tmp_path, classes=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "synthbirds").write_text("a file where the folder should be")
+    with pytest.raises(DataError, match="could not be written"):
+        read(tmp_path)
+
+
+def test_two_runs_at_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    with context.Pool(2) as pool:
+        roots = pool.starmap(_root, [(tmp_path, start) for start in range(2)], chunksize=1)
+    assert roots[0] == roots[1]
+    assert [entry.name for entry in roots[0].parent.iterdir()] == [roots[0].name]
+
+
+def _root(root, _):
+    return read(root)[0].root
+
+
+def test_the_other_run_was_first(tmp_path, monkeypatch):
+    """The other run's folder appears while this one renders."""
+
+    def render_twice(folder, **options):
+        original(folder, **options)
+        raise DataError("the folder is there already")
+
+    original = rendered.render_dataset
+    monkeypatch.setattr(rendered, "render_dataset", render_twice)
+    assert read(tmp_path)[0].num_classes == 2
+
+    def fail(folder, **options):
+        raise DataError("disk full")
+
+    monkeypatch.setattr(rendered, "render_dataset", fail)
+    with pytest.raises(DataError, match="disk full"):
+        read(tmp_path, seed=9)
