@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
@@ -16,8 +14,6 @@ from pixpnet.prototypes.network import PrototypeNetwork
 from pixpnet.prototypes.similarities import SIMILARITIES
 
 __all__ = ["build_network", "regular_own_class"]
-
-_Choice = TypeVar("_Choice")
 
 
 def regular_own_class(num_prototypes: int, num_classes: int, *, class_specific: bool) -> Bool[Tensor, "p c"]:
@@ -72,8 +68,6 @@ def build_network(
             "must be at least 1."
         )
     k = config.prototype_kernel_size
-    make_head = _choice(HEADS, config.readout_type, option="readout-type")
-    make_similarity = _choice(SIMILARITIES, config.prototype_activation, option="prototype-activation")
     add_on = build_add_on(
         config.add_on_layers_type,
         int(backbone.out_channels),  # pyright: ignore[reportArgumentType]
@@ -83,7 +77,7 @@ def build_network(
         generator=generator,
     )
     prototypes = torch.rand(len(own_class), config.prototype_dim, k, k, generator=generator)
-    head = make_head(
+    head = HEADS[config.readout_type](
         own_class,
         correct_strength=config.correct_strength,
         incorrect_strength=config.incorrect_strength,
@@ -95,13 +89,7 @@ def build_network(
         prototypes=prototypes,
         head=head,
         distance=config.distance,
-        similarity=make_similarity(config.distance, config.epsilon),
+        similarity=SIMILARITIES[config.prototype_activation](config.distance, config.epsilon),
     )
     network.prototypes.requires_grad_(config.learn_prototypes)
     return network
-
-
-def _choice(table: dict[str, _Choice], value: str, *, option: str) -> _Choice:
-    if value not in table:
-        raise ConfigError(f"{option}={value!r} is not known; use one of {', '.join(table)}.")
-    return table[value]

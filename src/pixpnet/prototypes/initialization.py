@@ -124,7 +124,8 @@ def _centres(
         return kmeans(rows, count, generator=generator).centres
     directions = DISTANCES["cosine"].embed(rows).rows
     result = kmeans(directions, count, generator=generator, spherical=True)
-    norms = torch.zeros(count).index_add(0, result.members, rows.norm(dim=1))
-    counts = result.members.bincount(minlength=count).clamp(min=1)
-    lengths = torch.where(norms > 0, norms / counts, 1.0)
+    norms = rows.norm(dim=1)
+    sums = torch.zeros(count).index_add(0, result.members, norms)
+    counts = result.members.bincount(minlength=count)
+    lengths = torch.where(counts > 0, sums / counts.clamp(min=1), norms.mean())
     return result.centres * lengths[:, None]

@@ -14,8 +14,8 @@ __all__ = ["nearest_patches"]
 _CHUNK = 2**25
 """Floats of the largest temporary table; images are searched in groups that stay below it."""
 
-_CONTENDERS = 16
-"""Cells that are compared exactly where rounding hides which one is nearest."""
+_FEWEST_CONTENDERS = 16
+"""At least so many cells are compared exactly where rounding hides which one is nearest."""
 
 
 def nearest_patches(
@@ -24,7 +24,9 @@ def nearest_patches(
     """Distance to the nearest patch (differentiable) and its flat cell; ties go to the first, row-major.
 
     The distance is Σ(z − p)² at that cell, never the expanded form, whose rounding errors the log similarity
-    would magnify by 1/ε.
+    would magnify by 1/ε. Cells that the search can't tell apart are compared by that sum. Only where so many
+    are that close, in so many images, that comparing all would take longer than the search, it is sixteen of
+    them, and the patch found may be farther than the nearest by a rounding error of the search.
     """
     size = max(1, _CHUNK // (len(prototypes.rows) * max(patches.rows.shape[-2:])))
     parts = [
@@ -55,13 +57,14 @@ def _nearest_cells(patches: Embedded, prototypes: Embedded, scale: float) -> Int
     ceilings += search_tolerance(patches, prototypes, scale=scale)
     runners_up = distances.scatter(-1, cells[..., None], torch.inf).amin(-1)
     images, numbers = (runners_up <= ceilings).nonzero(as_tuple=True)
-    contenders = min(_CONTENDERS, distances.shape[-1])
+    affordable = _CHUNK // (patches.rows.shape[-1] * max(1, len(images)))
+    contenders = min(distances.shape[-1], max(_FEWEST_CONTENDERS, affordable))
     size = max(1, _CHUNK // ((contenders + 1) * patches.rows.shape[-1]))
     for image, number in zip(images.split(size), numbers.split(size), strict=True):
         searched = distances[image, number]
         near = searched <= ceilings[image, number][:, None]
         lowest, candidates = searched.masked_fill(~near, torch.inf).topk(contenders, largest=False)
-        # The first near cell is compared too, for where more than `contenders` cells are alike.
+        # The first near cell is compared too, for where more than so many cells are alike.
         candidates = torch.cat([near.to(torch.uint8).argmax(-1, keepdim=True), candidates], dim=1)
         exact = exact_distance(
             Embedded(patches.rows[image[:, None], candidates], patches.offsets[image[:, None], candidates]),

@@ -1,0 +1,137 @@
+import pickle
+
+import pytest
+import torch
+
+from pixpnet.errors import DataError
+from pixpnet.prototypes import PatchSample, initialization, regular_own_class
+from pixpnet.prototypes.initialization import random_keys, sample_size
+from pixpnet.prototypes.kmeans import kmeans
+
+TWO_CLASSES = regular_own_class(6, 2, class_specific=True)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def clustered_images(centres, *, cells=16, noise=0.01):
+    """Per class four images whose patches lie around that class's centres [c m d]."""
+    generator = seeded(5)
+    num_classes, count, channels = centres.shape
+    labels = torch.arange(num_classes).repeat(4)
+    which = torch.randint(count, (len(labels), cells), generator=generator)
+    which[:, :count] = torch.arange(count)
+    z = centres[labels[:, None], which] + noise * torch.randn(
+        len(labels), cells, channels, generator=generator
+    )
+    return z.transpose(1, 2).unflatten(2, (4, cells // 4)), labels
+
+
+def sample_of(z, labels, own_class=TWO_CLASSES, *, kernel_size=1, batches=None, indices=None):
+    sample = PatchSample(own_class, kernel_size=kernel_size, generator=seeded())
+    indices = torch.arange(len(z)) if indices is None else indices
+    for batch in batches or [torch.arange(len(z))]:
+        sample.update(z[batch], labels[batch], indices[batch])
+    return sample
+
+
+@pytest.mark.parametrize("distance", ["l2", "cosine"])
+def test_centres_of_the_own_class(distance):
+    centres = torch.rand(2, 3, 8, generator=seeded(2)) * 2
+    z, labels = clustered_images(centres)
+    found = sample_of(z, labels).centres(distance=distance).flatten(1)
+    assert found.shape == (6, 8)
+    for label in range(2):
+        gaps = torch.cdist(found[3 * label : 3 * label + 3], centres[label])
+        assert sorted(gaps.argmin(1).tolist()) == [0, 1, 2]
+        assert (gaps.amin(1) < 0.03).all()
+
+
+@pytest.mark.parametrize("kernel_size", [1, 2])
+def test_any_batches_order_and_processes(kernel_size, monkeypatch):
+    monkeypatch.setattr(initialization, "sample_size", lambda count: 40)
+    z, labels = torch.rand(12, 5, 4, 4, generator=seeded(1)), torch.arange(12) % 2
+    whole = sample_of(z, labels, kernel_size=kernel_size).centres(distance="l2")
+    assert whole.shape == (6, 5, kernel_size, kernel_size)
+    shuffled = torch.randperm(12, generator=seeded(3)).split(5)
+    other = sample_of(z, labels, kernel_size=kernel_size, batches=shuffled)
+    assert torch.equal(other.centres(distance="l2"), whole)
+    first = sample_of(z, labels, kernel_size=kernel_size, batches=[torch.arange(0, 12, 3)])
+    rest = [torch.tensor([index for index in range(12) if index % 3])]
+    second = sample_of(z, labels, kernel_size=kernel_size, batches=rest)
+    first.merge(pickle.loads(pickle.dumps(second)))
+    assert torch.equal(first.centres(distance="l2"), whole)
+    assert all(len(rows) == 40 for rows in first.rows)
+
+
+def test_shared_prototypes_see_all_their_classes():
+    own_class = torch.tensor([[1, 0], [1, 1], [0, 1]], dtype=torch.bool)
+    z = torch.tensor([0.0, 1.0]).repeat_interleave(2)[:, None, None, None].expand(4, 1, 2, 2)
+    sample = sample_of(z, torch.tensor([0, 0, 1, 1]), own_class)
+    centres = sample.centres(distance="l2").flatten()
+    torch.testing.assert_close(centres, torch.tensor([0, 0.5, 1.0]))
+
+
+def test_class_agnostic_pools_all_images():
+    z, labels = clustered_images(torch.rand(2, 3, 8, generator=seeded(2)))
+    own_class = regular_own_class(6, 2, class_specific=False)
+    found = sample_of(z, labels, own_class).centres(distance="l2").flatten(1)
+    expected = sample_of(z, labels).centres(distance="l2").flatten(1)
+    torch.testing.assert_close(found.sort(0).values, expected.sort(0).values, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("distance", ["l2", "cosine"])
+def test_fewer_patches_than_centres(distance):
+    z = torch.tensor([1.0, 2.0, 2.0, 1.0]).view(2, 1, 1, 2).repeat(1, 3, 1, 1)
+    z[:, 0] *= -1
+    centres = sample_of(z, torch.tensor([0, 1])).centres(distance=distance)
+    assert centres.isfinite().all()
+    assert centres.flatten(1).norm(dim=1).min() > 1
+
+
+def test_a_class_without_images_is_named():
+    sample = sample_of(torch.rand(1, 3, 2, 2), torch.tensor([0]))
+    with pytest.raises(DataError, match="no training image of class wren"):
+        sample.centres(distance="l2", class_names=["tern", "wren"])
+
+
+def test_sample_sizes():
+    assert sample_size(1) == 1024
+    assert sample_size(50) == 3200
+    assert sample_size(2000) == 16384
+    assert sample_size(10000) == 40000
+
+
+def test_random_keys_look_random():
+    keys = random_keys(torch.arange(200)[:, None], torch.arange(200)[None], seed=7)
+    assert len(keys.unique()) == 40000
+    assert abs((keys > 0).float().mean() - 0.5) < 0.01
+    halves = (keys & 1).float()
+    assert (halves.mean(0) - 0.5).abs().max() < 0.2
+    assert not torch.equal(keys, random_keys(torch.arange(200)[:, None], torch.arange(200)[None], seed=8))
+
+
+def test_kmeans_ends_at_the_means_of_its_members():
+    rows = torch.rand(300, 4, generator=seeded(1))
+    result = kmeans(rows, 5, generator=seeded(2), iterations=200)
+    assert torch.equal(torch.cdist(rows, result.centres).argmin(1), result.members)
+    means = torch.stack([rows[result.members == number].mean(0) for number in range(5)])
+    torch.testing.assert_close(result.centres, means)
+    again = kmeans(rows, 5, generator=seeded(2), iterations=200)
+    assert torch.equal(again.centres, result.centres)
+
+
+def test_spherical_kmeans_centres_are_unit_vectors():
+    rows = torch.nn.functional.normalize(torch.randn(100, 3, generator=seeded(1)))
+    result = kmeans(rows, 4, generator=seeded(2), spherical=True)
+    torch.testing.assert_close(result.centres.norm(dim=1), torch.ones(4))
+    opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert kmeans(opposite, 1, generator=seeded(), spherical=True).centres.isfinite().all()
+
+
+def test_kmeans_start_takes_distinct_rows():
+    """k-means++ never draws a row that is a centre already while others remain."""
+    rows = torch.tensor([[0.0], [0.0], [0.0], [0.0], [1.0], [5.0]])
+    for seed in range(10):
+        assert kmeans(rows, 3, generator=seeded(seed)).centres.flatten().sort().values.tolist() == [0, 1, 5]
