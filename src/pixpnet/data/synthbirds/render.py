@@ -15,7 +15,7 @@ from pixpnet.data.synthbirds.scenery import FRAME, SETTINGS, Patch, Setting, bac
 from pixpnet.data.synthbirds.species import PART_IDS, PARTS, Species, catalogue, differing_organs
 from pixpnet.data.synthbirds.stage import BIRD, Stage, part_of, set_stage
 
-__all__ = ["Picture", "min_pixels", "render_picture"]
+__all__ = ["Picture", "min_pixels", "part_points", "render_picture"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _evidence(classes: int, label: int) -> tuple[tuple[str, ...], ...]:
 
 
 @cache
-def _full_areas(species: Species) -> Int[np.ndarray, "n"]:
+def _full_areas(species: Species) -> Int[np.ndarray, "_"]:
     """Pixels of every part id of the bird by itself, at 128 × 128, scale 1."""
     return np.bincount(
         set_stage(species, UPRIGHT, size=FRAME, behind=[], front=[]).parts.ravel(), minlength=256
@@ -59,7 +59,7 @@ def _full_areas(species: Species) -> Int[np.ndarray, "n"]:
 
 def _shows(species: Species, organ: str, counts: np.ndarray, pose: Pose, size: int) -> bool:
     full = _full_areas(species)[list(PART_IDS[organ])].max() * (pose.scale * size / FRAME) ** 2
-    return counts[list(PART_IDS[organ])].max() >= max(min_pixels(size), MIN_SHARE * full)
+    return bool(counts[list(PART_IDS[organ])].max() >= max(min_pixels(size), MIN_SHARE * full))
 
 
 def render_picture(classes: int, label: int, *, size: int, rng: np.random.Generator) -> Picture:
@@ -68,13 +68,13 @@ def render_picture(classes: int, label: int, *, size: int, rng: np.random.Genera
     while True:
         setting = list(SETTINGS.values())[rng.integers(len(SETTINGS))]
         pose = draw_pose(rng)
-        behind, front = _perch(setting, pose, rng), _occluders(setting, pose, rng)
+        behind, front = _perch(setting, pose, rng), occluders(setting, pose, rng)
         stage = set_stage(species, pose, size=size, behind=behind, front=front)
         counts = np.bincount(stage.parts.ravel(), minlength=256)
         shown = {o for o in PART_IDS if _shows(species, o, counts, pose, size)}
         if all(shown.intersection(need) for need in _evidence(classes, label)) and counts[1:].sum() > 0:
             break
-    points, visible = _part_points(stage, pose)
+    points, visible = part_points(stage, pose)
     part_mask = np.where(stage.parts == BIRD, 0, stage.parts).astype(np.uint8)
     segmentation = stage.parts > 0
     columns, rows = np.flatnonzero(segmentation.any(0)), np.flatnonzero(segmentation.any(1))
@@ -103,7 +103,7 @@ def _perch(setting: Setting, pose: Pose, rng: np.random.Generator) -> list[Patch
     return patches
 
 
-def _occluders(setting: Setting, pose: Pose, rng: np.random.Generator) -> list[Patch]:
+def occluders(setting: Setting, pose: Pose, rng: np.random.Generator) -> list[Patch]:
     """Twigs and leaves in front of the bird, coming in from the border or lying on it."""
     patches: list[Patch] = []
     for _ in range(rng.integers(0, 3)):
@@ -119,7 +119,7 @@ def _occluders(setting: Setting, pose: Pose, rng: np.random.Generator) -> list[P
     return patches
 
 
-def _part_points(stage: Stage, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+def part_points(stage: Stage, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     """Each part's point, moved to the nearest of its pixels where something else covers it."""
     size = len(stage.parts)
     points, visible = np.zeros((len(PARTS), 2)), np.zeros(len(PARTS), bool)

@@ -9,11 +9,11 @@ from jaxtyping import Float
 
 __all__ = ["Points", "curve", "ellipse", "feather", "move", "ribbon", "rotation"]
 
-Points = Float[np.ndarray, "n 2"]
+Points = Float[np.ndarray, "_ 2"]
 
 
 @cache
-def _spline_basis(controls: int, samples: int) -> Float[np.ndarray, "m n"]:
+def _spline_basis(controls: int, samples: int) -> Float[np.ndarray, "_ controls"]:
     """Weights of the control points in each point of a closed Catmull-Rom spline."""
     t = np.arange(samples) / samples
     weights = 0.5 * np.stack(
@@ -71,7 +71,7 @@ def feather(
     return np.concatenate([along + across, (along - across)[::-1]])
 
 
-def ribbon(spine: Points, widths: Float[np.ndarray, "n"]) -> Points:
+def ribbon(spine: Points, widths: Float[np.ndarray, "_"]) -> Points:
     """A band of varying width along a line."""
     direction = np.gradient(spine, axis=0)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)

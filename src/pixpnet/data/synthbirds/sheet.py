@@ -36,6 +36,7 @@ def contact_sheet(
     chosen = [files[image] for _, _, image in sorted(order)[: columns * rows]]
     pictures = [Image.open(root / "images" / name).convert("RGB") for name in chosen]
     side = cell or pictures[0].width
+    columns, rows = min(columns, len(pictures)), min(rows, -(-len(pictures) // columns))
     sheet = Image.new("RGB", (columns * (side + border) + border, rows * (side + border) + border), "white")
     for i, picture in enumerate(pictures):
         place = (border + i % columns * (side + border), border + i // columns * (side + border))

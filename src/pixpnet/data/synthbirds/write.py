@@ -38,6 +38,7 @@ GENERATOR_VERSION = 1
 
 MIN_SIZE, MAX_SIZE = 32, 1024
 SPLITS = ("train", "test")
+MAX_WORKERS = 256
 PROGRESS_STEP = 10
 SMALL_SET = 64
 """Images below which other processes aren't worth their start."""
@@ -69,9 +70,12 @@ class Parameters:
             "seed": (0, 2**63 - 1),
         }
         for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"SynthBirds: {name} must be from {low} to {high}, not {value}.")
+            _check_range(name, getattr(self, name), low, high)
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"SynthBirds: {name} must be from {low} to {high}, not {value}.")
 
 
 class Job(NamedTuple):
@@ -104,13 +108,16 @@ def render_dataset(
     """Render the data set into the new folder ``root``; if it is there already, do nothing.
 
     The pixels depend on the seed and the other parameters, never on ``workers`` (processes; none: one per
-    free core, at most 8). ``progress`` is called with the images done and their total.
+    free core, at most 8; 0 or 1: this process alone). ``progress`` is called with the images done and
+    their total.
 
     Raises:
         ConfigError: a parameter out of range.
         DataError: ``root`` holds something else, or cannot be written.
     """
     parameters = Parameters(classes, size, train_images, test_images, seed)
+    if workers is not None:
+        _check_range("workers", workers, 0, MAX_WORKERS)
     root = Path(root)
     if is_rendered(
         root, classes=classes, size=size, train_images=train_images, test_images=test_images, seed=seed
