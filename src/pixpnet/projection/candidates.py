@@ -46,7 +46,7 @@ class PatchCandidates:
     by sums whose bits don't depend on the batch.
 
     Raises:
-        ConfigError: unknown distance or filter, or a mask of another number of prototypes.
+        ConfigError: unknown distance or filter.
     """
 
     def __init__(
@@ -63,10 +63,6 @@ class PatchCandidates:
             raise ConfigError(
                 f"push-duplicate-filter={duplicate_filter!r} is not known; use one of "
                 f"{', '.join(DUPLICATE_FILTERS)}."
-            )
-        if len(own_class) != len(prototypes):
-            raise ConfigError(
-                f"own_class is for {len(own_class)} prototypes, but there are {len(prototypes)}."
             )
         self.prototypes = prototypes.detach().cpu().float()
         self.own_class = own_class.cpu()
