@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pixpnet
 import pytest
+
+import pixpnet
 
 LAYERS = [
     {"errors", "types", "log"},
@@ -17,7 +18,7 @@ LAYERS = [
     {"projection"},
     {"data"},
     {"training"},
-    {"explain"},
+    {"explanation"},
     {"report"},
     {"cli"},
 ]

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
         PixPNetError,
         UnsupportedOperationError,
     )
-    from pixpnet.explain import explain
+    from pixpnet.explanation import explain
     from pixpnet.prototypes import PrototypeNetwork
-    from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field, receptive_fields
+    from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field
     from pixpnet.training import load, resume, train
 
 __version__ = "0.1.0"
@@ -42,7 +42,6 @@ __all__ = [
     "load",
     "probe_receptive_field",
     "receptive_field",
-    "receptive_fields",
     "resume",
     "train",
 ]
@@ -58,11 +57,10 @@ _HOMES = {
     "ReceptiveField": "receptive_fields",
     "UnsupportedOperationError": "errors",
     "build_backbone": "backbones",
-    "explain": "explain",
+    "explain": "explanation",
     "load": "training",
     "probe_receptive_field": "receptive_fields",
     "receptive_field": "receptive_fields",
-    "receptive_fields": "receptive_fields",
     "resume": "training",
     "train": "training",
 }

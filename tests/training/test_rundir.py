@@ -2,6 +2,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+
 from pixpnet.config import Config, ModelConfig
 from pixpnet.errors import CheckpointError
 from pixpnet.training.rundir import MetricsFile, RunDirectory, write_atomically, write_text

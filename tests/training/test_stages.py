@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pixpnet.config import OptimizerConfig, TrainConfig
 from pixpnet.errors import ConfigError
 from pixpnet.training.stages import plan_epochs

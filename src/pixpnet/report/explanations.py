@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from pixpnet.data import ClassificationImages, ImageSet, Normalization, find_dataset, read_dataset
 from pixpnet.errors import CheckpointError, DataError
-from pixpnet.explain import explain_image
+from pixpnet.explanation import explain_image
 from pixpnet.report.figures import EvidencePictures, explanation_figure
 from pixpnet.training import LoadedRun, load
 from pixpnet.types import ImageRecord, PrototypeSource

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pixpnet.explain import Evidence, Explanation
+from pixpnet.explanation import Evidence, Explanation
 from pixpnet.types import Box
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
