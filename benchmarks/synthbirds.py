@@ -14,7 +14,7 @@ from pixpnet.data.synthbirds import render_dataset
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Measure the speed of SynthBirds.")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--images", type=int, default=300, help="images to render, over ten classes")
     options = parser.parse_args()
