@@ -27,7 +27,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if name not in ACTIONS:
         nearest = did_you_mean(name, ACTIONS)
-        raise ConfigError(f"pixpnet data: {name!r} is not one of {', '.join(ACTIONS)}{nearest}")
+        raise ConfigError(f"data: {name!r} is not one of {', '.join(ACTIONS)}{nearest}")
     return ACTIONS[name](rest)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Int64
 
 from pixpnet.cli.arguments import Parser, image_size
 
@@ -29,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parser.parse(arguments)
     fields = _fields(options.backbone, options.size)
     if options.json:
-        print(json.dumps({name: _intervals(field) for name, field in fields.items()}))
+        print(json.dumps({name: _intervals(field) for name, field in fields.items() if field}))
         return 0
     from rich.console import Console
 
@@ -39,21 +40,20 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _fields(backbone: str, size: tuple[int, int]) -> dict[str, ReceptiveField]:
-    """The receptive field of each layer that has a name and a grid, in order."""
+def _fields(backbone: str, size: tuple[int, int]) -> dict[str, ReceptiveField | None]:
+    """The receptive field of each layer that has a name, in order; None where a layer has no grid."""
     from pixpnet.backbones import build_model, named_layers
     from pixpnet.receptive_fields import receptive_fields
 
-    names = {layer.node: layer.name for layer in named_layers(backbone)}
     every = receptive_fields(build_model(backbone), size)
-    return {name: every[node] for node, name in names.items() if node in every}
+    return {layer.name: every.get(layer.node) for layer in named_layers(backbone)}
 
 
 def _intervals(field: ReceptiveField) -> Mapping[str, list[list[int]]]:
     return {"rows": field.rows.tolist(), "columns": field.columns.tolist()}
 
 
-def _table(fields: Mapping[str, ReceptiveField], *, backbone: str, size: tuple[int, int]) -> Table:
+def _table(fields: Mapping[str, ReceptiveField | None], *, backbone: str, size: tuple[int, int]) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{backbone} at {size[0]}×{size[1]} (height × width)", title_justify="left")
@@ -61,23 +61,30 @@ def _table(fields: Mapping[str, ReceptiveField], *, backbone: str, size: tuple[i
     for heading in ("grid", "stride", "mean RF, pixels", "max RF, pixels", "mean RF, %", "max RF, %"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, field in fields.items():
-        heights, widths = np.diff(field.rows)[:, 0], np.diff(field.columns)[:, 0]
-        table.add_row(
-            name,
-            _times(*field.grid_size),
-            _times(_stride(field.unclipped_rows), _stride(field.unclipped_columns)),
-            _times(heights.mean(), widths.mean()),
-            _times(heights.max(), widths.max()),
-            f"{field.mean_percent:.2f}",
-            f"{field.max_percent:.2f}",
-        )
+        table.add_row(name, *(_row(field) if field else ("no grid",)))
     return table
 
 
-def _stride(intervals: np.ndarray) -> float:
-    """Pixels from one cell's centre to the next one's; 0 where there is no next, or all see the same."""
-    return float(np.median(np.diff(intervals.mean(axis=1)))) if len(intervals) > 1 else 0.0
+def _row(field: ReceptiveField) -> tuple[str, ...]:
+    heights, widths = np.diff(field.rows)[:, 0], np.diff(field.columns)[:, 0]
+    return (
+        _times(*field.grid_size),
+        _times(_stride(field.unclipped_rows), _stride(field.unclipped_columns)),
+        _times(heights.mean(), widths.mean()),
+        _times(heights.max(), widths.max()),
+        f"{field.mean_percent:.2f}",
+        f"{field.max_percent:.2f}",
+    )
 
 
-def _times(height: float, width: float) -> str:
-    return f"{height:.4g}×{width:.4g}"
+def _stride(intervals: Int64[np.ndarray, "n 2"]) -> float | None:
+    """Pixels from one cell's centre to the next one's; none where there is one cell only."""
+    return float(np.median(np.diff(intervals.mean(axis=1)))) if len(intervals) > 1 else None
+
+
+def _times(height: float | None, width: float | None) -> str:
+    """
+    >>> _times(2, 1.5), _times(None, 4)
+    ('2×1.5', '–×4')
+    """
+    return "×".join("–" if side is None else f"{side:.4g}" for side in (height, width))

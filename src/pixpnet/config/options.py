@@ -106,7 +106,8 @@ def to_kebab(name: str) -> str:
 def did_you_mean(wrong: str, candidates: Iterable[str], *, before: str = "") -> str:
     """``; did you mean X?`` for the candidate that is spelled most like ``wrong``, else ""."""
     by_lower = {candidate.lower(): candidate for candidate in candidates}
-    nearest = difflib.get_close_matches(wrong.lower(), by_lower, n=1, cutoff=0.5)
+    cutoff = 0.6 if len(wrong) > 3 else 0.5  # one wrong letter of two (l3 for l2) makes them half alike
+    nearest = difflib.get_close_matches(wrong.lower(), by_lower, n=1, cutoff=cutoff)
     return f"; did you mean {before}{by_lower[nearest[0]]}?" if nearest else ""
 
 

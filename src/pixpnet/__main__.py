@@ -1,0 +1,7 @@
+"""``python -m pixpnet``."""
+
+import sys
+
+from pixpnet.cli import main
+
+sys.exit(main())

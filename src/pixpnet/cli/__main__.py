@@ -1,7 +1,0 @@
-"""``python -m pixpnet.cli``."""
-
-import sys
-
-from pixpnet.cli.main import main
-
-sys.exit(main())

@@ -1,0 +1,132 @@
+"""The command as a whole: help, version, laziness, logging and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import pytest
+
+from pixpnet import cli
+from pixpnet.cli.main import COMMANDS
+from pixpnet.errors import CheckpointError, DataError
+from pixpnet.log import LEVELS, start_logging
+
+
+@pytest.fixture(autouse=True)
+def _restored_logger() -> Iterator[None]:
+    logger = logging.getLogger("pixpnet")
+    handlers, level = list(logger.handlers), logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_help_names_every_command(pixpnet: Callable, arguments: list[str]) -> None:
+    ended = pixpnet(*arguments)
+    assert (ended.code, ended.err) == (0, "")
+    assert all(f"  {name} " in ended.out for name in COMMANDS)
+
+
+def test_version(pixpnet: Callable) -> None:
+    assert pixpnet("--version") == (0, f"pixpnet {version('pixpnet')}\n", "")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "data synthbirds", "data list"])
+def test_every_command_has_help(pixpnet: Callable, command: str) -> None:
+    ended = pixpnet(*command.split(), "--help")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith(f"usage: pixpnet {command}")
+
+
+def test_train_help_has_the_options(pixpnet: Callable) -> None:
+    for command in ("train", "demo"):
+        out = pixpnet(command, "--help").out
+        assert "\n  --train.checkpoint / --train.no-checkpoint\n" in out
+        assert "--resume RUN_DIR" in out or command == "demo"
+        assert max(map(len, out.splitlines())) <= 105
+
+
+@pytest.mark.parametrize(
+    "line", ["--help", "train --help", "rf --help", "explain --help", "data --help", "--version"]
+)
+def test_help_does_not_wait_for_torch(line: str) -> None:
+    code = (
+        "import sys; from pixpnet.cli import main; main(sys.argv[1:]); "
+        "sys.exit('torch' in sys.modules or 'jsonargparse' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, *line.split()]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_installed_command_and_the_module_run() -> None:
+    for command in ([sys.executable, "-m", "pixpnet"], [str(Path(sys.executable).with_name("pixpnet"))]):
+        ended = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+        assert ended.stdout == f"pixpnet {version('pixpnet')}\n"
+
+
+@pytest.mark.parametrize("error", [DataError("no\n  images"), CheckpointError("no\n  images")])
+def test_failures_end_with_one_line_and_code_1(
+    pixpnet: Callable, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pixpnet.report.explanations.explain_images", fail)
+    assert pixpnet("explain", "run") == (1, "", "pixpnet: error: no images\n")
+
+
+def test_other_errors_keep_their_traceback(pixpnet: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("pixpnet.report.explanations.explain_images", fail)
+    with pytest.raises(ZeroDivisionError):
+        pixpnet("explain", "run")
+
+
+@pytest.mark.parametrize("level", [*LEVELS, *map(str.lower, LEVELS)])
+def test_log_level(capsys: pytest.CaptureFixture[str], level: str) -> None:
+    start_logging({"PIXPNET_LOG_LEVEL": level})
+    start_logging({"PIXPNET_LOG_LEVEL": level})
+    for name in LEVELS:
+        logging.getLogger("pixpnet.some.module").log(logging.getLevelName(name), "message %s", name)
+    lines = capsys.readouterr().err.splitlines()
+    expected = [f"{name} message {name}" for name in LEVELS[LEVELS.index(level.upper()) :]]
+    assert [line.partition(" ")[2] for line in lines] == expected
+
+
+@pytest.mark.parametrize("environment", [{}, {"PIXPNET_LOG_LEVEL": ""}])
+def test_the_log_level_is_info_unless_set(environment: dict[str, str]) -> None:
+    start_logging(environment)
+    assert logging.getLogger("pixpnet").level == logging.INFO
+
+
+def test_logs_are_rich_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    start_logging({})
+    assert [type(handler).__name__ for handler in logging.getLogger("pixpnet").handlers] == ["RichHandler"]
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = "import sys; from pixpnet.cli import main; sys.exit(main(['train', '--help']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    process.wait()
+    process.stderr.close()
+
+
+def test_main_is_the_entry_point() -> None:
+    (script,) = entry_points(group="console_scripts", name="pixpnet")
+    assert script.load() is cli.main

@@ -1,0 +1,126 @@
+"""``pixpnet train`` and ``demo``: what they hand to training, and how they end when interrupted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pixpnet.config import Config
+
+ROOT = Path(__file__).parents[2]
+REQUIRED = ["--model.name", "protonet", "--model.feature-extractor", "resnet18"]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config | Path]:
+    """What training was asked to do, in place of doing it."""
+    asked: list[Config | Path] = []
+
+    def pretend(what: Config | Path, *, progress: bool = True) -> Path:
+        asked.append(what)
+        return Path("the/run")
+
+    monkeypatch.setattr("pixpnet.training.train", pretend)
+    monkeypatch.setattr("pixpnet.training.resume", pretend)
+    return asked
+
+
+def test_train_gets_the_options_and_prints_the_run(pixpnet: Callable, trained: list[Config | Path]) -> None:
+    assert pixpnet("train", *REQUIRED, "--train.epochs", "3") == (0, "the/run\n", "")
+    (config,) = trained
+    assert isinstance(config, Config)
+    assert config.train.epochs == 3
+
+
+@pytest.mark.parametrize("line", ["--resume some/run", "--resume=some/run"])
+def test_resume(pixpnet: Callable, trained: list[Config | Path], line: str) -> None:
+    assert pixpnet("train", *line.split()) == (0, "the/run\n", "")
+    assert trained == [Path("some/run")]
+
+
+@pytest.mark.parametrize(
+    "line", ["--resume", "--resume a b", "--resume a --seed 3", "--seed 3 --resume a", "--resume=a --debug"]
+)
+def test_resume_stands_alone(pixpnet: Callable, trained: list[Config | Path], line: str) -> None:
+    ended = pixpnet("train", *line.split())
+    assert ended.code == 2
+    assert ended.err.startswith("pixpnet: error: --resume: takes one run directory and no other options")
+    assert trained == []
+
+
+def test_demo_trains_with_the_packaged_options_and_explains(
+    pixpnet: Callable, trained: list[Config | Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "pixpnet.report.explanations.explain_images", lambda run_dir, *, top_k: [run_dir / f"{top_k}.png"]
+    )
+    ended = pixpnet("demo", "--train.epochs", "70")
+    assert ended == (0, "run: the/run\nexplanation: the/run/5.png\n", "")
+    (config,) = trained
+    assert isinstance(config, Config)
+    assert (config.train.epochs, config.dataset.name, config.seed) == (70, "SYNTHBIRDS", 42)
+
+
+def interrupted(run_dir: Path, *, epochs: int) -> Callable[..., Path]:
+    """Training that is interrupted after some epochs."""
+
+    def train(_: object, *, progress: bool = True) -> Path:
+        checkpoints = run_dir / "csv" / "version_0" / "checkpoints"
+        checkpoints.mkdir(parents=True)
+        for epoch in range(1, epochs + 1):
+            (checkpoints / f"epoch={epoch}-step={epoch * 10}.ckpt").touch()
+        raise KeyboardInterrupt
+
+    return train
+
+
+def test_an_interrupted_run_names_its_last_good_checkpoint(
+    pixpnet: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    older = tmp_path / "birds" / "protonet" / "2026-12-31T00_00_00"
+    older.mkdir(parents=True)
+    run_dir = tmp_path / "synthbirds" / "protonet" / "2026-11-22T18_15_38"
+    monkeypatch.setattr("pixpnet.training.train", interrupted(run_dir, epochs=1))
+    ended = pixpnet("train", *REQUIRED, "--log-dir", tmp_path)
+    checkpoint = run_dir / "csv" / "version_0" / "checkpoints" / "epoch=1-step=10.ckpt"
+    assert (ended.code, ended.out) == (130, "")
+    assert ended.err == (
+        f"pixpnet: interrupted: the last good checkpoint is {checkpoint}; "
+        f"go on with: pixpnet train --resume {run_dir}\n"
+    )
+
+
+def test_an_interrupted_resumption_and_a_run_without_checkpoints(
+    pixpnet: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    monkeypatch.setattr("pixpnet.training.resume", interrupted(run_dir, epochs=0))
+    assert pixpnet("train", "--resume", run_dir) == (
+        130,
+        "",
+        f"pixpnet: interrupted: {run_dir} holds no checkpoint yet, no epoch was complete\n",
+    )
+
+
+def test_interrupted_before_anything_was_written(
+    pixpnet: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def train(_: object, *, progress: bool = True) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pixpnet.training.train", train)
+    ended = pixpnet("train", *REQUIRED, "--log-dir", tmp_path / "logs")
+    assert ended == (130, "", "pixpnet: interrupted: nothing was begun\n")
+
+
+def test_the_script_is_the_command() -> None:
+    script = ROOT / "scripts" / "run_protonet.py"
+    ended = subprocess.run(
+        [sys.executable, script, "--train.epoch", "3"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("pixpnet: error: unknown option --train.epoch ")
