@@ -1,4 +1,4 @@
-"""Shapes in signatures are checked in tests: every annotated function of pixpnet runs under beartype."""
+"""Every annotated function of pixpnet runs under beartype, shapes included; the tests share a small run."""
 
 import os
 
@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from pixpnet.config import parse_config
+from pixpnet.data.synthbirds import render_dataset
+
 torch.set_num_threads(1)
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,3 +25,60 @@ GOLDEN = Path(__file__).parent / "golden"
 def golden() -> Path:
     """Folder of values computed by the original implementation."""
     return GOLDEN
+
+
+TINY = {
+    "seed": 7,
+    "dataset.classes": 3,
+    "dataset.size": 64,
+    "dataset.train-images": 10,
+    "dataset.test-images": 4,
+    "dataset.val-size": 0.2,
+    "dataset.workers": 0,
+    "model.name": "protonet",
+    "model.feature-extractor": "small_resnet",
+    "model.feature-layer": "layer2",
+    "model.no-pretrained": "",
+    "model.num-prototypes": 6,
+    "model.prototype-dim": 8,
+    "model.readout-type": "linear",
+    "model.distance": "cosine",
+    "model.prototype-init": "data",
+    "train.epochs": 4,
+    "train.backbone-epochs": 1,
+    "train.batch-size": 8,
+    "train.push-every": 3,
+    "train.readout-push-epochs": 2,
+    "optimizer.name": "adam",
+    "optimizer.lr": 3e-3,
+    "optimizer.warmup-period": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def birds(tmp_path_factory) -> Path:
+    """Root of a rendered data set of 3 classes, 10 training and 4 test images each, 64 pixels."""
+    root = tmp_path_factory.mktemp("birds") / "set"
+    render_dataset(root, classes=3, size=64, train_images=10, test_images=4, seed=0)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_arguments(birds):
+    """Command-line arguments of a run of a few seconds; options given here win."""
+
+    def arguments(log_dir, **options) -> list[str]:
+        changed = {name.replace("__", ".").replace("_", "-"): value for name, value in options.items()}
+        merged = {**TINY, "dataset.root": birds, "log-dir": log_dir, **changed}
+        pairs = ([f"--{name}", str(value)] for name, value in merged.items() if value is not None)
+        return [part for pair in pairs for part in pair if part]
+
+    return arguments
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_arguments, tmp_path_factory) -> Path:
+    """A finished run's directory; treat it as read-only."""
+    from pixpnet.training import train
+
+    return train(parse_config(tiny_arguments(tmp_path_factory.mktemp("logs"))), progress=False)

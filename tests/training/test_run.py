@@ -201,7 +201,7 @@ def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tiny_arguments
     def failing(*arguments, **keywords):
         calls.append(1)
         terms = original(*arguments, **keywords)
-        return terms._replace(total=terms.total * math.nan) if len(calls) > 7 else terms
+        return terms._replace(total=terms.total * math.nan) if len(calls) > 5 else terms
 
     monkeypatch.setattr(module, "loss_terms", failing)
     arguments = tiny_arguments(tmp_path, train__backbone_epochs=0)
