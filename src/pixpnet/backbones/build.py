@@ -83,12 +83,17 @@ def build_backbone(
     shape = layer_shapes(cut(skeleton, node), REFERENCE_SIZE).get(node, ())
     if len(shape) not in (2, 4):
         raise ConfigError(f"{name}: layer {layer} gives no feature grid, but shape {list(shape)}.")
-    body = cut(build_model(name), node)
     if weights is not None:
-        fit_weights(body, read_weights(Path(weights)), source=weights, renamed_keys=family.renamed_keys)
+        state, source = read_weights(Path(weights)), weights
     elif pretrained:
-        state = _published(name)
-        fit_weights(body, state, source=f"{name}'s published file", renamed_keys=family.renamed_keys)
+        state, source = _published(name), f"{name}'s published file"
+    else:
+        state, source = None, ""
+    if state is None:
+        body = cut(build_model(name), node)
+    else:
+        body = cut(skeleton, node)
+        fit_weights(body, state, source=source, renamed_keys=family.renamed_keys)
     return Backbone(body, name=name, layer=layer, shape=shape, normalization=_normalization(name))
 
 

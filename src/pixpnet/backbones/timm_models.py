@@ -157,7 +157,7 @@ def _pad_before(network: fx.GraphModule, node: fx.Node, module: nn.Module, *, va
     """Records `pad_same` ahead of the node."""
     (images,) = node.all_input_nodes
     with network.graph.inserting_before(node):
-        padded = pad_same(fx.Proxy(images), module, value=value)
+        padded: Any = pad_same(fx.Proxy(images), module, value=value)
     node.replace_input_with(images, padded.node)
 
 

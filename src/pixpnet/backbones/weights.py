@@ -162,7 +162,8 @@ def fit_weights(
     ]
     if faults:
         raise DataError(f"{source} does not fit the backbone: {'; '.join(faults)}.")
-    module.load_state_dict({key: state.get(key, tensor) for key, tensor in wanted.items()})
+    fitted = {key: state[key].to(tensor.dtype) if key in state else tensor for key, tensor in wanted.items()}
+    module.load_state_dict(fitted, assign=True)  # gives values to parameters that had only a shape, too
 
 
 def _plain_state(content: Any, path: Path) -> dict[str, Tensor]:
