@@ -1,0 +1,243 @@
+"""Operations that see along whole dimensions: normalisation, reductions, softmax, matrix products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pixpnet.receptive_fields.intervals import Axis
+from pixpnet.receptive_fields.rules.arguments import only, whole_numbers
+from pixpnet.receptive_fields.rules.pointwise import pointwise
+from pixpnet.receptive_fields.rules.shape import split, squeeze, view
+from pixpnet.receptive_fields.rules.take import insert_channels
+from pixpnet.receptive_fields.tensor import DoesNotFit, FieldTensor, NotKnown, arrange, arrange_words, combine
+from pixpnet.receptive_fields.terms import Term
+
+
+def _letters(x: FieldTensor, dims: Sequence[int]) -> str:
+    """The atoms of these dimensions; rows and columns of a feature map even where there is only one."""
+    return "".join("hw"[dim - 2] if x.is_map and dim >= 2 else x.dims[dim] for dim in dims)
+
+
+def spread(x: FieldTensor, dims: Sequence[int]) -> FieldTensor:
+    """Every element sees what all elements along these dimensions see."""
+    axes = x.channel_axes()
+    mixed = x.mixed([axis for dim in dims for axis in axes[dim]])
+    letters = _letters(x, dims)
+    return replace(mixed.spread("h" in letters, "w" in letters), alias=object())
+
+
+def reduce(x: FieldTensor, dims: Sequence[int], *, keepdim: bool) -> FieldTensor:
+    """One element in place of all along these dimensions, which sees what they see."""
+    axes = x.channel_axes()
+    gone = {axis for dim in dims for axis in axes[dim]}
+    letters = _letters(x, dims)
+
+    def whole(axis: Axis, letter: str) -> Axis:
+        return axis.whole(1) if letter in letters else axis
+
+    mixed = x.mixed(sorted(gone))
+    first = tuple(0 if axis in gone else slice(None) for axis in range(x.labels.ndim))
+    words = ["" if dim in dims else word for dim, word in enumerate(x.dims)]
+    rest = replace(mixed, labels=np.asarray(mixed.labels[first]), alias=object())
+    grid = (1 if "h" in letters else x.grid[0], 1 if "w" in letters else x.grid[1])
+    reduced = replace(rest, dims=tuple(words)).changed(
+        lambda term: Term(whole(term.rows, "h"), whole(term.columns, "w")), grid
+    )
+    return reduced if keepdim else squeeze(reduced, list(dims))
+
+
+def contract(x: FieldTensor, dim: int, size: int) -> FieldTensor:
+    """A dimension replaced by ``size`` elements that all see all of it."""
+    return insert_channels(reduce(x, [dim], keepdim=True), dim, size)
+
+
+def _dims(x: FieldTensor, dim: Any) -> list[int]:
+    return list(range(len(x.dims))) if dim is None else [x.dim(place) for place in whole_numbers(dim)]
+
+
+def total(
+    x: FieldTensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None
+) -> FieldTensor:
+    """torch.mean, sum, amax and the like."""
+    del dtype
+    return reduce(x, _dims(x, axis if dim is None else dim), keepdim=keepdim)
+
+
+def extreme(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """torch.max and min: over everything, along a dimension, or of two tensors."""
+    if dim is None:
+        return reduce(x, _dims(x, None), keepdim=False)
+    if not isinstance(dim, int):
+        return pointwise(x, dim)
+    reduced = reduce(x, _dims(x, dim), keepdim=keepdim)
+    return reduced, reduced
+
+
+def deviation(
+    x: FieldTensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: Any = 1
+) -> FieldTensor:
+    """torch.var and std."""
+    del unbiased, correction
+    return reduce(x, _dims(x, None if isinstance(dim, bool) else dim), keepdim=keepdim)
+
+
+def norm(
+    x: FieldTensor, p: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> FieldTensor:
+    """torch.norm and torch.linalg.vector_norm."""
+    del p, dtype
+    return reduce(x, _dims(x, dim), keepdim=keepdim)
+
+
+def softmax(x: FieldTensor, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> FieldTensor:
+    """torch.softmax and the like."""
+    del dtype, _stacklevel
+    if dim is None:
+        raise NotKnown("a softmax without dim")
+    return spread(x, _dims(x, dim))
+
+
+def normalize(x: FieldTensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> FieldTensor:
+    """torch.nn.functional.normalize."""
+    del p, eps
+    return spread(x, _dims(x, dim))
+
+
+def layer_norm(x: FieldTensor, normalized_shape: Any, *parameters: Any, **options: Any) -> FieldTensor:
+    """torch.nn.functional.layer_norm and rms_norm: local if only channels are normalised."""
+    only(*parameters, *options.values())
+    shape = whole_numbers(normalized_shape)
+    if tuple(shape) != x.shape[-len(shape) :]:
+        raise DoesNotFit(f"it normalises {tuple(shape)} of an input of shape {x.shape}")
+    return spread(x, range(len(x.dims) - len(shape), len(x.dims)))
+
+
+def group_norm(x: FieldTensor, num_groups: int, *parameters: Any, **options: Any) -> FieldTensor:
+    """torch.nn.functional.group_norm: the whole image, for the channels of each group."""
+    only(*parameters, *options.values())
+    batch, channels, *rest = x.shape
+    if channels % num_groups:
+        raise DoesNotFit(f"{num_groups} groups do not divide {channels} channels")
+    if x.is_map:
+        x = x.spread(rows=True, columns=True)
+    grouped = view(x, (batch, num_groups, channels // num_groups, *rest))
+    return replace(view(spread(grouped, range(2, len(grouped.dims))), x.shape), alias=object())
+
+
+def instance_norm(
+    x: FieldTensor,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> FieldTensor:
+    """torch.nn.functional.instance_norm: the whole image, unless it uses running statistics."""
+    del momentum, eps
+    only(running_mean, running_var, weight, bias)
+    return spread(x, range(2, len(x.dims))) if use_input_stats else pointwise(x)
+
+
+def batch_norm(
+    x: FieldTensor,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> FieldTensor:
+    """torch.nn.functional.batch_norm: local, unless it uses the statistics of the image itself."""
+    del momentum, eps
+    only(running_mean, running_var, weight, bias)
+    if not training and running_mean is not None:
+        return pointwise(x)
+    return spread(x, [dim for dim in range(len(x.dims)) if dim != 1])
+
+
+def torch_batch_norm(
+    x: FieldTensor, weight: Any, bias: Any, mean: Any, var: Any, training: bool, *options: Any
+) -> FieldTensor:
+    """torch.batch_norm, whose arguments come in another order."""
+    del options
+    return batch_norm(x, mean, var, weight, bias, training)
+
+
+def torch_instance_norm(
+    x: FieldTensor, weight: Any, bias: Any, mean: Any, var: Any, use_input_stats: bool, *options: Any
+) -> FieldTensor:
+    """torch.instance_norm, whose arguments come in another order."""
+    del options
+    return instance_norm(x, mean, var, weight, bias, use_input_stats)
+
+
+def local_response_norm(x: FieldTensor, size: int, *options: Any) -> FieldTensor:
+    """torch.nn.functional.local_response_norm: every channel sees its neighbours."""
+    del options
+    if len(x.fields) == 1:
+        return pointwise(x)
+    if not x.is_map:
+        raise NotKnown(f"its input of shape {x.shape} is not a feature map [1, channels, rows, columns]")
+    channels = x.channels()
+    offsets = np.arange(size) - size // 2
+    window = np.clip(np.arange(len(channels)) + offsets[:, None], 0, len(channels) - 1)
+    labels, fields = combine(channels[window], x.fields)
+    return arrange_words(x.dims, labels, fields, x.grid, None)
+
+
+def glu(x: FieldTensor, dim: int = -1) -> FieldTensor:
+    """torch.nn.functional.glu: one half gates the other."""
+    place = x.dim(dim)
+    return pointwise(*split(x, x.shape[place] // 2, place))
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> FieldTensor:
+    """torch.nn.functional.linear; of the weight only the shape counts."""
+    only(weight, bias)
+    return project(x, weight.shape)
+
+
+def project(x: Any, weight_shape: Sequence[int]) -> FieldTensor:
+    """A linear layer with a weight of shape [out, in]: local over channels in the last dimension."""
+    if not isinstance(x, FieldTensor):
+        raise NotKnown("its weights depend on the image")
+    outputs, inputs = weight_shape
+    if x.shape[-1] != inputs:
+        raise DoesNotFit(f"it takes {inputs} features and gets {x.shape[-1]}")
+    return contract(x, len(x.dims) - 1, outputs)
+
+
+def matmul(a: Any, b: Any) -> FieldTensor:
+    """torch.matmul of matrices, one or both of which see the image."""
+    if len(a.shape) < 2 or len(b.shape) < 2:
+        raise NotKnown("a product with a vector")
+    if a.shape[-1] != b.shape[-2]:
+        raise DoesNotFit(f"shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be multiplied")
+    if isinstance(a, FieldTensor) and isinstance(b, FieldTensor):
+        rows = reduce(a, [len(a.dims) - 1], keepdim=True)
+        columns = reduce(b, [len(b.dims) - 2], keepdim=True)
+        return pointwise(rows, columns)
+    x, weight, dim = (a, b, -1) if isinstance(a, FieldTensor) else (b, a, -2)
+    if math.prod(weight.shape[:-2]) != 1 or len(weight.shape) > len(x.dims):
+        raise NotKnown("a batch of constant matrices")
+    return contract(x, x.dim(dim), weight.shape[-1 if dim == -1 else -2])
+
+
+def pooled_mix(x: Any, shape: Sequence[int]) -> FieldTensor:
+    """After global pooling: elements of the given shape that all see everything the input sees."""
+    if not isinstance(x, FieldTensor):
+        raise NotKnown("its weights depend on the image")
+    if not x.is_pooled:
+        raise NotKnown("it works on one dimension while rows and columns are still there")
+    labels, fields = combine(x.labels.reshape(-1, 1), x.fields)
+    return arrange(
+        [[("c", size)] for size in shape], np.broadcast_to(labels, math.prod(shape)), fields, (1, 1), None
+    )
