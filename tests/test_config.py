@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import optim
 
@@ -294,6 +294,7 @@ DRAWN = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(DRAWN, st.integers(0, 6))
 def test_written_configurations_read_back(drawn: dict[str, object], backbone_epochs: int) -> None:
     drawn |= {"model.name": "protonet", "model.feature-extractor": "resnet18"}
