@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.projection import DUPLICATE_FILTERS, PatchCandidates, candidates
+from pixpnet.projection import DUPLICATE_FILTERS, PatchCandidates, best_lists, candidates
 from pixpnet.prototypes import DISTANCES
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lists_sorted_often():
+    """So that the few images of these tests meet lists that are full already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(best_lists, "_FEWEST_WAITING", 0)
+        yield
 
 
 def project(z, labels, prototypes, own_class, *, distance, duplicate_filter, batches=None, indices=None):
@@ -218,6 +226,18 @@ def test_two_prototypes_want_one_patch():
     assert found.distances.tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("duplicate_filter", DUPLICATE_FILTERS)
+def test_prototypes_of_a_class_need_not_be_neighbours(duplicate_filter):
+    z = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1, 1)
+    own_class = torch.tensor([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=torch.bool)
+    prototypes = torch.tensor([1.0, 4.0, 2.0, 3.0])[:, None, None, None]
+    found = project(
+        z, torch.tensor([0, 0, 1, 1]), prototypes, own_class, distance="l2", duplicate_filter=duplicate_filter
+    ).assign()
+    assert found.image_index.tolist() == [0, 3, 1, 2]
+    assert found.patches.flatten().tolist() == [1, 4, 2, 3]
+
+
 def test_fewer_patches_than_prototypes_are_shared_with_a_warning(caplog):
     z = torch.tensor([3.0, 4.0]).view(1, 1, 1, 2)
     prototypes = torch.tensor([1.0, 2.0, 5.0])[:, None, None, None]
@@ -308,7 +328,7 @@ def test_the_state_stays_small(duplicate_filter):
         z = torch.rand(20, 3, 8, 8)
         collected.update(z, torch.zeros(20, dtype=torch.int64), torch.arange(start, start + 20))
         waiting = sum(map(len, collected.patches.waiting))
-        assert len(collected.patches.rows) + waiting <= 36 + 4096 + 36
+        assert len(collected.patches.rows) + waiting <= 36 + 36
     collected.assign()
     kept = collected.patches if collected.images is None else collected.images
     assert len(kept.rows) == 36

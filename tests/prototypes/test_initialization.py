@@ -6,7 +6,7 @@ import torch
 from pixpnet.errors import DataError
 from pixpnet.prototypes import PatchSample, initialization, regular_own_class
 from pixpnet.prototypes.initialization import random_keys, sample_size
-from pixpnet.prototypes.kmeans import kmeans
+from pixpnet.prototypes.kmeans import _means, kmeans
 
 TWO_CLASSES = regular_own_class(6, 2, class_specific=True)
 
@@ -120,6 +120,13 @@ def test_kmeans_ends_at_the_means_of_its_members():
     torch.testing.assert_close(result.centres, means)
     again = kmeans(rows, 5, generator=seeded(2), iterations=200)
     assert torch.equal(again.centres, result.centres)
+
+
+def test_an_empty_cluster_moves_to_the_farthest_row():
+    rows = torch.tensor([[0.0], [1.0], [9.0]])
+    centres = torch.tensor([[0.0], [100.0]])
+    moved = _means(rows, torch.tensor([0, 0, 0]), rows.square().flatten(), centres, spherical=False)
+    assert moved.flatten().tolist() == pytest.approx([10 / 3, 9])
 
 
 def test_spherical_kmeans_centres_are_unit_vectors():

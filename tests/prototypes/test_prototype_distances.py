@@ -93,6 +93,20 @@ def test_ties_go_to_the_first_cell(distance, distinct):
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
+def test_ties_of_more_cells_than_are_compared(distance, monkeypatch):
+    """All cells alike but the first, which is farther by less than the search can tell."""
+    monkeypatch.setattr(nearest, "_CHUNK", 1)
+    generator = torch.Generator().manual_seed(0)
+    z = torch.rand(1, 193, 1, 1, generator=generator).repeat(1, 1, 9, 9)
+    prototypes = z[:, :, :1, :1] + 0.1 * torch.rand(7, 193, 1, 1, generator=generator)
+    assert find_nearest(z, prototypes, distance)[1].tolist() == [[0] * 7]
+    z[0, :, 0, 0] -= 1e-7 * (prototypes[0, :, 0, 0] - z[0, :, 0, 1]).sign()
+    z[0, 0, 0, 0] -= 1e-6
+    monkeypatch.undo()
+    assert find_nearest(z, prototypes[:1], "l2")[1].tolist() == [[1]]
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("kernel_size", [1, 2])
 def test_a_patch_is_at_distance_zero_from_itself_amid_near_copies(distance, kernel_size):
     generator = torch.Generator().manual_seed(1)
@@ -139,9 +153,9 @@ def test_cosine_of_a_zero_vector_is_one_and_has_no_gradient():
 def test_cosine_of_small_and_large_vectors(size):
     direction = torch.tensor([1.0, 2.0, -2.0])
     distances, _ = find_nearest(
-        (size * direction)[None, :, None, None], torch.tensor([2.0, 1.0, 2.0])[None, :, None, None], "cosine"
+        (size * direction)[None, :, None, None], torch.tensor([2.0, 2.0, -1.0])[None, :, None, None], "cosine"
     )
-    torch.testing.assert_close(distances, torch.tensor([[1.0]]))
+    torch.testing.assert_close(distances, torch.tensor([[1 - 8 / 9]]))
 
 
 @pytest.mark.parametrize("distance", DISTANCES)

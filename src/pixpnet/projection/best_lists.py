@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int
 
 __all__ = ["BestList", "Candidates"]
 
+_FEWEST_WAITING = 4096
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -77,7 +79,7 @@ class BestList:
     def add(self, rows: Candidates) -> None:
         """Take in more patches; sorting waits until there are as many new ones as the lists hold."""
         self.waiting.append(rows)
-        if sum(map(len, self.waiting)) > 4096 + self.lengths.sum():
+        if sum(map(len, self.waiting)) > _FEWEST_WAITING + self.lengths.sum():
             self.compact()
 
     def drop(self, prototypes: Bool[np.ndarray, "p"]) -> None:
@@ -96,8 +98,8 @@ class BestList:
             units.append(rows.cell[order])
         # One row per unit: an image that two processes saw counts once.
         order = order[_is_first(*units)]
-        by_rank = (rows.cell[order], rows.image[order], rows.distance[order], rows.prototype[order])
-        order = order[np.lexsort(by_rank)]
+        # The sort is stable, so that ties stay in the order of images and cells.
+        order = order[np.lexsort((rows.distance[order], rows.prototype[order]))]
         prototype = rows.prototype[order]
         starts = np.searchsorted(prototype, np.arange(len(self.lengths)))
         rank = np.arange(len(order)) - starts[prototype]

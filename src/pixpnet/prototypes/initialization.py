@@ -70,7 +70,7 @@ class PatchSample:
             DataError: there is no image of a prototype's classes.
         """
         parts: list[Tensor] = []
-        for group, (rows, keys) in enumerate(zip(self.rows, self.keys, strict=True)):
+        for group, rows in enumerate(self.rows):
             if rows is None:
                 classes = self.group_classes[group].nonzero().flatten().tolist()
                 raise DataError(
@@ -80,7 +80,7 @@ class PatchSample:
                 )
             count = int((self.group_of == group).sum())
             generator = torch.Generator().manual_seed(self.seed)
-            parts.append(_centres(rows[keys.argsort()], count, distance=distance, generator=generator))
+            parts.append(_centres(rows, count, distance=distance, generator=generator))
         order = self.group_of.argsort(stable=True)
         centres = torch.empty(len(order), parts[0].shape[1])
         centres[order] = torch.cat(parts)
