@@ -15,7 +15,7 @@ from PIL import Image
 from pixpnet.data.synthbirds import GENERATOR_VERSION, contact_sheet, is_rendered, render_dataset
 from pixpnet.data.synthbirds.plumage import COLOURS
 from pixpnet.data.synthbirds.pose import UPRIGHT, Pose
-from pixpnet.data.synthbirds.render import min_pixels, part_points, render_picture
+from pixpnet.data.synthbirds.render import min_pixels, part_points, render_picture, shows
 from pixpnet.data.synthbirds.scenery import FRAME, Patch
 from pixpnet.data.synthbirds.species import PARTS, catalogue
 from pixpnet.data.synthbirds.stage import part_of, set_stage
@@ -219,6 +219,25 @@ def test_what_is_covered_is_not_visible():
     assert not shows["tail"]
     assert shows["beak"]
     assert shows["right wing"]
+
+
+@pytest.mark.parametrize(("hidden", "enough"), [(0.0, True), (0.15, True), (0.4, False)])
+def test_a_part_shows_only_if_most_of_it_does(hidden: float, enough: bool):
+    whole = upright_stage().parts
+    columns = np.nonzero(whole == PARTS.index("tail") + 1)[1]
+    edge = np.quantile(columns, hidden)
+    leaf = np.array([[-1, 60], [edge, 60], [edge, 128], [-1, 128]])
+    parts = upright_stage(front=[Patch(leaf, (1, 2, 3))]).parts
+    assert shows(catalogue(1)[0], "tail", parts=parts, pose=UPRIGHT) == enough
+    assert shows(catalogue(1)[0], "beak", parts=parts, pose=UPRIGHT)
+
+
+def test_a_part_of_few_pixels_does_not_show():
+    far = Pose((64.0, 64.0), 0.2, 0.0, mirrored=False, limbs=UPRIGHT.limbs)
+    parts = upright_stage(far).parts
+    assert 0 < (parts == PARTS.index("right eye") + 1).sum() < 12
+    assert not shows(catalogue(1)[0], "eye", parts=parts, pose=far)
+    assert shows(catalogue(1)[0], "wing", parts=parts, pose=far)
 
 
 def test_a_point_under_a_leaf_moves_to_where_its_part_still_shows():

@@ -88,8 +88,8 @@ def test_every_form_occurs_and_has_an_accent_exactly_where_it_has_marks():
 
 def test_parts_are_those_of_cub():
     assert " ".join(PARTS) == (
-        "back beak belly breast crown forehead left eye left leg left wing nape right eye right leg right wing "
-        "tail throat"
+        "back beak belly breast crown forehead left eye left leg left wing nape right eye right leg "
+        "right wing tail throat"
     )
     assert PART_IDS["wing"] == (9, 13)
     assert PART_IDS["back"] == (1,)

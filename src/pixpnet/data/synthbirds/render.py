@@ -15,7 +15,7 @@ from pixpnet.data.synthbirds.scenery import FRAME, SETTINGS, Patch, Setting, bac
 from pixpnet.data.synthbirds.species import PART_IDS, PARTS, Species, catalogue, differing_organs
 from pixpnet.data.synthbirds.stage import BIRD, Stage, part_of, set_stage
 
-__all__ = ["Picture", "min_pixels", "part_points", "render_picture"]
+__all__ = ["Picture", "min_pixels", "part_points", "render_picture", "shows"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def min_pixels(size: int) -> int:
     return max(1, round(12 * (size / FRAME) ** 2))
 
 
-MIN_SHARE = 0.55
-"""Share of its area (in the upright pose) that a distinguishing part shows at least."""
+MIN_SHARE = 0.75
+"""Share of its area (in the upright pose) that a distinguishing part shows at least: forms need it whole."""
 
 
 @cache
@@ -57,7 +57,10 @@ def _full_areas(species: Species) -> Int[np.ndarray, "_"]:
     )
 
 
-def _shows(species: Species, organ: str, counts: np.ndarray, pose: Pose, size: int) -> bool:
+def shows(species: Species, organ: str, *, parts: UInt8[np.ndarray, "H W"], pose: Pose) -> bool:
+    """Whether enough of an organ shows to tell which variant it is."""
+    size = len(parts)
+    counts = np.bincount(parts.ravel(), minlength=256)
     full = _full_areas(species)[list(PART_IDS[organ])].max() * (pose.scale * size / FRAME) ** 2
     return bool(counts[list(PART_IDS[organ])].max() >= max(min_pixels(size), MIN_SHARE * full))
 
@@ -70,9 +73,8 @@ def render_picture(classes: int, label: int, *, size: int, rng: np.random.Genera
         pose = draw_pose(rng)
         behind, front = _perch(setting, pose, rng), occluders(setting, pose, rng)
         stage = set_stage(species, pose, size=size, behind=behind, front=front)
-        counts = np.bincount(stage.parts.ravel(), minlength=256)
-        shown = {o for o in PART_IDS if _shows(species, o, counts, pose, size)}
-        if all(shown.intersection(need) for need in _evidence(classes, label)) and counts[1:].sum() > 0:
+        shown = {organ for organ in PART_IDS if shows(species, organ, parts=stage.parts, pose=pose)}
+        if shown and all(shown.intersection(need) for need in _evidence(classes, label)):
             break
     points, visible = part_points(stage, pose)
     part_mask = np.where(stage.parts == BIRD, 0, stage.parts).astype(np.uint8)
