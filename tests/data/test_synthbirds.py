@@ -15,7 +15,7 @@ from PIL import Image
 from pixpnet.data.synthbirds import GENERATOR_VERSION, contact_sheet, is_rendered, render_dataset
 from pixpnet.data.synthbirds.plumage import COLOURS
 from pixpnet.data.synthbirds.pose import UPRIGHT, Pose
-from pixpnet.data.synthbirds.render import min_pixels, part_points, render_picture, shows
+from pixpnet.data.synthbirds.render import areas_of, min_pixels, part_points, render_picture, shows
 from pixpnet.data.synthbirds.scenery import FRAME, Patch
 from pixpnet.data.synthbirds.species import PARTS, catalogue
 from pixpnet.data.synthbirds.stage import part_of, set_stage
@@ -168,7 +168,11 @@ def test_masks_and_boxes_agree(birds: Path):
     for image, name, _ in images(birds):
         bird = array(birds, "segmentations", name)
         assert set(np.unique(bird)) == {0, 255}
-        assert (bird[array(birds, "part_masks", name) > 0] == 255).all()
+        parts = array(birds, "part_masks", name)
+        assert (bird[parts > 0] == 255).all()
+        assert 0 < ((bird > 0) & (parts == 0)).sum() < (parts > 0).sum(), (
+            "the cheek is of the bird, but no part"
+        )
         rows, columns = np.nonzero(bird)
         x, y, width, height = boxes[image]
         assert (columns.min(), rows.min()) == (x, y)
@@ -227,17 +231,17 @@ def test_a_part_shows_only_if_most_of_it_does(hidden: float, enough: bool):
     columns = np.nonzero(whole == PARTS.index("tail") + 1)[1]
     edge = np.quantile(columns, hidden)
     leaf = np.array([[-1, 60], [edge, 60], [edge, 128], [-1, 128]])
-    parts = upright_stage(front=[Patch(leaf, (1, 2, 3))]).parts
-    assert shows(catalogue(1)[0], "tail", parts=parts, pose=UPRIGHT) == enough
-    assert shows(catalogue(1)[0], "beak", parts=parts, pose=UPRIGHT)
+    areas = areas_of(upright_stage(front=[Patch(leaf, (1, 2, 3))]).parts)
+    assert shows(catalogue(1)[0], "tail", areas=areas, pose=UPRIGHT, size=128) == enough
+    assert shows(catalogue(1)[0], "beak", areas=areas, pose=UPRIGHT, size=128)
 
 
 def test_a_part_of_few_pixels_does_not_show():
     far = Pose((64.0, 64.0), 0.2, 0.0, mirrored=False, limbs=UPRIGHT.limbs)
-    parts = upright_stage(far).parts
-    assert 0 < (parts == PARTS.index("right eye") + 1).sum() < 12
-    assert not shows(catalogue(1)[0], "eye", parts=parts, pose=far)
-    assert shows(catalogue(1)[0], "wing", parts=parts, pose=far)
+    areas = areas_of(upright_stage(far).parts)
+    assert 0 < areas[PARTS.index("right eye") + 1] < 12
+    assert not shows(catalogue(1)[0], "eye", areas=areas, pose=far, size=128)
+    assert shows(catalogue(1)[0], "wing", areas=areas, pose=far, size=128)
 
 
 def test_a_point_under_a_leaf_moves_to_where_its_part_still_shows():

@@ -15,7 +15,7 @@ from pixpnet.data.synthbirds.scenery import FRAME, SETTINGS, Patch, Setting, bac
 from pixpnet.data.synthbirds.species import PART_IDS, PARTS, Species, catalogue, differing_organs
 from pixpnet.data.synthbirds.stage import BIRD, Stage, part_of, set_stage
 
-__all__ = ["Picture", "min_pixels", "part_points", "render_picture", "shows"]
+__all__ = ["Picture", "areas_of", "min_pixels", "part_points", "render_picture", "shows"]
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,21 @@ def _evidence(classes: int, label: int) -> tuple[tuple[str, ...], ...]:
 
 
 @cache
-def _full_areas(species: Species) -> Int[np.ndarray, "_"]:
+def _full_areas(species: Species) -> Int[np.ndarray, "256"]:
     """Pixels of every part id of the bird by itself, at 128 × 128, scale 1."""
-    return np.bincount(
-        set_stage(species, UPRIGHT, size=FRAME, behind=[], front=[]).parts.ravel(), minlength=256
-    )
+    return areas_of(set_stage(species, UPRIGHT, size=FRAME, behind=[], front=[]).parts)
 
 
-def shows(species: Species, organ: str, *, parts: UInt8[np.ndarray, "H W"], pose: Pose) -> bool:
-    """Whether enough of an organ shows to tell which variant it is."""
-    size = len(parts)
-    counts = np.bincount(parts.ravel(), minlength=256)
-    full = _full_areas(species)[list(PART_IDS[organ])].max() * (pose.scale * size / FRAME) ** 2
-    return bool(counts[list(PART_IDS[organ])].max() >= max(min_pixels(size), MIN_SHARE * full))
+def areas_of(parts: UInt8[np.ndarray, "H W"]) -> Int[np.ndarray, "256"]:
+    """Pixels of every part id."""
+    return np.bincount(parts.ravel(), minlength=256)
+
+
+def shows(species: Species, organ: str, *, areas: Int[np.ndarray, "256"], pose: Pose, size: int) -> bool:
+    """Whether enough of an organ shows to tell which variant it is, given the areas in the image."""
+    ids = list(PART_IDS[organ])
+    full = _full_areas(species)[ids].max() * (pose.scale * size / FRAME) ** 2
+    return bool(areas[ids].max() >= max(min_pixels(size), MIN_SHARE * full))
 
 
 def render_picture(classes: int, label: int, *, size: int, rng: np.random.Generator) -> Picture:
@@ -73,7 +75,8 @@ def render_picture(classes: int, label: int, *, size: int, rng: np.random.Genera
         pose = draw_pose(rng)
         behind, front = _perch(setting, pose, rng), occluders(setting, pose, rng)
         stage = set_stage(species, pose, size=size, behind=behind, front=front)
-        shown = {organ for organ in PART_IDS if shows(species, organ, parts=stage.parts, pose=pose)}
+        areas = areas_of(stage.parts)
+        shown = {organ for organ in PART_IDS if shows(species, organ, areas=areas, pose=pose, size=size)}
         if shown and all(shown.intersection(need) for need in _evidence(classes, label)):
             break
     points, visible = part_points(stage, pose)
@@ -125,11 +128,11 @@ def part_points(stage: Stage, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     """Each part's point, moved to the nearest of its pixels where something else covers it."""
     size = len(stage.parts)
     points, visible = np.zeros((len(PARTS), 2)), np.zeros(len(PARTS), bool)
-    counts = np.bincount(stage.parts.ravel(), minlength=256)
+    areas = areas_of(stage.parts)
     least = max(1, round(min_pixels(size) / 4))
     for organ, (limb, x, y) in ANCHORS.items():
         part = part_of(organ, mirrored=pose.mirrored)
-        if counts[part] < least:
+        if areas[part] < least:
             continue
         at = np.round(placed(np.array([[x, y]]), pose, limb)[0] * size / FRAME - 0.5, 1)
         column, row = np.floor(at + 0.5).astype(int)

@@ -64,7 +64,7 @@ class _Drawing(NamedTuple):
 
     limb_points: dict[str, Points]
     strokes: tuple[tuple[str, str, slice, int], ...]
-    """Layer, limb, the outline's place among the limb's points, and ink number of every shape in order."""
+    """Layer, limb, place among the limb's coordinates and ink number of every shape, in order."""
     inks: tuple[tuple[Colour, str | None], ...]
     """Colour and organ of every ink, from number 1."""
 
@@ -96,7 +96,7 @@ def _drawing(species: Species) -> _Drawing:
         ends[shape.limb] += len(shape.points)
         pieces[shape.limb].append(shape.points)
         ink = inks.setdefault((shape.colour, shape.organ), len(inks) + 1)
-        strokes.append((shape.layer, shape.limb, slice(start, ends[shape.limb]), ink))
+        strokes.append((shape.layer, shape.limb, slice(2 * start, 2 * ends[shape.limb]), ink))
     return _Drawing(
         {limb: np.concatenate(points) for limb, points in pieces.items()}, tuple(strokes), tuple(inks)
     )
@@ -108,7 +108,9 @@ def set_stage(species: Species, pose: Pose, *, size: int, behind: list[Patch], f
     side = size * factor
     unit = side / FRAME
     limb_points, strokes, inks = _drawing(species)
-    points_at = {limb: placed(points, pose, limb) * unit for limb, points in limb_points.items()}
+    outlines = {
+        limb: (placed(points, pose, limb) * unit).ravel().tolist() for limb, points in limb_points.items()
+    }
     colours = [colour for colour, _ in inks]
     lookup = np.zeros(256, np.uint8)
     for number, (_, organ) in enumerate(inks, 1):
@@ -128,7 +130,7 @@ def set_stage(species: Species, pose: Pose, *, size: int, behind: list[Patch], f
     def plumage(layer: str) -> None:
         for on, limb, place, ink in strokes:
             if on == layer:
-                pencils[layer].polygon(points_at[limb][place].ravel().tolist(), fill=ink)
+                pencils[layer].polygon(outlines[limb][place], fill=ink)
 
     scenery(behind)
     plumage("under")
