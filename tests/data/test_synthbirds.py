@@ -344,6 +344,13 @@ def test_a_rendered_set_is_not_rendered_again(tmp_path: Path):
     assert (root / "images.txt").read_text("utf-8") == "mine"
 
 
+def test_a_set_of_another_generator_is_not_taken_for_this_ones(tmp_path: Path):
+    truth = render_dataset(tmp_path / "birds", **SMALL) / "attributes.json"
+    attributes = json.loads(truth.read_text("utf-8"))
+    truth.write_text(json.dumps({**attributes, "generator_version": GENERATOR_VERSION + 1}), "utf-8")
+    assert not is_rendered(tmp_path / "birds", **SMALL)
+
+
 def test_an_empty_folder_is_filled(tmp_path: Path):
     (tmp_path / "birds").mkdir()
     assert is_rendered(render_dataset(tmp_path / "birds", **SMALL), **SMALL)
