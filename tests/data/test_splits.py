@@ -54,6 +54,11 @@ def test_the_held_out_share_is_that_of_every_class(counts, share, seed):
     assert hold_out(records, share=share, seed=seed) == (kept, held)
 
 
+def test_the_largest_rest_gets_the_next_image():
+    _, held = hold_out(records_of([15, 11]), share=0.1, seed=0)
+    assert [record.label for record in held] == [0, 0, 1]
+
+
 def test_the_seed_draws_the_validation_images():
     records = records_of([20, 20])
     drawn = {
