@@ -8,7 +8,7 @@ import pytest
 from pixpnet.backbones import build_backbone, list_backbones, named_layers
 from pixpnet.backbones.build import _skeleton
 from pixpnet.backbones.names import FAMILIES, family_of
-from pixpnet.backbones.tracing import layer_shapes
+from pixpnet.backbones.tracing import find_node, layer_shapes
 from pixpnet.errors import ConfigError
 
 RESNET = "conv1_no_act bn1 *conv1 *maxpool *layer1 *layer2 *layer3 *layer4 *avgpool flatten *fc"
@@ -154,3 +154,15 @@ def test_names_that_do_not_work_are_one_line_with_the_nearest(arguments, words):
 )
 def test_nodes_and_module_paths_are_layers_too(layer, channels):
     assert build_backbone("resnet18", layer=layer, pretrained=False).out_channels == channels
+
+
+def test_a_module_path_means_the_modules_last_call_and_a_node_name_that_call():
+    network = _skeleton("resnet18")
+    found = {
+        layer: find_node(network, layer).name for layer in ("layer2.0.relu", "layer2_0_relu", "layer2.0")
+    }
+    assert found == {
+        "layer2.0.relu": "layer2_0_relu_1",
+        "layer2_0_relu": "layer2_0_relu",
+        "layer2.0": "layer2_0_relu_1",
+    }

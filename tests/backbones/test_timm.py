@@ -1,5 +1,6 @@
 """timm's networks: 'same' padding, fused activations, shipped weights, and life without timm."""
 
+import copy
 import sys
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import skimage.data
 import timm
 import torch
+from timm import layers
 from torch import fx
 from torch.nn import functional
 from torchvision.models import ResNet18_Weights
@@ -17,6 +19,7 @@ from pixpnet.backbones.timm_models import same_padding, trace_timm
 from pixpnet.backbones.tracing import cut, find_node
 from pixpnet.backbones.weights import offline_weights
 from pixpnet.errors import ConfigError, DataError
+from pixpnet.receptive_fields import probe_receptive_field, receptive_field
 
 LITE = "timm/tf_efficientnet_lite0"
 
@@ -66,6 +69,47 @@ def test_cuts_of_timms_networks_give_what_the_whole_gives_and_can_be_traced_agai
             torch.testing.assert_close(part(images), expected[path], rtol=1e-4, atol=1e-5)
             again = fx.symbolic_trace(part)
             torch.testing.assert_close(again(images), expected[path], rtol=1e-4, atol=1e-5)
+
+
+SAME = {
+    "convolution": lambda: layers.Conv2dSame(3, 4, 3, stride=2, dilation=2),
+    "standardised": lambda: layers.StdConv2dSame(3, 4, 5, stride=3, padding="same"),
+    "scaled": lambda: layers.ScaledStdConv2dSame(3, 4, 3, stride=2, padding="same"),
+    "static": lambda: layers.ScaledStdConv2dSame(3, 4, 3, padding="same"),
+    "mean": lambda: layers.AvgPool2dSame(3, 2),
+    "maximum": lambda: layers.pool2d_same.MaxPool2dSame(3, 2),
+    "no overlap": lambda: layers.pool2d_same.MaxPool2dSame(2, 3),
+    "fused": lambda: layers.BatchNormAct2d(3, act_layer=torch.nn.ReLU, drop_layer=torch.nn.Dropout),
+}
+
+
+@pytest.mark.parametrize("kind", SAME)
+def test_each_replaced_module_computes_what_timms_does(kind):
+    """On images below zero, at every remainder of the size; the same module is called twice."""
+    torch.manual_seed(0)
+    module = SAME[kind]()
+    for size in ((9, 10), (11, 12), (13, 14)):
+        images = torch.randn(2, 3, *size) - 3
+        torch.manual_seed(1)
+        expected = module(images)
+        network = trace_timm(torch.nn.Sequential(copy.deepcopy(module)))
+        torch.manual_seed(1)
+        torch.testing.assert_close(network(images), expected)
+        torch.manual_seed(1)
+        torch.testing.assert_close(fx.symbolic_trace(network)(images), expected)
+
+
+def test_a_module_that_is_called_twice_is_padded_twice():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = layers.pool2d_same.MaxPool2dSame(3, 2)
+
+        def forward(self, images):
+            return self.pool(self.pool(images))
+
+    images = torch.randn(1, 3, 12, 13)
+    assert torch.equal(trace_timm(Twice())(images), Twice()(images))
 
 
 def test_training_mode_is_that_of_the_whole_network():
@@ -178,3 +222,11 @@ def test_without_timm_its_networks_are_an_error_that_says_how_to_get_it(monkeypa
 def test_networks_that_are_not_convolutional_are_refused(name, words):
     with pytest.raises(ConfigError, match=words):
         build_backbone(name, layer="blocks.0" if "vit" in name else None, pretrained=False)
+
+
+def test_receptive_fields_follow_padding_that_depends_on_the_image():
+    backbone = build_backbone(LITE, layer="blocks.2.0", pretrained=False).eval()
+    for size in ((47, 64), (64, 50)):
+        field = receptive_field(backbone, size)
+        assert np.array_equal(field.boxes, probe_receptive_field(backbone, size).boxes)
+        assert field.grid_size == tuple(backbone(torch.zeros(1, 3, *size)).shape[2:])
