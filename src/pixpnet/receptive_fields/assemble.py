@@ -10,7 +10,7 @@ from pixpnet.receptive_fields.intervals import EMPTY, empty_where
 from pixpnet.receptive_fields.tensor import FieldTensor
 from pixpnet.receptive_fields.terms import Term, unite
 
-Intervals = Int64[np.ndarray, "n 2"]
+Intervals = Int64[np.ndarray, "_ 2"]
 
 
 def assemble(x: FieldTensor, image_size: tuple[int, int]) -> ReceptiveField:
@@ -41,6 +41,8 @@ def _seeing_nothing(grid: tuple[int, int], image_size: tuple[int, int]) -> Recep
 
 def _hull(pairs: list[tuple[Intervals, Intervals]]) -> Intervals:
     """Hull of the first of each pair, over pairs whose second sees anything; (0, 0) if that is nothing."""
+    if len(pairs) == 1 and not any(empty_where(intervals).any() for intervals in pairs[0]):
+        return pairs[0][0]
     seeing = [first for first, second in pairs if not empty_where(second).all()]
     stacked = np.stack(seeing or [np.broadcast_to(EMPTY, pairs[0][0].shape)])
     merged = np.stack([stacked[..., 0].min(axis=0), stacked[..., 1].max(axis=0)], axis=1)

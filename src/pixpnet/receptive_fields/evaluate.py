@@ -68,26 +68,28 @@ class Evaluation:
         except PixPNetError as error:
             value = Unknown(error)
         except DoesNotFit as error:
-            value = Unknown(
+            value = _unknown(
+                error,
                 ConfigError(
                     f"the network cannot run on an image of this size: {self._describe(node, path)}: "
                     f"{error}. "
                     "Try a larger image, or check the number of channels."
-                )
+                ),
             )
         except NotKnown as error:
-            value = self._not_known(node, path, str(error))
+            value = self._not_known(node, path, error, str(error))
         except Exception as error:  # a rule called with arguments that it doesn't take, or torch refusing
-            value = self._not_known(node, path, f"{type(error).__name__}: {error}")
+            value = self._not_known(node, path, error, f"{type(error).__name__}: {error}")
         if in_place or self._is_in_place(node):
             value = self._overwrite(node, value)
         self.set(node, value)
 
-    def _not_known(self, node: fx.Node, path: str, reason: str) -> Unknown:
-        return Unknown(
+    def _not_known(self, node: fx.Node, path: str, cause: Exception, reason: str) -> Unknown:
+        return _unknown(
+            cause,
             UnsupportedOperationError(
                 f"the receptive field of {self._describe(node, path)} is not known: {reason}. {WAY_OUT}"
-            )
+            ),
         )
 
     def _value(self, node: fx.Node) -> Any:
@@ -185,6 +187,11 @@ class Evaluation:
             operation = type(self._root.get_submodule(path)).__name__
         where = f"module {self._prefix + path!r}" if self._prefix + path else "the network itself"
         return f"operation {operation} (node {node.name!r} in {where})"
+
+
+def _unknown(cause: Exception, error: PixPNetError) -> Unknown:
+    error.__cause__ = cause
+    return Unknown(error)
 
 
 def _qualified(function: Any) -> str:

@@ -1,7 +1,7 @@
 """Receptive fields along one axis of the image, and how windows over indices move them.
 
-An interval is a pair ``(start, stop)`` of pixel indices, half-open. The empty interval is ``EMPTY``, chosen so that
-the hull of intervals is the minimum of the starts and the maximum of the stops.
+An interval is a pair ``(start, stop)`` of pixel indices, half-open. The empty interval is ``EMPTY``, chosen
+so that the hull of intervals is the minimum of the starts and the maximum of the stops.
 """
 
 from __future__ import annotations

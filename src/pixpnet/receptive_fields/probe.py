@@ -27,9 +27,9 @@ def probe_receptive_field(
 ) -> ReceptiveField:
     """The clipped receptive field, found by running a copy of the network on images with NaN.
 
-    One pass per row and per column of the image: slow, and independent of every rule of `receptive_field`. What
-    an operation that swallows NaN (a comparison, say) sees is missed. The unclipped field is not known: it is
-    given as the clipped one.
+    One pass per row and per column of the image: slow, and independent of every rule of `receptive_field`.
+    What an operation that swallows NaN (a comparison, say) sees is missed. The unclipped field is not known: it
+    is given as the clipped one.
 
     Args:
         module: Any network, for a layer one that torch.fx can trace; it is not changed.
@@ -44,12 +44,7 @@ def probe_receptive_field(
     run = _runner(network, image_size, layer, channels)
     plain = torch.ones(2, channels, *image_size)
     plain[0] = torch.nan
-    with (
-        torch.no_grad(),
-        torch.backends.mkldnn.flags(enabled=False),
-        torch.backends.nnpack.flags(enabled=False),
-    ):
-        # Winograd transforms, which those libraries use, would carry NaN to neighbouring cells.
+    with torch.no_grad(), _plain_convolutions():
         alone = _mixes_images(run, plain)
         if run(plain[1:]).any():
             raise UnsupportedOperationError(
@@ -72,7 +67,7 @@ def _plain_convolutions() -> Iterator[None]:
 
 
 def harmless(module: nn.Module) -> nn.Module:
-    """A copy in eval mode whose weights are positive averages, so that no weight is 0 and no value overflows."""
+    """A copy in eval mode whose weights are positive averages, so that nothing is 0 or overflows."""
     network = copy.deepcopy(module).eval().float().cpu()
     with torch.no_grad():
         for name, parameter in network.named_parameters():

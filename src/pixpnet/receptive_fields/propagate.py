@@ -81,7 +81,7 @@ class Layers:
             is_graph = isinstance(module, fx.GraphModule)
             self._trace = _run_graph(module, pixels) if is_graph else trace(module, (pixels,))
         self.graph = self._trace.graph
-        self._fields: dict[int, ReceptiveField] = {}
+        self._fields: dict[tuple[int, bool], ReceptiveField] = {}
 
     @property
     def constants(self) -> dict[str, torch.Tensor]:
@@ -125,9 +125,10 @@ class Layers:
         if not isinstance(value, FieldTensor):
             name = "the network's output" if layer is None else f"layer {layer!r}"
             raise ConfigError(f"{name} is not one tensor that depends on the image; name a layer that is")
-        if id(value) not in self._fields:
-            self._fields[id(value)] = assemble(value, self._image_size)
-        return self._fields[id(value)]
+        key = (id(value.fields), value.is_map)  # activations and the like share their input's fields
+        if key not in self._fields:
+            self._fields[key] = assemble(value, self._image_size)
+        return self._fields[key]
 
     def _value(self, node: fx.Node) -> Any:
         value = self._trace.evaluation.at_node[node]

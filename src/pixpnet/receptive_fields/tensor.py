@@ -1,8 +1,8 @@
 """A tensor as the propagation sees it: where rows, columns and channels lie, and what each channel sees.
 
-Every dimension of the tensor is a word of atoms: ``c`` (channels, or anything that is neither rows nor columns),
-``h`` (rows) and ``w`` (columns). A feature map is ``("", "c", "h", "w")``, channels-last is ``("", "h", "w", "c")``,
-flattened it is ``("", "chw")``. Atoms of size 1 are left out. The batch has size 1.
+Every dimension of the tensor is a word of atoms: ``c`` (channels, or anything that is neither rows nor
+columns), ``h`` (rows) and ``w`` (columns). A feature map is ``("", "c", "h", "w")``, channels-last is
+``("", "h", "w", "c")``, flattened it is ``("", "chw")``. Atoms of size 1 are left out. The batch has size 1.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FieldTensor:
 
     Attributes:
         dims: The atoms of each dimension.
-        labels: For every channel, the index of its field; one axis for each atom ``c`` in order of appearance.
+        labels: For every channel, the index of its field; one axis for each atom ``c`` in order.
         fields: The different receptive fields of the channels.
         grid: Rows and columns of the feature map that the fields describe.
         alias: Tensors that may share memory have the same alias.
@@ -137,6 +137,11 @@ def combine(
     """Unite, for each of n channels, the k fields that it sees."""
     if labels.min() == labels.max():
         return np.zeros(labels.shape[1], dtype=np.int64), (fields[int(labels.flat[0])],)
+    if labels.shape[1] == 1:
+        return np.zeros(1, dtype=np.int64), (unite([fields[label] for label in np.unique(labels)]),)
+    if (labels == labels[:, :1]).all():
+        united, field = combine(labels[:, :1], fields)
+        return np.broadcast_to(united, labels.shape[1]), field
     sets, inverse = np.unique(np.sort(labels, axis=0), axis=1, return_inverse=True)
     united = tuple(unite([fields[label] for label in np.unique(column)]) for column in sets.T)
     return inverse.reshape(-1).astype(np.int64), united
@@ -157,7 +162,7 @@ def used(
             position[key] = len(kept)
             kept.append(fields[label])
         renumber[label] = position[key]
-    return renumber[labels], tuple(kept)
+    return np.asarray(renumber[labels]), tuple(kept)
 
 
 def arrange(

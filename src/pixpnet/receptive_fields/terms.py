@@ -1,7 +1,7 @@
 """The receptive field of a channel: a union of separable terms, kept as few as exactness allows.
 
-A term is rows × columns: the cell (i, j) sees the box rows[i] × columns[j], and nothing if either is empty. The hull
-of two terms is one term again only if they are empty at the same cells; otherwise both stay.
+A term is rows × columns: the cell (i, j) sees the box rows[i] × columns[j], and nothing if either is empty.
+The hull of two terms is one term again only if they are empty at the same cells; otherwise both stay.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Traces a network with torch.fx while its receptive fields are being followed.
 
-Sizes are known along the way, so that control flow that depends on them (dynamic 'same' padding, checks) can be
-traced; the graph and the names of its nodes are otherwise those of `torch.fx.symbolic_trace`.
+Sizes are known along the way, so that control flow that depends on them (dynamic 'same' padding, checks) can
+be traced; the graph and the names of its nodes are otherwise those of `torch.fx.symbolic_trace`.
 """
 
 from __future__ import annotations

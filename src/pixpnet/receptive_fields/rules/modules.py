@@ -116,13 +116,13 @@ def _whole(function: ModuleRule) -> ModuleRule:
 
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
-    nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU,
-    nn.LogSigmoid, nn.Mish, nn.PReLU, nn.RReLU, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softshrink,
-    nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Threshold,
+    nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh,
+    nn.LeakyReLU, nn.LogSigmoid, nn.Mish, nn.PReLU, nn.RReLU, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU,
+    nn.Sigmoid, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Threshold,
 )  # fmt: skip
 UNCHANGED: tuple[type[nn.Module], ...] = (
-    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, 
-    nn.FeatureAlphaDropout,    StochasticDepth, DropBlock2d, DropBlock3d,
+    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
+    nn.FeatureAlphaDropout, StochasticDepth, DropBlock2d, DropBlock3d,
 )  # fmt: skip
 
 MODULES: dict[type[nn.Module], ModuleRule] = {
@@ -179,6 +179,8 @@ HARMLESS = frozenset(
 def module_rule(module: nn.Module) -> ModuleRule | None:
     """The rule of a module whose class has one, or inherits from one and overrides nothing that counts."""
     overridden = {"forward"} & set(vars(module))
+    if not overridden and type(module) in MODULES:
+        return MODULES[type(module)]
     for ancestor in type(module).__mro__:
         if ancestor in MODULES:
             return MODULES[ancestor] if not (overridden - HARMLESS) & set(dir(ancestor)) else None

@@ -89,10 +89,11 @@ def _torch_reads(
     inputs: int, outputs: int | None, scale: float | None, options: dict[str, Any]
 ) -> Int64[np.ndarray, "n k"]:
     """The indices that torch itself reads: those whose NaN arrives, whatever their weight and rounding."""
-    marked = torch.zeros(inputs, 1, inputs, 1)
+    # Two columns: with a single one, torch 2.14's antialiasing reads the wrong dimension.
+    marked = torch.zeros(inputs, 1, inputs, 2)
     index = torch.arange(inputs)
-    marked[index, 0, index, 0] = torch.nan
-    target = {"size": (outputs, 1)} if scale is None else {"scale_factor": (scale, 1.0)}
+    marked[index, 0, index] = torch.nan
+    target = {"size": (outputs, 2)} if scale is None else {"scale_factor": (scale, 1.0)}
     try:
         read = functional.interpolate(marked, **target, **options)
     except (RuntimeError, ValueError, NotImplementedError) as error:
@@ -154,7 +155,7 @@ def pixel_shuffle(x: Any, upscale_factor: int) -> FieldTensor:
 
 
 def pixel_unshuffle(x: Any, downscale_factor: int) -> FieldTensor:
-    """torch.nn.functional.pixel_unshuffle: channel (c, dy, dx) reads every f-th row from dy, column from dx."""
+    """torch.nn.functional.pixel_unshuffle: channel (c, dy, dx) reads every f-th row from dy, and so on."""
     x, factor = feature_map(x), int(downscale_factor)
     if any(size % factor for size in x.grid):
         raise DoesNotFit(f"{factor} does not divide {x.grid[0]}x{x.grid[1]} cells")

@@ -219,7 +219,8 @@ def _index_dim(x: FieldTensor, place: int, item: Any) -> tuple[FieldTensor, int]
         return take(x, place, numbers[item]), place + 1
     if isinstance(item, (list, torch.Tensor)) and np.ndim(np.asarray(item)) == 1:
         return take(x, place, numbers[np.asarray(item)]), place + 1
-    return select(x, place, operator.index(item)), place
+    number: Any = item
+    return select(x, place, operator.index(number)), place
 
 
 def stack(tensors: Sequence[FieldTensor], dim: int = 0) -> FieldTensor:
