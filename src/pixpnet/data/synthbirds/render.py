@@ -46,6 +46,7 @@ def _evidence(classes: int, label: int) -> tuple[tuple[str, ...], ...]:
     """Sets of organs of which one must show: for every other species those that tell it apart."""
     birds = catalogue(classes)
     needs = {frozenset(differing_organs(birds[label], other)) for i, other in enumerate(birds) if i != label}
+    assert all(needs), f"another species looks like {birds[label].name}"
     return tuple(tuple(sorted(need)) for need in needs if not any(other < need for other in needs))
 
 
