@@ -83,7 +83,13 @@ BAD_OPTIONS = [
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory."""
+    """An empty working directory; what training would do there is an error."""
+
+    def train(*_: object, **__: object) -> None:
+        raise AssertionError("training began")
+
+    monkeypatch.setattr("pixpnet.training.train", train)
+    monkeypatch.setattr("pixpnet.training.resume", train)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -70,8 +70,8 @@ def _row(field: ReceptiveField) -> tuple[str, ...]:
     return (
         _times(*field.grid_size),
         _times(_stride(field.unclipped_rows), _stride(field.unclipped_columns)),
-        _times(heights.mean(), widths.mean()),
-        _times(heights.max(), widths.max()),
+        _times(float(heights.mean()), float(widths.mean())),
+        _times(float(heights.max()), float(widths.max())),
         f"{field.mean_percent:.2f}",
         f"{field.max_percent:.2f}",
     )
