@@ -246,8 +246,9 @@ def test_fewer_patches_than_prototypes_are_shared_with_a_warning(caplog):
     found = collected.assign(class_names=["wren"])
     assert found.patches.flatten().tolist() == [3, 3, 4]
     assert [text.split(": ", 1)[1] for text in found.warnings] == [
-        "class wren: too few images for 3 prototypes; they get distinct patches.",
-        "class wren: too few patches for 3 prototypes; they get shared ones.",
+        "class wren: too few images for one prototype each; "
+        "the prototypes get distinct patches of the same images.",
+        "class wren: too few patches for one prototype each; the prototypes get the same patches.",
     ]
     assert all(text in caplog.text for text in found.warnings)
 
@@ -263,6 +264,28 @@ def test_only_the_starved_class_falls_back():
     assert found.image_index[2:].tolist() == [3, 3]
     assert not torch.equal(found.cells[2], found.cells[3])
     assert len(found.warnings) == 1
+
+
+def test_a_fallback_reaches_all_that_shared_classes_link():
+    """One of three has images enough, but its competitors' class has one image: all three need patches."""
+    z = torch.rand(7, 3, 1, 4, generator=torch.Generator().manual_seed(0))
+    own_class = torch.tensor([[1, 1], [0, 1], [0, 1]], dtype=torch.bool)
+    prototypes = z[6, :, 0, :3].T[..., None, None] + 0.01
+    found = project(
+        z,
+        torch.tensor([0, 0, 0, 0, 0, 0, 1]),
+        prototypes,
+        own_class,
+        distance="l2",
+        duplicate_filter="sample",
+        batches=torch.arange(7).split(1),
+    ).assign()
+    assert found.image_index.tolist() == [6, 6, 6]
+    assert found.cells[:, 1].tolist() == [0, 1, 2]
+    assert found.warnings == (
+        "projection: classes 0, 1: too few images for one prototype each; "
+        "the prototypes get distinct patches of the same images.",
+    )
 
 
 def test_a_class_without_images_is_named():

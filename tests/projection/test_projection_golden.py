@@ -97,5 +97,5 @@ def test_starved_class_gets_distinct_patches_of_its_one_image(images, caplog):
     assert found.image_index[9:].unique().numel() == 1
     assert len(found.cells[9:].unique(dim=0)) == 3
     assert len(found.warnings) == 1
-    assert "class 3: too few images for 3 prototypes" in found.warnings[0]
+    assert "class 3: too few images for one prototype each" in found.warnings[0]
     assert found.warnings[0] in caplog.text

@@ -21,6 +21,8 @@ __all__ = ["Assignment", "choose_patches", "competing_groups"]
 
 _LOGGER = logging.getLogger("pixpnet")
 
+_INSTEAD = {"images": "distinct patches of the same images", "patches": "the same patches"}
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -69,24 +71,27 @@ def choose_patches(
         return patches.take(_starts(patches, len(own_class))[:-1]), ()
     by_group = np.argsort(groups, kind="stable")
     parts: list[Candidates] = []
-    warnings: list[str] = []
+    starved: dict[str, list[int]] = {}
     for group in np.split(by_group, np.flatnonzero(np.diff(groups[by_group])) + 1):
         for table in tables:
             rows = _match_group(table, group, num_prototypes=len(own_class), by_image=table is images)
             if rows is not None:
                 parts.append(table.take(rows))
                 break
-            classes = np.flatnonzero(own_class[group].any(axis=0)).tolist()
-            unit, instead = ("images", "distinct patches") if table is images else ("patches", "shared ones")
-            warnings.append(
-                f"projection: {describe_classes(classes, class_names)}: too few {unit} for {len(group)} "
-                f"prototypes; they get {instead}."
-            )
-            _LOGGER.warning(warnings[-1])
+            lack = "images" if table is images else "patches"
+            starved.setdefault(lack, []).extend(np.flatnonzero(own_class[group].any(axis=0)).tolist())
         else:
             parts.append(patches.take(_starts(patches, len(own_class))[group]))
     chosen = Candidates.joined(parts)
-    return chosen.take(np.argsort(chosen.prototype)), tuple(warnings)
+    warnings = tuple(
+        f"projection: {describe_classes(sorted(starved[lack]), class_names)}: too few {lack} for one "
+        f"prototype each; the prototypes get {instead}."
+        for lack, instead in _INSTEAD.items()
+        if lack in starved
+    )
+    for warning in warnings:
+        _LOGGER.warning(warning)
+    return chosen.take(np.argsort(chosen.prototype)), warnings
 
 
 def _starts(table: Candidates, num_prototypes: int) -> Int[np.ndarray, "p_plus_1"]:

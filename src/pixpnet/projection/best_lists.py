@@ -77,9 +77,9 @@ class BestList:
         return np.isfinite(self.ceilings)
 
     def add(self, rows: Candidates) -> None:
-        """Take in more patches; sorting waits until there are as many new ones as the lists hold."""
+        """Take in more patches; sorting waits until there are half as many new ones as the lists hold."""
         self.waiting.append(rows)
-        if sum(map(len, self.waiting)) > _FEWEST_WAITING + self.lengths.sum():
+        if sum(map(len, self.waiting)) > _FEWEST_WAITING + self.lengths.sum() // 2:
             self.compact()
 
     def drop(self, prototypes: Bool[np.ndarray, "p"]) -> None:

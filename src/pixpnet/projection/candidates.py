@@ -28,6 +28,8 @@ DUPLICATE_FILTERS = ("sample", "patch", "none")
 _CHUNK = 2**22
 """Floats of the largest table of distances (or gathered prototypes) at a time."""
 
+_FEWEST_ENTRIES = 2**16
+
 _ROW_BITS = 20
 """A cell's code is row · 2^20 + column, so that feature maps may differ in size."""
 
@@ -73,6 +75,7 @@ class PatchCandidates:
         competitors = _competitors(self.own_class)
         lengths = np.ones_like(competitors) if duplicate_filter == "none" else competitors
         width = self.prototypes[0].numel()
+        self.searched = 0
         self.patches = BestList(lengths, width=width, one_per_image=False)
         self.images = (
             BestList(lengths, width=width, one_per_image=True) if duplicate_filter == "sample" else None
@@ -89,7 +92,13 @@ class PatchCandidates:
             rows = patch_rows(z.float(), self.prototypes.shape[-1])
             _check_finite(rows, image_index)
             per_image = self.members.shape[1] * max(rows.shape[1:])
-            for group in torch.arange(len(z), device=z.device).split(max(1, _CHUNK // per_image)):
+            start = 0
+            while start < len(z):
+                # As many images as were seen so far: of so many, a bounded number gets into the lists.
+                entries = min(_CHUNK, max(_FEWEST_ENTRIES, self.searched))
+                group = slice(start, start + max(1, entries // per_image))
+                start = group.stop
+                self.searched += len(rows[group]) * per_image
                 self._search(
                     rows[group],
                     prototypes,
