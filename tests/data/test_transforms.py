@@ -60,12 +60,12 @@ def reported(item):
 
 @pytest.mark.parametrize("augment", [False, True])
 @pytest.mark.parametrize("name", DATASETS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
-    width=st.integers(40, 560),
-    height=st.integers(40, 560),
-    across=st.floats(0.3, 0.7),
-    down=st.floats(0.3, 0.7),
+    width=st.integers(40, 500),
+    height=st.integers(40, 500),
+    across=st.floats(0.4, 0.6),
+    down=st.floats(0.4, 0.6),
     seed=st.integers(0, 10**6),
 )
 @example(width=500, height=375, across=0.4, down=0.6, seed=0)
@@ -84,7 +84,7 @@ def test_marks_move_with_the_image(name, augment, width, height, across, down, s
         item = (training_transform if augment else evaluation_transform)(geometry)(item)
     point, (out_height, out_width) = reported(item), geometry.image_size
     assert item.image.size == (out_width, out_height)
-    margin = 0.25 * min(geometry.image_size)
+    margin = 0.14 * min(geometry.image_size)
     assume(margin < point[0] < out_width - margin and margin < point[1] < out_height - margin)
     assert item.visible.tolist() == [True]
     np.testing.assert_allclose(centroid(item.image), point, atol=0.6)
@@ -102,7 +102,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(x=st.integers(44, 52), y=st.integers(30, 40), seed=st.integers(0, 10**6))
 def test_each_step_moves_points_as_it_moves_pixels(step, x, y, seed):
     image, record = marked(96, 70, x, y, (1, 1))
