@@ -81,7 +81,7 @@ def interrupted(run_dir: Path, *, epochs: int) -> Callable[..., Path]:
 def test_an_interrupted_run_names_its_last_good_checkpoint(
     pixpnet: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    older = tmp_path / "birds" / "protonet" / "2026-12-31T00_00_00"
+    older = tmp_path / "zebras" / "protonet" / "2026-12-31T00_00_00"
     older.mkdir(parents=True)
     run_dir = tmp_path / "synthbirds" / "protonet" / "2026-11-22T18_15_38"
     monkeypatch.setattr("pixpnet.training.train", interrupted(run_dir, epochs=1))
