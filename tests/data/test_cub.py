@@ -61,6 +61,13 @@ def test_of_several_lines_of_a_part_the_first_visible_one_counts(cub_folder):
     np.testing.assert_array_equal(first.part_visible, (True, True, False))
 
 
+def test_blank_lines_and_other_line_ends_are_nothing(cub_folder):
+    root = cub_folder()
+    text = (root / "images.txt").read_text()
+    (root / "images.txt").write_bytes(("\ufeff\n" + text.replace("\n", "  \r\n\r\n")).encode())
+    assert read_cub(root, spec=SPEC).train[0].path.name == "bird 0.png"
+
+
 def test_ids_need_not_be_dense_nor_in_order(cub_folder):
     root = cub_folder()
     for name in ("image_class_labels.txt", "classes.txt"):

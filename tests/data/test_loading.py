@@ -131,6 +131,10 @@ def test_workers_take_the_free_cores(monkeypatch, cores, processes, workers):
     assert worker_count(processes) == workers
 
 
+def test_cores_are_counted():
+    assert 0 <= worker_count() <= 8
+
+
 def test_workers_may_be_left_to_us(images, monkeypatch):
     monkeypatch.setattr(loading, "_cores", lambda: 2)
     assert loader(images, batch_size=5, shuffle=False, seed=3, epoch=1, workers=None).num_workers == 0
