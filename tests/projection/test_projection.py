@@ -105,7 +105,7 @@ def problems(draw):
 
 @pytest.mark.parametrize("duplicate_filter", DUPLICATE_FILTERS)
 @pytest.mark.parametrize("distance", DISTANCES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(problem=problems(), data=st.data())
 def test_least_total_distance(distance, duplicate_filter, problem, data):
     z, labels, prototypes, own_class = problem
