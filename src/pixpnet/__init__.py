@@ -1,7 +1,8 @@
 """Pixel-grounded prototypical part networks: what an explanation shows is what the network saw.
 
 >>> import pixpnet
->>> field = pixpnet.receptive_field(pixpnet.build_backbone("resnet18", layer="layer2", pretrained=False), (224, 224))
+>>> backbone = pixpnet.build_backbone("resnet18", layer="layer2", pretrained=False)
+>>> field = pixpnet.receptive_field(backbone, (224, 224))
 >>> field.grid_size
 (28, 28)
 """

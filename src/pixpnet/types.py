@@ -7,7 +7,7 @@ Conventions (STYLE: said once, here):
   ``top <= y < bottom``. The empty box is ``(0, 0, 0, 0)``.
 * Image sizes are ``(height, width)``; cells of a feature grid are ``(row, column)``.
 * Images are floats in [0, 1] before normalisation.
-* Shape letters: b batch, p prototypes, c classes, d channels, k kernel, h w feature grid, H W pixels, q parts.
+* Shape letters: b batch, p prototypes, c classes, d channels, k kernel, h w grid, H W pixels, q parts.
 """
 
 from __future__ import annotations

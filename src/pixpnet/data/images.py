@@ -32,6 +32,9 @@ from pixpnet.types import ImageRecord
 
 __all__ = ["ClassificationImages", "Draw", "Sample", "load_image", "seeded", "stable_seed"]
 
+KEPT_BYTES = 256 * 2**20
+"""Decoded pixels that one `ClassificationImages` keeps in memory (in each loader process)."""
+
 _Item = TypeVar("_Item", Image.Image, AnnotatedImage)
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -128,6 +131,8 @@ class ClassificationImages(Dataset[Sample]):
         self.seed = seed
         self.views = views
         self.epoch = 0
+        self._kept: dict[int, Image.Image] = {}
+        self._room = KEPT_BYTES
         self._first = first_transform(geometry)
         self._last = training_transform(geometry) if augment else evaluation_transform(geometry)
 
@@ -148,8 +153,7 @@ class ClassificationImages(Dataset[Sample]):
         if not 0 <= draw.position < len(self):
             raise IndexError(f"image {draw.position} of {len(self)}")
         view, index = divmod(draw.position, len(self.records))
-        image, _ = self._load(self.records[index])
-        image = self._transform(image, stable_seed(self.seed, draw.epoch, index, view))
+        image = self._finish(self._prepared(index), stable_seed(self.seed, draw.epoch, index, view))
         return Sample(to_normalized(image, self.normalization), self.records[index].label, index)
 
     def annotated(self, index: int) -> AnnotatedImage:
@@ -157,12 +161,22 @@ class ClassificationImages(Dataset[Sample]):
         record = self.records[index]
         image, window = self._load(record)
         item = annotate(image, record, window=window)
-        return self._transform(item, stable_seed(self.seed, self.epoch, index, 0))
+        return self._finish(self._first(item), stable_seed(self.seed, self.epoch, index, 0))
 
     def pixels(self, index: int) -> Image.Image:
         """The image before normalisation (of view 0)."""
-        image, _ = self._load(self.records[index])
-        return self._transform(image, stable_seed(self.seed, self.epoch, index, 0))
+        return self._finish(self._prepared(index), stable_seed(self.seed, self.epoch, index, 0)).copy()
+
+    def _prepared(self, index: int) -> Image.Image:
+        """The image after the first resize, decoded once as long as there is room to keep it."""
+        image = self._kept.get(index)
+        if image is None:
+            image = self._first(self._load(self.records[index])[0])
+            size = 3 * image.width * image.height
+            if size <= self._room:
+                self._kept[index] = image
+                self._room -= size
+        return image
 
     def _load(self, record: ImageRecord) -> tuple[Image.Image, tuple[int, int, int, int]]:
         """The image, and the window of the file that it is."""
@@ -172,9 +186,8 @@ class ClassificationImages(Dataset[Sample]):
         window = object_window(record, image)
         return image.crop(window), window
 
-    def _transform(self, item: _Item, seed: int) -> _Item:
-        first = self._first(item)
+    def _finish(self, item: _Item, seed: int) -> _Item:
         if not self.augment:
-            return self._last(first)
+            return self._last(item)
         with seeded(seed):
-            return self._last(first)
+            return self._last(item)

@@ -12,7 +12,7 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from torch import Tensor, nn
 
-from pixpnet.backbones import build_backbone
+from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
 from pixpnet.data import ClassificationImages, EpochLoader, Splits, loader, open_splits
 from pixpnet.errors import CheckpointError, ConfigError
@@ -73,8 +73,9 @@ class Run:
         self.display = Display(Console(stderr=True), progress and self.main)
         self.position = Position()
         with seeded(self.seed):
+            self.backbone = self._build_backbone(pretrained=checkpoint is None)
             self.splits = self._open_splits()
-            self.network = self._build_network(pretrained=checkpoint is None)
+            self.network = self._build_network()
         self.receptive_field = self._receptive_field()
         self.network = self.network.to(self.accelerator.device)
         self.train_batches = self._loader(self.splits.train, shuffle=True)
@@ -99,22 +100,24 @@ class Run:
                 progress=progress,
             )
 
-    def _build_network(self, *, pretrained: bool) -> PrototypeNetwork:
+    def _build_backbone(self, *, pretrained: bool) -> Backbone:
         model = self.config.model
-        self.backbone = build_backbone(
+        backbone = build_backbone(
             model.feature_extractor or "",
             layer=model.feature_layer,
             pretrained=model.pretrained and pretrained,
             weights=model.weights if pretrained else None,
         )
-        network = build_network(
-            model,
+        # Channels last makes convolutions faster on CPUs, too.
+        return backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def _build_network(self) -> PrototypeNetwork:
+        return build_network(
+            self.config.model,
             num_classes=len(self.splits.class_names),
             backbone=self.backbone,
             generator=torch.Generator().manual_seed(self.seed),
         )
-        network.prototypes.requires_grad_(model.learn_prototypes)
-        return network
 
     def _receptive_field(self) -> ReceptiveField:
         field = receptive_field(self.backbone, self.splits.image_size)
