@@ -9,16 +9,18 @@ __all__ = ["SmallResNet"]
 
 
 class SmallResNet(nn.Module):
-    """Residual blocks (He et al. 2016) of 32, 64 and 128 channels behind a 3×3 stem of stride 2."""
+    """Two residual blocks (He et al. 2016) of 128 channels behind two convolutions and a pooling.
+
+    Its stem halves the image twice, so that most of the work is done on small grids.
+    """
 
     def __init__(self, num_classes: int = 1000) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True)
-        )
-        self.layer1 = _stage(32, 32, blocks=1, stride=2)
-        self.layer2 = _stage(32, 64, blocks=2, stride=1)
-        self.layer3 = _stage(64, 128, blocks=1, stride=2)
+        self.stem = nn.Sequential(*_convolution(3, 32, kernel_size=5, stride=2), nn.MaxPool2d(2))
+        self.layer1 = nn.Sequential(*_convolution(32, 64, kernel_size=3, stride=1))
+        shortcut = nn.Sequential(nn.Conv2d(64, 128, 1, stride=2, bias=False), nn.BatchNorm2d(128))
+        self.layer2 = BasicBlock(64, 128, 2, shortcut)
+        self.layer3 = BasicBlock(128, 128)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(128, num_classes)
@@ -31,11 +33,9 @@ class SmallResNet(nn.Module):
         return self.fc(self.flatten(self.avgpool(features)))
 
 
-def _stage(channels: int, out_channels: int, *, blocks: int, stride: int) -> nn.Sequential:
-    shortcut = None
-    if stride > 1 or channels != out_channels:
-        shortcut = nn.Sequential(
-            nn.Conv2d(channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
-        )
-    first = BasicBlock(channels, out_channels, stride, shortcut)
-    return nn.Sequential(first, *(BasicBlock(out_channels, out_channels) for _ in range(blocks - 1)))
+def _convolution(channels: int, out_channels: int, *, kernel_size: int, stride: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    ]

@@ -61,7 +61,10 @@ def load(path: str | Path) -> LoadedRun:
     try:
         network.load_state_dict(saved.network)
     except RuntimeError as error:
-        raise CheckpointError(f"{file}: its tensors don't fit its own configuration: {error}") from error
+        first = str(error).splitlines()[1].strip()
+        raise CheckpointError(
+            f"{file}: its tensors don't fit its own configuration: {first[:200]}"
+        ) from error
     return LoadedRun(
         network=network.eval(),
         config=config,
