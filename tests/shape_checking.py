@@ -1,4 +1,4 @@
-"""The type checker of the tests: beartype, with integers accepted where floats are (PEP 484's numeric tower)."""
+"""The type checker of the tests: beartype, which here takes integers where floats are wanted (PEP 484)."""
 
 from beartype import BeartypeConf, beartype
 

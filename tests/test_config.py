@@ -182,6 +182,10 @@ def test_every_shipped_configuration_parses(file: Path) -> None:
     assert parse_config(["-c", str(file)]).model.name == "protonet"
 
 
+def test_the_demo_runs_the_configuration_that_users_see() -> None:
+    assert (PACKAGED / "demo.yaml").read_text() == (CONFIGS / "proto-synthbirds.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("line", "name", "value"),
     [

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, KeyPoints
 
-from pixpnet.data.datasets import DATASETS
+from pixpnet.data.datasets import DATASETS, find_dataset
 from pixpnet.data.images import seeded
 from pixpnet.data.spec import Geometry, Normalization
 from pixpnet.data.transforms import (
@@ -223,21 +223,26 @@ def test_augmentation_has_the_described_distribution():
     assert taken["pixels"] / taken["still"] == pytest.approx(1 - 0.9**2, abs=0.1)
 
 
-def test_random_crops_take_the_described_share():
-    """Corners of the output, traced back, give the area: 8 to 100 % of the image."""
-    crop = training_transform(Geometry(resize=64, crop=48)).transforms[-2]
+@pytest.mark.parametrize(
+    ("name", "low", "mean"), [("CUB200", 0.08, 0.52), ("SYNTHBIRDS", 0.5, 0.75), ("FOLDER", 0.5, 0.75)]
+)
+def test_random_crops_take_the_described_share(name, low, mean):
+    """Corners of the output, traced back, give the area: from 8 or 50 to 100 % of the image."""
+    geometry = find_dataset(name).geometry(None)
+    crop = training_transform(geometry).transforms[-2]
     assert isinstance(crop, v2.RandomResizedCrop)
+    side = geometry.crop
     points = KeyPoints(torch.tensor([[0.0, 0.0], [64.0, 0.0], [0.0, 64.0]]), canvas_size=(64, 64))
     shares, ratios = [], []
     for seed in range(300):
         with seeded(seed):
             a, b, c = crop(points).as_subclass(torch.Tensor)
-        width, height = 48 / (b - a)[0] * 64, 48 / (c - a)[1] * 64
+        width, height = side / (b - a)[0] * 64, side / (c - a)[1] * 64
         shares.append(float(width * height) / 64**2)
         ratios.append(float(width / height))
-    assert 0.06 < min(shares) < 0.13
+    assert low - 0.02 < min(shares) < low + 0.05
     assert 0.9 < max(shares) <= 1.0
-    assert np.mean(shares) == pytest.approx(0.52, abs=0.05)
+    assert np.mean(shares) == pytest.approx(mean, abs=0.05)
     assert 0.7 < min(ratios) < 0.8
     assert 1.25 < max(ratios) < 1.4
 
