@@ -16,10 +16,14 @@ Draw = Callable[[st.SearchStrategy], Any]
 class Step(nn.Module):
     """A function of one tensor and the modules that it needs."""
 
-    def __init__(self, function: Callable[..., Tensor], *modules: nn.Module) -> None:
+    def __init__(self, about: str, function: Callable[..., Tensor], *modules: nn.Module) -> None:
         super().__init__()
         self.parts = nn.ModuleList(modules)
         self.function = function
+        self.about = about
+
+    def extra_repr(self) -> str:
+        return self.about
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x, *self.parts)
@@ -104,7 +108,7 @@ def padding(draw: Draw, channels: int) -> nn.Module:
     mode = draw(st.sampled_from(["constant", "reflect", "replicate", "circular"]))
     low = -1 if mode == "constant" else 0
     amounts = tuple(draw(numbers(low, 3)) for _ in range(4))
-    return Step(lambda x: functional.pad(x, amounts, mode=mode))
+    return Step(f"pad {amounts} {mode}", lambda x: functional.pad(x, amounts, mode=mode))
 
 
 def upsampling(draw: Draw, channels: int) -> nn.Module:
@@ -117,7 +121,7 @@ def upsampling(draw: Draw, channels: int) -> nn.Module:
         options["size"] = draw(pairs(1, 14))
     else:
         options["scale_factor"] = draw(st.sampled_from([2, 3, 0.5, 1.5, (2.0, 1.0), (0.7, 1.3)]))
-    return Step(lambda x: functional.interpolate(x, **options))
+    return Step(f"interpolate {options}", lambda x: functional.interpolate(x, **options))
 
 
 def normalization(draw: Draw, channels: int) -> nn.Module:
@@ -127,6 +131,7 @@ def normalization(draw: Draw, channels: int) -> nn.Module:
     if kind == "channels":
         # Normalised over channels, then mixed by a linear layer, as ConvNeXt does.
         return Step(
+            "channels-last",
             lambda x, norm, linear: linear(norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2),
             nn.LayerNorm(channels),
             nn.Linear(channels, channels),
@@ -145,18 +150,18 @@ def shuffle(draw: Draw, channels: int) -> nn.Module:
         b, c, h, w = x.size()
         return x.view(b, groups, c // groups, h, w).transpose(1, 2).contiguous().view(b, -1, h, w)
 
-    return Step(function)
+    return Step(f"shuffle {groups}", function)
 
 
 def channel_cut(draw: Draw, channels: int) -> nn.Module:
     start = draw(numbers(0, channels - 1))
     step = draw(numbers(1, 2))
-    return Step(lambda x: x[:, start::step])
+    return Step(f"channels {start}::{step}", lambda x: x[:, start::step])
 
 
 def spatial_cut(draw: Draw, channels: int) -> nn.Module:
     top, left, step = draw(numbers(0, 2)), draw(numbers(0, 2)), draw(numbers(1, 2))
-    return Step(lambda x: x[..., top:, left::step])
+    return Step(f"rows {top}: columns {left}::{step}", lambda x: x[..., top:, left::step])
 
 
 def same_size(draw: Draw, channels: int, out_channels: int) -> nn.Module:
@@ -175,12 +180,12 @@ def residual(draw: Draw, channels: int) -> nn.Module:
             return y
         return x + y
 
-    return Step(function, same_size(draw, channels, channels))
+    return Step(f"residual {in_place=}", function, same_size(draw, channels, channels))
 
 
 def joined(draw: Draw, channels: int) -> nn.Module:
     first, second = same_size(draw, channels, 1), same_size(draw, channels, 2)
-    return Step(lambda x, a, b: torch.cat([a(x), x, b(x)], 1), first, second)
+    return Step("joined", lambda x, a, b: torch.cat([a(x), x, b(x)], 1), first, second)
 
 
 def half_changed(draw: Draw, channels: int) -> nn.Module:
@@ -192,17 +197,18 @@ def half_changed(draw: Draw, channels: int) -> nn.Module:
         kept, changed = x.chunk(2, dim=1)
         return torch.cat((kept, branch(changed)), dim=1)
 
-    return Step(function, same_size(draw, half, half))
+    return Step("half changed", function, same_size(draw, half, half))
 
 
 def gate(draw: Draw, channels: int) -> nn.Module:
     """Squeeze and excite, or a gate over places."""
     if draw(st.booleans()):
         return Step(
+            "squeeze and excite",
             lambda x, scale: x * torch.sigmoid(scale(x.mean((2, 3), keepdim=True))),
             nn.Conv2d(channels, channels, 1, groups=draw(st.sampled_from([1, channels]))),
         )
-    return Step(lambda x, conv: x * conv(x.mean(1, keepdim=True)), same_size(draw, 1, 1))
+    return Step("gate", lambda x, conv: x * conv(x.mean(1, keepdim=True)), same_size(draw, 1, 1))
 
 
 def pixels(draw: Draw, channels: int) -> nn.Module:
@@ -216,6 +222,7 @@ def pixels(draw: Draw, channels: int) -> nn.Module:
 def joined_places(draw: Draw, channels: int) -> nn.Module:
     dim = draw(st.sampled_from([2, 3]))
     return Step(
+        f"joined along {dim}",
         lambda x, conv: torch.cat([conv(x), x], dim) if dim == 2 else torch.cat([x, conv(x)], dim),
         same_size(draw, channels, channels),
     )

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-import torch
-import torchvision
 from hypothesis import HealthCheck, given, settings
 from random_networks import small_networks
 from torch import nn
 
 from pixpnet.errors import UnsupportedOperationError
-from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field, receptive_fields
+from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field
 
 SETTINGS = settings(
     max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -31,6 +28,7 @@ def test_random_networks_see_what_the_probe_finds(case: tuple[nn.Module, tuple[i
     try:
         ours = receptive_field(network, size)
     except UnsupportedOperationError as error:
-        assert "interleaves" in str(error)  # a pixel shuffle of channels that see different things
+        # A pixel shuffle of channels that see different things, or an error of torch's antialiasing.
+        assert "interleaves" in str(error) or "antialiasing" in str(error)
         return
     assert_equal(ours, probe_receptive_field(network, size))

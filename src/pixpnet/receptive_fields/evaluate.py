@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import fx, nn
-from torch.fx.node import map_arg
+from torch.fx.node import map_aggregate, map_arg
 
 from pixpnet.errors import ConfigError, PixPNetError, UnsupportedOperationError
 from pixpnet.receptive_fields.rules import FUNCTIONS, IN_PLACE_OPERATORS, METHODS, module_rule
@@ -103,9 +103,7 @@ class Evaluation:
         if node.op == "call_module":
             return self._call_module(str(node.target), args, kwargs)
         if not sees_image:
-            if node.op == "call_method":
-                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-            return node.target(*args, **kwargs)  # type: ignore[operator]
+            return _plain(node, args, kwargs)
         rule = METHODS.get(str(node.target)) if node.op == "call_method" else FUNCTIONS.get(node.target)
         if rule is None:
             raise NotKnown("there is no rule for this operation")
@@ -192,6 +190,26 @@ class Evaluation:
 def _unknown(cause: Exception, error: PixPNetError) -> Unknown:
     error.__cause__ = cause
     return Unknown(error)
+
+
+def _plain(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An operation on values that do not depend on the image: really run, of weights only the shape."""
+
+    def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        assert callable(node.target)
+        return node.target(*args, **kwargs)
+
+    def without_value(value: Any) -> Any:
+        return value.to("meta") if isinstance(value, torch.Tensor) else value
+
+    given: list[Any] = []
+    map_aggregate((args, kwargs), given.append)
+    devices = {value.device for value in given if isinstance(value, torch.Tensor)}
+    if len(devices) > 1:
+        args, kwargs = map_aggregate(args, without_value), map_aggregate(kwargs, without_value)
+    return run(args, kwargs)
 
 
 def _qualified(function: Any) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -18,8 +18,11 @@ from pixpnet.receptive_fields.propagate import Layers
 
 BATCH = 32
 
-Run = Callable[[Float[Tensor, "b c H W"]], Bool[np.ndarray, "b h w"]]
-"""From images to the cells that are NaN."""
+Cells = Bool[np.ndarray, "b h w"]
+Run = Callable[[Float[Tensor, "b c H W"]], list[Cells]]
+"""From images to the cells that are NaN, for every layer."""
+Lines = Int64[np.ndarray, "h w 2"]
+"""First and one past the last row (column) of pixels that each cell sees; 0, 0 if none."""
 
 
 def probe_receptive_field(
@@ -27,33 +30,44 @@ def probe_receptive_field(
 ) -> ReceptiveField:
     """The clipped receptive field, found by running a copy of the network on images with NaN.
 
-    One pass per row and per column of the image: slow, and independent of every rule of `receptive_field`.
-    What an operation that swallows NaN (a comparison, say) sees is missed. The unclipped field is not known: it
-    is given as the clipped one.
+    One image per row and per column of pixels: slow, and independent of every rule of `receptive_field`. What
+    an operation that swallows NaN (a comparison, say) sees is missed. The unclipped field is not known: it is
+    given as the clipped one.
 
     Args:
-        module: Any network, for a layer one that torch.fx can trace; it is not changed.
+        module: Any network; for a layer, one that torch.fx can trace. It is not changed.
         image_size: (height, width) in pixels.
         layer: As in `receptive_field`.
         channels: Channels of the image.
 
     Raises:
         UnsupportedOperationError: The network gives NaN also for images without.
+        ConfigError: There is no such layer.
     """
+    return probe_receptive_fields(module, image_size, [layer], channels=channels)[layer]
+
+
+def probe_receptive_fields(
+    module: nn.Module, image_size: tuple[int, int], layers: Sequence[str | None], *, channels: int = 3
+) -> dict[str | None, ReceptiveField]:
+    """As `probe_receptive_field`, for many layers in the same passes."""
     network = harmless(module)
-    run = _runner(network, image_size, layer, channels)
+    run = _runner(network, image_size, layers, channels)
     plain = torch.ones(2, channels, *image_size)
     plain[0] = torch.nan
     with torch.no_grad(), _plain_convolutions():
-        alone = _mixes_images(run, plain)
-        if run(plain[1:]).any():
+        batch = 1 if _mixes_images(run, plain) else BATCH
+        if any(cells.any() for cells in run(plain[1:])):
             raise UnsupportedOperationError(
                 f"{type(module).__name__} cannot be probed: with all weights positive it gives NaN for an "
                 "image without any"
             )
-        rows = _arrivals(run, plain[1], axis=1, batch=1 if alone else BATCH)
-        columns = _arrivals(run, plain[1], axis=2, batch=1 if alone else BATCH)
-    return _field(rows, columns, image_size)
+        rows = _arrivals(run, plain[1], axis=1, batch=batch)
+        columns = _arrivals(run, plain[1], axis=2, batch=batch)
+    return {
+        layer: _field(seen_rows, seen_columns, image_size)
+        for layer, seen_rows, seen_columns in zip(layers, rows, columns, strict=True)
+    }
 
 
 @contextmanager
@@ -79,47 +93,48 @@ def harmless(module: nn.Module) -> nn.Module:
     return network
 
 
-def _runner(network: nn.Module, image_size: tuple[int, int], layer: str | None, channels: int) -> Run:
-    if layer is None:
-        return lambda images: _nan_cells(network(images))
-    layers = Layers(network, image_size, channels)
-    target = layers.find(layer)
-    for name, constant in layers.constants.items():
+def _runner(
+    network: nn.Module, image_size: tuple[int, int], layers: Sequence[str | None], channels: int
+) -> Run:
+    if list(layers) == [None]:
+        return lambda images: [_nan_cells(network(images))]
+    known = Layers(network, image_size, channels)
+    targets = [known.find(layer) for layer in layers]
+    for name, constant in known.constants.items():
         network.register_buffer(name, constant, persistent=False)
-    graph = fx.GraphModule(network, layers.graph)
+    graph = fx.GraphModule(network, known.graph)
 
-    def run(images: Float[Tensor, "b c H W"]) -> Bool[np.ndarray, "b h w"]:
-        try:
-            _UpTo(graph, target).run(images)
-        except _Reached as reached:
-            return _nan_cells(reached.value)
-        raise AssertionError(f"the graph does not come to its node {target.name}")
+    def run(images: Float[Tensor, "b c H W"]) -> list[Cells]:
+        recorder = _Recorder(graph, {target.name for target in targets})
+        with suppress(_AllReached):
+            recorder.run(images)
+        return [recorder.cells[target.name] for target in targets]
 
     return run
 
 
-class _Reached(Exception):
-    """The value of the node that was wanted."""
-
-    def __init__(self, value: Tensor) -> None:
-        self.value = value
+class _AllReached(Exception):
+    """The rest of the graph isn't wanted."""
 
 
-class _UpTo(fx.Interpreter):
-    """Runs a graph up to one node, before later in-place operations change what it gives."""
+class _Recorder(fx.Interpreter):
+    """Runs a graph until some nodes are reached, and keeps what they give before it is changed in place."""
 
-    def __init__(self, graph: fx.GraphModule, target: fx.Node) -> None:
+    def __init__(self, graph: fx.GraphModule, targets: set[str]) -> None:
         super().__init__(graph)
-        self._target = target.name
+        self.cells: dict[str, Cells] = {}
+        self._targets = targets
 
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
-        if n.name == self._target:
-            raise _Reached(value)
+        if n.name in self._targets:
+            self.cells[n.name] = _nan_cells(value)
+            if len(self.cells) == len(self._targets):
+                raise _AllReached
         return value
 
 
-def _nan_cells(output: Tensor) -> Bool[np.ndarray, "b h w"]:
+def _nan_cells(output: Tensor) -> Cells:
     """The cells that are NaN in any channel; all of a tensor that is no feature map is one cell."""
     nan = output.isnan()
     if nan.ndim != 4:
@@ -130,45 +145,42 @@ def _nan_cells(output: Tensor) -> Bool[np.ndarray, "b h w"]:
 def _mixes_images(run: Run, images: Float[Tensor, "2 c H W"]) -> bool:
     """Whether the network works on single images only: NaN in the first one reaches the second."""
     try:
-        cells = run(images)
+        outputs = run(images)
     except (RuntimeError, IndexError):
         return True
-    return len(cells) != 2 or bool(cells[1].any())
+    return any(len(cells) != 2 or bool(cells[1].any()) for cells in outputs)
 
 
-def _arrivals(
-    run: Run, plain: Float[Tensor, "c H W"], *, axis: int, batch: int
-) -> tuple[Int64[np.ndarray, "h w"], Int64[np.ndarray, "h w"]]:
-    """First and one past the last row (column) of pixels whose NaN arrives, per cell; 0, 0 if none does."""
+def _arrivals(run: Run, plain: Float[Tensor, "c H W"], *, axis: int, batch: int) -> list[Lines]:
+    """For every layer and cell, the rows (columns) of pixels whose NaN arrives."""
     side = plain.shape[axis]
-    arrived = []
+    arrived: list[list[Cells]] = []
     for start in range(0, side, batch):
         lines = torch.arange(start, min(start + batch, side))
         images = plain.repeat(len(lines), 1, 1, 1)
         for image, line in zip(images, lines.tolist(), strict=True):
-            image.select(axis, line).fill_(torch.nan)
+            image.select(axis - 3, line).fill_(torch.nan)
         arrived.append(run(images))
-    seen = np.concatenate(arrived)
-    any_seen = seen.any(axis=0)
-    first = np.where(any_seen, seen.argmax(axis=0), 0)
-    last = np.where(any_seen, side - seen[::-1].argmax(axis=0), 0)
-    return first, last
+    return [_first_and_last(np.concatenate(cells)) for cells in zip(*arrived, strict=True)]
 
 
-def _field(
-    rows: tuple[Int64[np.ndarray, "h w"], Int64[np.ndarray, "h w"]],
-    columns: tuple[Int64[np.ndarray, "h w"], Int64[np.ndarray, "h w"]],
-    image_size: tuple[int, int],
-) -> ReceptiveField:
-    cells = np.stack([columns[0], rows[0], columns[1], rows[1]], axis=-1).astype(np.int64)
-    seeing = cells[..., 2] > cells[..., 0]
+def _first_and_last(arrived: Bool[np.ndarray, "side h w"]) -> Lines:
+    side = len(arrived)
+    seen = arrived.any(axis=0)
+    first = np.where(seen, arrived.argmax(axis=0), 0)
+    last = np.where(seen, side - arrived[::-1].argmax(axis=0), 0)
+    return np.stack([first, last], axis=-1).astype(np.int64)
 
-    def hull(
-        starts: Int64[np.ndarray, "h w"], stops: Int64[np.ndarray, "h w"], axis: int
-    ) -> Int64[np.ndarray, "n 2"]:
-        first = np.where(seeing, starts, np.iinfo(np.int64).max).min(axis=axis)
-        last = np.where(seeing, stops, 0).max(axis=axis)
-        return np.stack([np.where(last > 0, first, 0), last], axis=1).astype(np.int64)
 
-    row_hull, column_hull = hull(*rows, axis=1), hull(*columns, axis=0)
+def _field(rows: Lines, columns: Lines, image_size: tuple[int, int]) -> ReceptiveField:
+    cells = np.stack([columns[..., 0], rows[..., 0], columns[..., 1], rows[..., 1]], axis=-1)
+    row_hull, column_hull = _hull(rows, axis=1), _hull(columns, axis=0)
     return ReceptiveField(image_size, row_hull, column_hull, row_hull, column_hull, cells)
+
+
+def _hull(lines: Lines, *, axis: int) -> Int64[np.ndarray, "n 2"]:
+    """Hull over the cells that see anything."""
+    seen = lines[..., 1] > 0
+    first = np.where(seen, lines[..., 0], np.iinfo(np.int64).max).min(axis=axis)
+    last = lines[..., 1].max(axis=axis)
+    return np.stack([np.where(last > 0, first, 0), last], axis=1)

@@ -39,6 +39,17 @@ def prediction_mode(module: nn.Module) -> Iterator[None]:
 class _Proxy(fx.Proxy):
     """A value of the network that knows its size and, if it is no tensor, itself."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the value lies; known, so that it can be passed to what is no operation (autocast)."""
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the value's numbers."""
+        value = _tracer(self).evaluation.now[self.node]
+        return value.dtype if isinstance(value, torch.Tensor) else torch.float32
+
     def __getattr__(self, k: str) -> _Attribute:
         return _Attribute(self, k)  # pyright: ignore[reportArgumentType]
 

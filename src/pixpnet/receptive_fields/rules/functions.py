@@ -85,6 +85,7 @@ NAMED: dict[str, Rule] = {
     "reshape_as": shape.view_as,
     "rms_norm": mixing.layer_norm,
     "roll": shape.roll,
+    "scaled_dot_product_attention": mixing.attention,
     "select": shape.select,
     "softmax": mixing.softmax,
     "softmin": mixing.softmax,

@@ -231,6 +231,27 @@ def matmul(a: Any, b: Any) -> FieldTensor:
     return contract(x, x.dim(dim), weight.shape[-1 if dim == -1 else -2])
 
 
+def attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **options: Any,
+) -> FieldTensor:
+    """torch.nn.functional.scaled_dot_product_attention without a mask: every token sees all."""
+    del dropout_p, options
+    if attn_mask is not None or is_causal:
+        raise NotKnown("attention with a mask")
+    if not all(isinstance(x, FieldTensor) for x in (query, key, value)):
+        raise NotKnown("attention to something that does not depend on the image")
+    last = len(query.dims) - 1
+    asking = reduce(query, [last], keepdim=True)
+    matching = reduce(key, [last - 1, last], keepdim=True)
+    return pointwise(asking, matching, reduce(value, [last - 1], keepdim=True))
+
+
 def pooled_mix(x: Any, shape: Sequence[int]) -> FieldTensor:
     """After global pooling: elements of the given shape that all see everything the input sees."""
     if not isinstance(x, FieldTensor):

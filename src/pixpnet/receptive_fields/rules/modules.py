@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 from torchvision.ops import DropBlock2d, DropBlock3d, StochasticDepth
 
@@ -46,17 +45,14 @@ def _conv_transpose2d(module: nn.ConvTranspose2d, x: FieldTensor, output_size: A
 
 
 def _conv1d(module: nn.Conv1d, x: FieldTensor) -> FieldTensor:
-    plain = nn.Conv1d(
-        module.in_channels,
-        module.out_channels,
-        module.kernel_size[0],
-        stride=module.stride[0],
-        padding=module.padding if isinstance(module.padding, str) else module.padding[0],
-        dilation=module.dilation[0],
-        groups=module.groups,
-        device="meta",
-    )
-    return mixing.pooled_mix(x, plain(torch.empty(x.shape, device="meta")).shape)
+    (kernel,), (stride,), (dilation,) = module.kernel_size, module.stride, module.dilation
+    length, span = x.shape[-1], dilation * (kernel - 1) + 1
+    if module.padding == "same":
+        outputs = length
+    else:
+        padding = 0 if isinstance(module.padding, str) else module.padding[0]
+        outputs = (length + 2 * padding - span) // stride + 1
+    return mixing.pooled_mix(x, (*x.shape[:-2], module.out_channels, outputs))
 
 
 def _max_pool2d(module: nn.MaxPool2d, x: FieldTensor) -> FieldTensor:

@@ -73,6 +73,10 @@ def interpolate(
             raise DoesNotFit("neither size nor scale_factor is given")
         options = {"mode": mode, "align_corners": align_corners, "antialias": antialias}
         taps.append(_interpolation(inputs, outputs, scale, options))
+    if antialias and 1 in (x.grid[1], len(taps[1].indices)):
+        raise NotKnown(
+            "torch's antialiasing (seen in 2.14) reads the wrong rows where there is a single column"
+        )
     return x.moved(*taps)
 
 
@@ -89,7 +93,7 @@ def _torch_reads(
     inputs: int, outputs: int | None, scale: float | None, options: dict[str, Any]
 ) -> Int64[np.ndarray, "n k"]:
     """The indices that torch itself reads: those whose NaN arrives, whatever their weight and rounding."""
-    # Two columns: with a single one, torch 2.14's antialiasing reads the wrong dimension.
+    # Two columns: with a single one, torch's antialiasing (seen in 2.14) reads the wrong rows.
     marked = torch.zeros(inputs, 1, inputs, 2)
     index = torch.arange(inputs)
     marked[index, 0, index] = torch.nan

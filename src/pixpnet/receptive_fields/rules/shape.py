@@ -15,7 +15,7 @@ import torch
 from pixpnet.receptive_fields.intervals import OUTSIDE, Taps
 from pixpnet.receptive_fields.rules.arguments import whole_numbers
 from pixpnet.receptive_fields.rules.pointwise import pointwise
-from pixpnet.receptive_fields.rules.take import kind, take
+from pixpnet.receptive_fields.rules.take import elements, kind, take
 from pixpnet.receptive_fields.tensor import Atom, DoesNotFit, FieldTensor, NotKnown, arrange
 
 
@@ -225,13 +225,19 @@ def _index_dim(x: FieldTensor, place: int, item: Any) -> tuple[FieldTensor, int]
 
 def stack(tensors: Sequence[FieldTensor], dim: int = 0) -> FieldTensor:
     """torch.stack."""
-    return cat([unsqueeze(_tensor(x), dim) for x in tensors], dim)
+    like = next(x for x in tensors if isinstance(x, FieldTensor))
+    place = dim % (len(like.dims) + 1)
+    return cat(
+        [unsqueeze(x, place) if isinstance(x, FieldTensor) else x.unsqueeze(place) for x in tensors], place
+    )
 
 
 def cat(tensors: Sequence[FieldTensor], dim: int = 0) -> FieldTensor:
     """torch.cat: along channels, or along rows or columns of feature maps."""
-    parts = [_tensor(x) for x in tensors]
+    parts = _with_constants(tensors, dim)
     place = parts[0].dim(dim)
+    if any(len(x.dims[place]) > 1 for x in parts):
+        parts = [elements(x) for x in parts]
     kinds = {kind(x, place) for x in parts if x.dims[place]} or {kind(parts[0], place)}
     if len(kinds) > 1:
         raise NotKnown("it joins rows or columns with something else")
@@ -244,10 +250,22 @@ def cat(tensors: Sequence[FieldTensor], dim: int = 0) -> FieldTensor:
     return _cat_channels(parts, place) if kinds == {"c"} else _cat_cells(parts, place)
 
 
-def _tensor(x: Any) -> FieldTensor:
-    if not isinstance(x, FieldTensor):
-        raise NotKnown("it joins a tensor that does not depend on the image")
-    return x
+def _with_constants(tensors: Sequence[Any], dim: int) -> list[FieldTensor]:
+    """Constants become tensors that see nothing, arranged like the first tensor that does see the image."""
+    like = next(x for x in tensors if isinstance(x, FieldTensor))
+    place = like.dim(dim)
+    parts = []
+    for x in tensors:
+        if isinstance(x, FieldTensor):
+            parts.append(x)
+            continue
+        if kind(like, place) != "c" or len(x.shape) != len(like.dims):
+            raise NotKnown("it joins a constant to rows or columns")
+        atoms = like.atoms()
+        atoms[place] = [("c", x.shape[place])]
+        sizes = [size for dim_atoms in atoms for letter, size in dim_atoms if letter == "c"]
+        parts.append(arrange(atoms, np.zeros(sizes, dtype=np.int64), ((),), like.grid, None))
+    return parts
 
 
 def _cat_channels(parts: list[FieldTensor], place: int) -> FieldTensor:

@@ -6,7 +6,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from pixpnet.receptive_fields.intervals import NO_TAP, OUTSIDE, Taps
-from pixpnet.receptive_fields.tensor import FieldTensor, NotKnown, arrange_words
+from pixpnet.receptive_fields.tensor import FieldTensor, NotKnown, arrange, arrange_words
+from pixpnet.receptive_fields.terms import through
+
+MOST_ELEMENTS = 20_000
 
 
 def kind(x: FieldTensor, dim: int) -> str:
@@ -53,6 +56,36 @@ def _take_channels(x: FieldTensor, dim: int, indices: Int64[np.ndarray, "n"]) ->
     labels = np.concatenate([labels, nothing], axis=position).take(indices, axis=position)
     words = [*x.dims[:dim], "c", *x.dims[dim + 1 :]]
     return arrange_words(words, labels, (*x.fields, ()), x.grid, x)
+
+
+def elements(x: FieldTensor) -> FieldTensor:
+    """The same tensor, every cell of which counts as a channel of its own."""
+    height, width = x.grid
+    if height * width * len(x.fields) > MOST_ELEMENTS:
+        raise NotKnown(f"it would take more than {MOST_ELEMENTS} single cells")
+
+    def only(index: int) -> Taps:
+        return Taps(np.array([[index]]), np.array([[index]]), 0)
+
+    fields = tuple(
+        through(field, only(row), only(column))
+        for field in x.fields
+        for row in range(height)
+        for column in range(width)
+    )
+    atoms = [atom for dim in x.atoms() for atom in dim]
+    channel_axes = [axis for axis, (letter, _) in enumerate(atoms) if letter == "c"]
+    labels = np.expand_dims(
+        x.labels * (height * width), [a for a in range(len(atoms)) if a not in channel_axes]
+    )
+    for axis, (letter, size) in enumerate(atoms):
+        if letter != "c":
+            step = width if letter == "h" else 1
+            labels = labels + (np.arange(size) * step).reshape(
+                [-1 if a == axis else 1 for a in range(len(atoms))]
+            )
+    dims = [[("c", size) for _, size in dim] for dim in x.atoms()]
+    return arrange(dims, labels, fields, (1, 1), None)
 
 
 def insert_channels(x: FieldTensor, dim: int, size: int) -> FieldTensor:
