@@ -59,9 +59,16 @@ def config_to_yaml(config: Config) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes tuples as lists on one line."""
+    """Writes tuples as lists on one line, and texts so that reading gives back every character."""
 
 
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    # Unicode's own line breaks would be folded to spaces in any other style.
+    style = '"' if set(value) & set("\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
 _Dumper.add_representer(tuple, lambda d, v: d.represent_sequence("tag:yaml.org,2002:seq", v, flow_style=True))
 
 
