@@ -6,7 +6,9 @@ import sys
 import pytest
 import torch
 import yaml
+from torch.nn import functional
 
+from pixpnet.data import open_splits
 from pixpnet.training import load
 
 LAUNCH = [
@@ -53,8 +55,15 @@ def test_two_processes_train_one_network(tiny_arguments, tmp_path):
     assert len(run.sources) == run.network.num_prototypes
 
 
-def test_bf16_trains_and_projects_exactly(tiny_arguments, tmp_path):
+def test_bf16_trains_but_projects_and_tests_in_float32(tiny_arguments, tmp_path):
     arguments = tiny_arguments(tmp_path, train__precision="bf16", train__epochs=2, train__backbone_epochs=0)
-    run = load(run_once([sys.executable, "-m", "pixpnet", "train", *arguments], tmp_path))
+    directory = run_once([sys.executable, "-m", "pixpnet", "train", *arguments], tmp_path)
+    run = load(directory)
     assert all(tensor.dtype != torch.bfloat16 for tensor in run.network.state_dict().values())
     assert len(run.sources) == run.network.num_prototypes
+    test = open_splits(run.config.dataset, seed=7).test
+    with torch.no_grad():
+        logits = run.network(torch.stack([test[i].image for i in range(len(test))])).logits
+    xent = functional.cross_entropy(logits, torch.tensor(test.labels))
+    scores = yaml.safe_load((directory / "results/scores.yaml").read_text())
+    assert scores["test_xent"] == pytest.approx(float(xent), rel=1e-5)

@@ -34,7 +34,7 @@ from pixpnet.training.optim import (
 from pixpnet.training.project import project, similarity_table, start_prototypes_from_data
 from pixpnet.training.readout import train_readout
 from pixpnet.training.rundir import RunDirectory, write_text
-from pixpnet.training.setup import PooledClassifier, make_accelerator, mix, seeded
+from pixpnet.training.setup import PooledClassifier, distributed, make_accelerator, mix, seeded
 from pixpnet.training.stages import EpochPlan, plan_epochs
 from pixpnet.types import PrototypeSource
 
@@ -206,7 +206,7 @@ class Run:
                 )
                 self.optimizer = build_optimizer(kind, self.groups, self.config.optimizer)
             self.classifier.train()
-            return self.accelerator.prepare_model(self.classifier)
+            return distributed(self.classifier, self.accelerator)
         if self.classifier is not None or plan.epoch == 1:
             self.classifier, self.optimizer = None, None
             if self.config.model.prototype_init == "data":
@@ -218,7 +218,7 @@ class Run:
         frozen = plan.stage == "warm-up"
         self.network.backbone.requires_grad_(not frozen)
         self.network.backbone.train(not frozen)
-        return self.accelerator.prepare_model(self.network)
+        return distributed(self.network, self.accelerator)
 
     def _build_classifier(self) -> PooledClassifier:
         return PooledClassifier(

@@ -9,9 +9,21 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pixpnet.config import Config
 from pixpnet.errors import ConfigError
+
+
+def distributed(model: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """The module to train: the model itself, or the same one averaging its gradients over processes.
+
+    accelerate's own ``prepare`` would also patch the model's forward pass to bf16, evaluation included.
+    """
+    if accelerator.num_processes == 1:
+        return model
+    on_gpu = accelerator.device.type == "cuda"
+    return DistributedDataParallel(model, device_ids=[accelerator.device] if on_gpu else None)
 
 
 class PooledClassifier(nn.Module):
