@@ -107,7 +107,7 @@ class Evaluation:
         rule = METHODS.get(str(node.target)) if node.op == "call_method" else FUNCTIONS.get(node.target)
         if rule is None:
             raise NotKnown("there is no rule for this operation")
-        return rule(*args, **{"x" if key == "input" else key: value for key, value in kwargs.items()})
+        return rule(*args, **_named(kwargs))
 
     def _current(self, node: fx.Node) -> Any:
         value = self.now[node]
@@ -138,7 +138,7 @@ class Evaluation:
             raise NotKnown("a module applied to something that does not depend on the image")
         rule = module_rule(module)
         if rule is not None:
-            return rule(module, *args, **{"x" if key == "input" else key: kwargs[key] for key in kwargs})
+            return rule(module, *args, **_named(kwargs))
         if type(module).__module__.startswith("torch.nn.") and not isinstance(module, nn.Sequential):
             raise NotKnown("there is no rule for this module")
         if kwargs:
@@ -190,6 +190,14 @@ class Evaluation:
 def _unknown(cause: Exception, error: PixPNetError) -> Unknown:
     error.__cause__ = cause
     return Unknown(error)
+
+
+def _named(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Named arguments as the rules call them."""
+    given = {"x" if key == "input" else key: value for key, value in kwargs.items()}
+    if given.get("out", 0) is None:
+        del given["out"]
+    return given
 
 
 def _plain(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -133,7 +133,10 @@ class FieldTracer(fx.Tracer):
         return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_rule(m) is not None or super().is_leaf_module(m, module_qualified_name)
+        replaced = "forward" in vars(m)
+        return module_rule(m) is not None or (
+            not replaced and super().is_leaf_module(m, module_qualified_name)
+        )
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = super().call_module(m, forward, args, kwargs)

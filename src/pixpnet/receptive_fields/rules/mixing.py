@@ -1,4 +1,4 @@
-"""Operations that see along whole dimensions: normalisation, reductions, softmax, matrix products."""
+"""Operations that see along whole dimensions: reductions, softmax, matrix products, attention."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from pixpnet.receptive_fields.intervals import Axis
 from pixpnet.receptive_fields.rules.arguments import only, whole_numbers
 from pixpnet.receptive_fields.rules.pointwise import pointwise
-from pixpnet.receptive_fields.rules.shape import split, squeeze, view
-from pixpnet.receptive_fields.rules.take import insert_channels
-from pixpnet.receptive_fields.tensor import DoesNotFit, FieldTensor, NotKnown, arrange, arrange_words, combine
+from pixpnet.receptive_fields.rules.shape import split, squeeze
+from pixpnet.receptive_fields.rules.take import insert_channels, take
+from pixpnet.receptive_fields.tensor import DoesNotFit, FieldTensor, NotKnown, arrange, combine
 from pixpnet.receptive_fields.terms import Term
 
 
@@ -52,11 +52,14 @@ def reduce(x: FieldTensor, dims: Sequence[int], *, keepdim: bool) -> FieldTensor
 
 
 def contract(x: FieldTensor, dim: int, size: int) -> FieldTensor:
-    """A dimension replaced by ``size`` elements that all see all of it."""
-    return insert_channels(reduce(x, [dim], keepdim=True), dim, size)
+    """A dimension replaced by ``size`` elements of the same kind that all see all of it."""
+    reduced = reduce(x, [dim], keepdim=True)
+    if x.is_map and x.dims[dim] in ("h", "w"):
+        return take(reduced, dim, np.zeros(size, dtype=np.int64))
+    return insert_channels(reduced, dim, size)
 
 
-def _dims(x: FieldTensor, dim: Any) -> list[int]:
+def dims_of(x: FieldTensor, dim: Any) -> list[int]:
     return list(range(len(x.dims))) if dim is None else [x.dim(place) for place in whole_numbers(dim)]
 
 
@@ -65,16 +68,16 @@ def total(
 ) -> FieldTensor:
     """torch.mean, sum, amax and the like."""
     del dtype
-    return reduce(x, _dims(x, axis if dim is None else dim), keepdim=keepdim)
+    return reduce(x, dims_of(x, axis if dim is None else dim), keepdim=keepdim)
 
 
 def extreme(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """torch.max and min: over everything, along a dimension, or of two tensors."""
     if dim is None:
-        return reduce(x, _dims(x, None), keepdim=False)
+        return reduce(x, dims_of(x, None), keepdim=False)
     if not isinstance(dim, int):
         return pointwise(x, dim)
-    reduced = reduce(x, _dims(x, dim), keepdim=keepdim)
+    reduced = reduce(x, dims_of(x, dim), keepdim=keepdim)
     return reduced, reduced
 
 
@@ -83,7 +86,7 @@ def deviation(
 ) -> FieldTensor:
     """torch.var and std."""
     del unbiased, correction
-    return reduce(x, _dims(x, None if isinstance(dim, bool) else dim), keepdim=keepdim)
+    return reduce(x, dims_of(x, None if isinstance(dim, bool) else dim), keepdim=keepdim)
 
 
 def norm(
@@ -91,7 +94,7 @@ def norm(
 ) -> FieldTensor:
     """torch.norm and torch.linalg.vector_norm."""
     del p, dtype
-    return reduce(x, _dims(x, dim), keepdim=keepdim)
+    return reduce(x, dims_of(x, dim), keepdim=keepdim)
 
 
 def softmax(x: FieldTensor, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> FieldTensor:
@@ -99,98 +102,7 @@ def softmax(x: FieldTensor, dim: Any = None, _stacklevel: int = 3, dtype: Any = 
     del dtype, _stacklevel
     if dim is None:
         raise NotKnown("a softmax without dim")
-    return spread(x, _dims(x, dim))
-
-
-def normalize(x: FieldTensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> FieldTensor:
-    """torch.nn.functional.normalize."""
-    del p, eps
-    return spread(x, _dims(x, dim))
-
-
-def layer_norm(x: FieldTensor, normalized_shape: Any, *parameters: Any, **options: Any) -> FieldTensor:
-    """torch.nn.functional.layer_norm and rms_norm: local if only channels are normalised."""
-    only(*parameters, *options.values())
-    shape = whole_numbers(normalized_shape)
-    if tuple(shape) != x.shape[-len(shape) :]:
-        raise DoesNotFit(f"it normalises {tuple(shape)} of an input of shape {x.shape}")
-    return spread(x, range(len(x.dims) - len(shape), len(x.dims)))
-
-
-def group_norm(x: FieldTensor, num_groups: int, *parameters: Any, **options: Any) -> FieldTensor:
-    """torch.nn.functional.group_norm: the whole image, for the channels of each group."""
-    only(*parameters, *options.values())
-    batch, channels, *rest = x.shape
-    if channels % num_groups:
-        raise DoesNotFit(f"{num_groups} groups do not divide {channels} channels")
-    if x.is_map:
-        x = x.spread(rows=True, columns=True)
-    grouped = view(x, (batch, num_groups, channels // num_groups, *rest))
-    return replace(view(spread(grouped, range(2, len(grouped.dims))), x.shape), alias=object())
-
-
-def instance_norm(
-    x: FieldTensor,
-    running_mean: Any = None,
-    running_var: Any = None,
-    weight: Any = None,
-    bias: Any = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> FieldTensor:
-    """torch.nn.functional.instance_norm: the whole image, unless it uses running statistics."""
-    del momentum, eps
-    only(running_mean, running_var, weight, bias)
-    return spread(x, range(2, len(x.dims))) if use_input_stats else pointwise(x)
-
-
-def batch_norm(
-    x: FieldTensor,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> FieldTensor:
-    """torch.nn.functional.batch_norm: local, unless it uses the statistics of the image itself."""
-    del momentum, eps
-    only(running_mean, running_var, weight, bias)
-    if not training and running_mean is not None:
-        return pointwise(x)
-    return spread(x, [dim for dim in range(len(x.dims)) if dim != 1])
-
-
-def torch_batch_norm(
-    x: FieldTensor, weight: Any, bias: Any, mean: Any, var: Any, training: bool, *options: Any
-) -> FieldTensor:
-    """torch.batch_norm, whose arguments come in another order."""
-    del options
-    return batch_norm(x, mean, var, weight, bias, training)
-
-
-def torch_instance_norm(
-    x: FieldTensor, weight: Any, bias: Any, mean: Any, var: Any, use_input_stats: bool, *options: Any
-) -> FieldTensor:
-    """torch.instance_norm, whose arguments come in another order."""
-    del options
-    return instance_norm(x, mean, var, weight, bias, use_input_stats)
-
-
-def local_response_norm(x: FieldTensor, size: int, *options: Any) -> FieldTensor:
-    """torch.nn.functional.local_response_norm: every channel sees its neighbours."""
-    del options
-    if len(x.fields) == 1:
-        return pointwise(x)
-    if not x.is_map:
-        raise NotKnown(f"its input of shape {x.shape} is not a feature map [1, channels, rows, columns]")
-    channels = x.channels()
-    offsets = np.arange(size) - size // 2
-    window = np.clip(np.arange(len(channels)) + offsets[:, None], 0, len(channels) - 1)
-    labels, fields = combine(channels[window], x.fields)
-    return arrange_words(x.dims, labels, fields, x.grid, None)
+    return spread(x, dims_of(x, dim))
 
 
 def glu(x: FieldTensor, dim: int = -1) -> FieldTensor:

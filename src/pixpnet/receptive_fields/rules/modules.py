@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torchvision.ops import DropBlock2d, DropBlock3d, StochasticDepth
 
-from pixpnet.receptive_fields.rules import mixing, resize, shape, spatial
+from pixpnet.receptive_fields.rules import mixing, normalization, resize, shape, spatial
 from pixpnet.receptive_fields.rules.pointwise import pointwise, same
 from pixpnet.receptive_fields.tensor import FieldTensor, NotKnown
 
@@ -76,11 +76,11 @@ def _lp_pool2d(module: nn.LPPool2d, x: FieldTensor) -> FieldTensor:
 
 
 def _batch_norm(module: nn.modules.batchnorm._NormBase, x: FieldTensor) -> FieldTensor:
-    return mixing.batch_norm(x, module.running_mean, module.running_var)
+    return normalization.batch_norm(x, module.running_mean, module.running_var)
 
 
 def _instance_norm(module: nn.modules.batchnorm._NormBase, x: FieldTensor) -> FieldTensor:
-    return mixing.instance_norm(x, use_input_stats=not module.track_running_stats)
+    return normalization.instance_norm(x, use_input_stats=not module.track_running_stats)
 
 
 def _upsample(module: nn.Upsample, x: FieldTensor) -> FieldTensor:
@@ -139,10 +139,10 @@ MODULES: dict[type[nn.Module], ModuleRule] = {
     nn.BatchNorm2d: _batch_norm,
     nn.SyncBatchNorm: _batch_norm,
     nn.InstanceNorm2d: _instance_norm,
-    nn.GroupNorm: lambda module, x: mixing.group_norm(x, module.num_groups),
-    nn.LayerNorm: lambda module, x: mixing.layer_norm(x, module.normalized_shape),
-    nn.RMSNorm: lambda module, x: mixing.layer_norm(x, module.normalized_shape),
-    nn.LocalResponseNorm: lambda module, x: mixing.local_response_norm(x, module.size),
+    nn.GroupNorm: lambda module, x: normalization.group_norm(x, module.num_groups),
+    nn.LayerNorm: lambda module, x: normalization.layer_norm(x, module.normalized_shape),
+    nn.RMSNorm: lambda module, x: normalization.layer_norm(x, module.normalized_shape),
+    nn.LocalResponseNorm: lambda module, x: normalization.local_response_norm(x, module.size),
     nn.Softmax: lambda module, x: mixing.softmax(x, module.dim),
     nn.Softmin: lambda module, x: mixing.softmax(x, module.dim),
     nn.LogSoftmax: lambda module, x: mixing.softmax(x, module.dim),
