@@ -27,12 +27,27 @@ def test_named_images_of_any_kind(tiny_run, birds, tmp_path):
     Image.open(colour).convert("L").resize((90, 70)).save(folder / "grey.png")
     Image.open(colour).convert("RGBA").save(folder / "alpha.png")
     pictures = explain_images(tiny_run, [folder / "grey.png", folder / "alpha.png"], out=tmp_path / "out")
-    assert [picture.name for picture in pictures] == ["grey.png", "alpha.png"]
+    assert [picture.name for picture in pictures] == ["grey_explanation.png", "alpha_explanation.png"]
 
 
 def test_same_names_do_not_overwrite_each_other(tiny_run, birds, tmp_path):
     image = next((birds / "images").rglob("*.png"))
     assert len({path.name for path in explain_images(tiny_run, [image, image], out=tmp_path)}) == 2
+
+
+def test_pictures_beside_the_images_leave_them_alone(tiny_run, birds, tmp_path):
+    image = tmp_path / "mine.png"
+    image.write_bytes(next((birds / "images").rglob("*.png")).read_bytes())
+    before = image.read_bytes()
+    explain_images(tiny_run, [image], out=tmp_path)
+    assert image.read_bytes() == before
+
+
+def test_a_checkpoint_that_lies_alone(tiny_run, tmp_path):
+    (file,) = (tiny_run / "csv/version_0/checkpoints").glob("*.ckpt")
+    shutil.copy(file, tmp_path / "lone.ckpt")
+    pictures = explain_images(tmp_path / "lone.ckpt", top_k=1)
+    assert {picture.parent for picture in pictures} == {tmp_path / "explanations"}
 
 
 def test_what_cannot_be_explained_is_named(tiny_run, tmp_path):

@@ -1,5 +1,6 @@
 """A run that is killed in the middle of an epoch and resumed ends as if nothing had happened, bit for bit."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,3 +55,17 @@ def test_killed_and_resumed(at, tiny_run, tiny_arguments, tmp_path):
 def test_a_complete_run_has_nothing_to_resume(tiny_run):
     with pytest.raises(CheckpointError, match="is complete"):
         resume(tiny_run, progress=False)
+
+
+def test_a_metrics_file_that_lost_rows_is_refused(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    (run / "results/scores.yaml").unlink()
+    metrics = run / "csv/version_0/metrics.csv"
+    metrics.write_bytes(metrics.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="has 100 bytes"):
+        resume(run, progress=False)
+    metrics.unlink()
+    with pytest.raises(CheckpointError, match="is missing"):
+        resume(run, progress=False)
+    assert not metrics.exists()

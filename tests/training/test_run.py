@@ -216,3 +216,47 @@ def test_a_kernel_larger_than_the_grid_is_refused(tiny_arguments, tmp_path):
     with pytest.raises(ConfigError, match=r"kernel-size=9 exceeds the 8×8 cells"):
         train(parse_config(tiny_arguments(tmp_path, model__prototype_kernel_size=9)), progress=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train__checkpoint": "", "dataset__val_size": 0}, "needs validation images"),
+        ({"train__checkpoint": "", "train__no_push_prototypes": ""}, "needs train.push-prototypes"),
+        ({"model__num_prototypes": 7}, "7 does not divide among 3 classes"),
+        ({"model__feature_layer": "layer22"}, "layer2"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(options, message, tiny_arguments, tmp_path):
+    options = {"dataset__root": tmp_path / "data", **options}
+    with pytest.raises(ConfigError, match=message):
+        train(parse_config(tiny_arguments(tmp_path / "logs", **options)), progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_not_finite_are_not_saved(tiny_arguments, tmp_path, monkeypatch):
+    import pixpnet.training.run as module
+
+    original = module.train_epoch
+
+    def breaking(*arguments, **keywords):
+        steps = original(*arguments, **keywords)
+        if keywords["first_step"] > 0:
+            with torch.no_grad():
+                next(keywords["model"].parameters()).fill_(math.nan)
+        return steps
+
+    monkeypatch.setattr(module, "train_epoch", breaking)
+    with pytest.raises(PixPNetError, match="no longer finite after epoch 2"):
+        train(parse_config(tiny_arguments(tmp_path, train__backbone_epochs=0)), progress=False)
+    (run,) = tmp_path.glob("synthbirds/protonet/*")
+    assert load(run).epoch == 1
+
+
+def test_bf16_and_float32_runs_in_one_process(tiny_arguments, tmp_path):
+    options = {"train__epochs": 1, "train__backbone_epochs": 0}
+    for precision in ("fp32", "bf16", "fp32"):
+        run = train(
+            parse_config(tiny_arguments(tmp_path, train__precision=precision, **options)), progress=False
+        )
+        assert load(run).sources

@@ -39,14 +39,15 @@ def explain_images(
     run = load(run_dir)
     if not run.sources:
         raise CheckpointError(
-            f"{run.checkpoint} was written between projections: its prototypes are not training patches."
+            f"{run.checkpoint}: its prototypes are not training patches; it was written between "
+            "projections, or the run had none (train.no-push-prototypes)."
         )
     image_set = read_dataset(run.config.dataset)
     records = [ImageRecord(str(path), Path(path), -1) for path in images] or _one_of_each_class(
         image_set.test
     )
     view, sources, field = _view(run, records), SourcePictures(run, image_set), run.receptive_field()
-    folder = Path(out) if out is not None else run.checkpoint.parents[3] / "results" / "explanations"
+    folder = Path(out) if out is not None else _default_folder(run.checkpoint)
     written: list[Path] = []
     for index, record in enumerate(records):
         explanation = explain_image(
@@ -66,6 +67,13 @@ def explain_images(
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(written[-1], dpi=110)
     return written
+
+
+def _default_folder(checkpoint: Path) -> Path:
+    """Under the run directory's results, or beside a checkpoint that lies elsewhere."""
+    if checkpoint.parent.name == "checkpoints" and len(checkpoint.parents) > 3:
+        return checkpoint.parents[3] / "results" / "explanations"
+    return checkpoint.parent / "explanations"
 
 
 def _one_of_each_class(records: Sequence[ImageRecord]) -> list[ImageRecord]:
@@ -115,8 +123,8 @@ class SourcePictures:
 
 def _free_name(folder: Path, stem: str, taken: Sequence[Path]) -> Path:
     """A file name that this call has not used yet."""
-    path, number = folder / f"{stem}.png", 0
+    path, number = folder / f"{stem}_explanation.png", 0
     while path in taken:
         number += 1
-        path = folder / f"{stem}_{number}.png"
+        path = folder / f"{stem}_explanation_{number}.png"
     return path

@@ -88,10 +88,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}.")
     values = {field: content[field] for field in Checkpoint.__dataclass_fields__}
-    values["sources"] = tuple(
-        PrototypeSource(**{**source, "box": Box(*source["box"]), "cell": tuple(source["cell"])})
-        for source in values["sources"]
-    )
+    try:
+        values["sources"] = tuple(
+            PrototypeSource(**{**source, "box": Box(*source["box"]), "cell": tuple(source["cell"])})
+            for source in values["sources"]
+        )
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: its prototype sources are damaged ({error}).") from error
     for name in ("class_names", "image_size", "mean", "std"):
         values[name] = tuple(values[name])
     return Checkpoint(**values)

@@ -26,6 +26,7 @@ def finish(run: Run) -> None:
         scores |= {f"best_{name}": value for name, value in _test_checkpoint(run, best, last, scores).items()}
     if not run.main:
         return
+    run.network.backbone.requires_grad_(True)  # a run that ends in its warm-up still has it to train
     info = model_info(
         run.network,
         image_size=run.splits.image_size,

@@ -52,12 +52,10 @@ def load(path: str | Path) -> LoadedRun:
     config = config_from_yaml(saved.config_yaml)
     model = config.model
     backbone = build_backbone(model.feature_extractor or "", layer=model.feature_layer, pretrained=False)
-    network = build_network(
-        model,
-        num_classes=len(saved.class_names),
-        backbone=backbone,
-        own_class=saved.network["head.own_class"],
-    )
+    own_class = saved.network.get("head.own_class")
+    if own_class is None:
+        raise CheckpointError(f"{file}: its network lacks head.own_class.")
+    network = build_network(model, num_classes=len(saved.class_names), backbone=backbone, own_class=own_class)
     try:
         network.load_state_dict(saved.network)
     except RuntimeError as error:

@@ -68,6 +68,7 @@ def train_epoch(
     accelerator: Accelerator,
     meter: EpochMeter,
     accumulate: int,
+    autocast_to: torch.dtype | None,
     clip_norm: float | None,
     first_step: int,
     on_step: Callable[[EpochMeter], None],
@@ -87,7 +88,7 @@ def train_epoch(
         if number % accumulate == 0:
             optimizer.zero_grad()
         with nullcontext() if last else accelerator.no_sync(model):
-            with accelerator.autocast():
+            with torch.autocast(accelerator.device.type, autocast_to, enabled=autocast_to is not None):
                 terms, logits = step_function(images, labels)
             accelerator.backward(terms.total / group)
         meter.update(LossTerms(*(term.detach() for term in terms)), logits.detach(), labels)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
 from pixpnet.data import ClassificationImages, EpochLoader, Splits, loader, open_splits
-from pixpnet.errors import CheckpointError, ConfigError
-from pixpnet.prototypes import PrototypeNetwork, build_network
+from pixpnet.errors import CheckpointError, ConfigError, PixPNetError
+from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixpnet.training.display import Display, EpochBar
@@ -65,15 +65,17 @@ class Run:
         validate(config)
         self.seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
         self.plans = plan_epochs(config.train, config.optimizer)
-        self.accelerator = make_accelerator(config)
+        self.accelerator, self.autocast_to = make_accelerator(config)
         self.main = self.accelerator.is_main_process
         shared = broadcast_object_list([self.seed])
         self.seed = int(shared[0])
-        self.config = config = replace(config, seed=self.seed)
+        dataset = replace(config.dataset, root=str(Path(config.dataset.root).resolve()))
+        self.config = config = replace(config, seed=self.seed, dataset=dataset)
         self.display = Display(Console(stderr=True), progress and self.main)
         self.position = Position()
         with seeded(self.seed):
             self.backbone = self._build_backbone(pretrained=checkpoint is None)
+            self._check_before_data()
             self.splits = self._open_splits()
             self.network = self._build_network()
         self.receptive_field = self._receptive_field()
@@ -82,12 +84,23 @@ class Run:
         self.classifier: PooledClassifier | None = None
         self.optimizer: torch.optim.Optimizer | None = None
         self.groups: list[GroupSpec] = []
+        self._training: tuple[str, nn.Module] | None = None
         if checkpoint is not None:
             self._restore(checkpoint)
         if config.train.compile:
             self.network.backbone.compile()
         self.directory = directory or self._create_directory()
         self.logs = RunLogs(self.directory, self.config, active=self.main)
+
+    def _check_before_data(self) -> None:
+        """What can be told to be wrong before images are made, so that nothing is written for it."""
+        dataset, model, train = self.config.dataset, self.config.model, self.config.train
+        if train.checkpoint and not train.push_prototypes:
+            raise ConfigError("train.checkpoint keeps a projected network: it needs train.push-prototypes.")
+        if train.checkpoint and dataset.val_size == 0:
+            raise ConfigError("train.checkpoint needs validation images: dataset.val-size is 0.")
+        if dataset.name == "SYNTHBIRDS":
+            regular_own_class(model.num_prototypes, dataset.classes, class_specific=model.class_specific)
 
     def _open_splits(self) -> Splits:
         # One process renders, the others find it done.
@@ -176,6 +189,7 @@ class Run:
             accelerator=self.accelerator,
             meter=meter,
             accumulate=self.config.train.accumulate_grad_batches or 1,
+            autocast_to=self.autocast_to,
             clip_norm=self.config.train.gradient_clip_norm,
             first_step=self.position.step,
             on_step=bar.step,
@@ -206,7 +220,7 @@ class Run:
                 )
                 self.optimizer = build_optimizer(kind, self.groups, self.config.optimizer)
             self.classifier.train()
-            return distributed(self.classifier, self.accelerator)
+            return self._wrapped(plan.stage, self.classifier)
         if self.classifier is not None or plan.epoch == 1:
             self.classifier, self.optimizer = None, None
             if self.config.model.prototype_init == "data":
@@ -218,7 +232,13 @@ class Run:
         frozen = plan.stage == "warm-up"
         self.network.backbone.requires_grad_(not frozen)
         self.network.backbone.train(not frozen)
-        return distributed(self.network, self.accelerator)
+        return self._wrapped(plan.stage, self.network)
+
+    def _wrapped(self, stage: str, module: nn.Module) -> nn.Module:
+        """The module to call in training; made anew where a stage begins, since others learn in it."""
+        if self._training is None or self._training[0] != stage:
+            self._training = (stage, distributed(module, self.accelerator))
+        return self._training[1]
 
     def _build_classifier(self) -> PooledClassifier:
         return PooledClassifier(
@@ -372,11 +392,15 @@ class Run:
         """Write this epoch's checkpoint, then drop those that are neither the last nor the best."""
         if not self.main:
             return
+        if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
+            raise PixPNetError(
+                f"Weights are no longer finite after epoch {self.position.epoch}; a smaller optimizer.lr may "
+                f"help. The last good checkpoint stays in {self.directory.checkpoints}."
+            )
         path = self.directory.checkpoint_file(epoch=self.position.epoch, step=self.position.step)
         if self.config.train.checkpoint and plan.project:
             accuracy = self.logs.last("val_accuracy")
-            if accuracy is None:
-                raise ConfigError("train.checkpoint needs validation images: dataset.val-size is 0.")
+            assert accuracy is not None, "validation follows every projection"
             if self.position.best_accuracy is None or accuracy > self.position.best_accuracy:
                 self.position.best_accuracy, self.position.best_checkpoint = accuracy, path.name
         save_checkpoint(self.checkpoint(), path)
@@ -424,6 +448,8 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Path:
         raise CheckpointError(f"{run_dir} is complete: there is nothing to resume.")
     checkpoint = load_checkpoint(directory.last_checkpoint())
     config = config_from_yaml(checkpoint.config_yaml)
+    if not directory.metrics_file.is_file():
+        raise CheckpointError(f"{directory.metrics_file} is missing: the run can't be resumed.")
     run = Run(config, checkpoint=checkpoint, directory=directory, progress=progress)
     run.logs.cut_back(checkpoint.metrics_bytes)
     return run.train()

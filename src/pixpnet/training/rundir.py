@@ -27,9 +27,10 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         CheckpointError: if the file can't be written (a full disk, say); a former version stays as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = ""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
@@ -41,7 +42,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             f"{path} could not be written: {error}. Its last good version stays."
         ) from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -154,6 +156,8 @@ class MetricsFile:
         csv.writer(text, lineterminator="\n").writerows(rows)
         with self.path.open("a") as file:
             file.write(text.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
 
     def append(self, *, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Add one row."""
@@ -166,5 +170,11 @@ class MetricsFile:
         return self.path.stat().st_size
 
     def cut_back(self, size: int) -> None:
-        """Forget the rows after the first ``size`` bytes."""
+        """Forget the rows after the first ``size`` bytes.
+
+        Raises:
+            CheckpointError: if the file is shorter than that.
+        """
+        if self.size < size:
+            raise CheckpointError(f"{self.path} has {self.size} bytes, its checkpoint speaks of {size}.")
         os.truncate(self.path, size)

@@ -16,10 +16,7 @@ from pixpnet.errors import ConfigError
 
 
 def distributed(model: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """The module to train: the model itself, or the same one averaging its gradients over processes.
-
-    accelerate's own ``prepare`` would also patch the model's forward pass to bf16, evaluation included.
-    """
+    """The module to train: the model itself, or the same one averaging its gradients over processes."""
     if accelerator.num_processes == 1:
         return model
     on_gpu = accelerator.device.type == "cuda"
@@ -62,8 +59,8 @@ def mix(*numbers: int) -> int:
     return state >> 1
 
 
-def make_accelerator(config: Config) -> Accelerator:
-    """The processes, device and precision that the configuration asks for.
+def make_accelerator(config: Config) -> tuple[Accelerator, torch.dtype | None]:
+    """Processes and device, and the precision of training (none: float32), that the configuration asks for.
 
     Raises:
         ConfigError: for more GPUs than there are, or than processes were launched.
@@ -81,4 +78,5 @@ def make_accelerator(config: Config) -> Accelerator:
     on_gpu = wanted > 0
     precision = config.train.precision
     bf16 = precision == "bf16" or (precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
-    return Accelerator(cpu=not on_gpu, mixed_precision="bf16" if bf16 else "no")
+    # accelerate's own mixed precision is one for a whole process, and reaches evaluation; see `train_epoch`.
+    return Accelerator(cpu=not on_gpu, mixed_precision="no"), torch.bfloat16 if bf16 else None
