@@ -31,23 +31,21 @@ TORCHVISION = {
     "inception_v3": (81, 75),
     **dict.fromkeys(
         (
-            *("vgg11", "vgg11_bn", "resnet18", "resnet50", "resnext50_32x4d", "densenet121", "googlenet"),
+            *("vgg11_bn", "resnet18", "resnext50_32x4d", "wide_resnet50_2", "densenet121", "googlenet"),
             *("squeezenet1_0", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5"),
             *("efficientnet_b0", "efficientnet_v2_s", "regnet_x_400mf", "regnet_y_400mf"),
             *("shufflenet_v2_x0_5", "convnext_tiny"),
         ),
-        (41, 34),
+        (37, 33),
     ),
 }
 TIMM = (
     "tf_efficientnet_lite0",  # dynamic 'same' padding
-    "tf_mobilenetv3_small_minimal_100",
     "resnest14d",  # split attention
     "skresnet18",  # selective kernels
     "convnext_atto",
     "lcnet_050",
     "mixnet_s",  # channels in unequal splits
-    "res2net50_26w_4s",
 )
 
 
