@@ -21,7 +21,7 @@ from pixpnet.receptive_fields import (
 )
 
 SETTINGS = settings(
-    max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 REFUSED = ("interleaves", "antialiasing")
 """A pixel shuffle of channels that see different things; an error of torch's antialiasing."""
@@ -31,7 +31,7 @@ TORCHVISION = {
     "inception_v3": (81, 75),
     **dict.fromkeys(
         (
-            *("vgg11_bn", "resnet18", "resnext50_32x4d", "wide_resnet50_2", "densenet121", "googlenet"),
+            *("vgg11_bn", "resnet18", "resnext50_32x4d", "densenet121", "googlenet"),
             *("squeezenet1_0", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5"),
             *("efficientnet_b0", "efficientnet_v2_s", "regnet_x_400mf", "regnet_y_400mf"),
             *("shufflenet_v2_x0_5", "convnext_tiny"),
@@ -56,14 +56,15 @@ def assert_equal(ours: ReceptiveField, probed: ReceptiveField) -> None:
 
 
 def assert_layers_equal(network: nn.Module, size: tuple[int, int]) -> None:
-    """Compare about a dozen feature maps and the output."""
+    """Compare about a dozen feature maps, up to where the last ones see everything."""
     ours = receptive_fields(network, size)
-    layers = list(ours)[:: max(1, len(ours) // 12)]
-    assert sum(not ours[layer].is_global for layer in layers) >= 1
-    probed = probe_receptive_fields(network, size, [*layers, None])
+    local = [index for index, field in enumerate(ours.values()) if not field.is_global]
+    layers = list(ours)[: local[-1] + 5]
+    layers = layers[:: max(1, len(layers) // 12)]
+    assert len(local) >= 5
+    probed = probe_receptive_fields(network, size, layers)
     for layer in layers:
         assert_equal(ours[layer], probed[layer])
-    assert_equal(receptive_field(network, size), probed[None])
 
 
 @SETTINGS
@@ -82,7 +83,11 @@ def test_random_networks_see_what_the_probe_finds(case: tuple[nn.Module, tuple[i
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision_families_see_what_the_probe_finds(name: str):
     options = {"init_weights": False} if name in ("inception_v3", "googlenet") else {}
-    network = torchvision.models.get_model(name, weights=None, **options)
+    # The probe gives it weights; RegNet alone cannot do without its own at first.
+    device = "cpu" if name.startswith("regnet") else "meta"
+    with torch.device(device):
+        network = torchvision.models.get_model(name, weights=None, **options)
+    network = network.to_empty(device="cpu")
     assert_layers_equal(network, TORCHVISION[name])
 
 
@@ -94,7 +99,7 @@ def test_inception_that_transforms_its_input():
 
 @pytest.mark.parametrize("name", TIMM)
 def test_timm_networks_see_what_the_probe_finds(name: str):
-    assert_layers_equal(timm.create_model(name), (49, 38))
+    assert_layers_equal(timm.create_model(name), (37, 33))
 
 
 def test_the_probe_leaves_the_network_as_it_is():

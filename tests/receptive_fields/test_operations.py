@@ -57,6 +57,19 @@ def dynamic_same(x: Tensor, kernel: int, stride: int) -> Tensor:
     return F.max_pool2d(x, kernel, stride)
 
 
+def as_numbers(x: Tensor) -> Tensor:
+    height, width = x.shape[2:]
+    smaller = [round(float(height) / 2), int(width * 0.5)]
+    for _ in range(height - 11):
+        x = F.max_pool2d(x, 3, 1, 1)
+    return F.interpolate(x, size=smaller)
+
+
+def autocast(a: Tensor, b: Tensor) -> Tensor:
+    with torch.autocast(device_type=b.device.type, enabled=False):
+        return b * 2
+
+
 def coordinates(x: Tensor) -> Tensor:
     b, _, h, w = x.shape
     y = torch.linspace(0, 1, h).view(1, 1, h, 1).expand(b, 1, h, w)
@@ -164,6 +177,19 @@ CASES = {
     "squeeze": Net(lambda a, b: a.mean((2, 3), keepdim=True).squeeze(-1).squeeze().view(1, -1, 1, 1) + b),
     "operators": Net(lambda a, b: abs(-a) ** 2 + (1 - b) / 3 - (a > 0) * 2),
     "fractional scale": Net(lambda a, b: F.interpolate(b, scale_factor=1.7, recompute_scale_factor=True)),
+    "sizes as Python's numbers": Net(lambda a, b: as_numbers(b)),
+    "torch.batch_norm": Net(
+        lambda a, b: torch.batch_norm(b, None, None, torch.zeros(4), torch.ones(4), False, 0.1, 1e-5, False)
+    ),
+    "torch.instance_norm": Net(
+        lambda a, b: torch.instance_norm(b[:, :, :5], None, None, None, None, True, 0.1, 1e-5, False)
+    ),
+    "response over channels": Net(lambda a, b: F.local_response_norm(torch.cat([a, b], 1), 3)[:, 2:4]),
+    "normalised vector": Net(lambda a, b: F.layer_norm(b.mean((2, 3)), (4,)).view(1, 4, 1, 1) * a),
+    "keepdim without its name": Net(lambda a, b: b.mean((2, 3), True) * 0 + b),
+    "in place without its name": Net(lambda a, b: F.relu(b, True) + a),
+    "attribute ndim": Net(lambda a, b: b if b.ndim == 4 and b.dtype == torch.float32 else a),
+    "autocast": Net(autocast),
     "in place, the changed": AddsInPlace(True),
     "in place, the other": AddsInPlace(False),
 }
@@ -268,6 +294,13 @@ def test_a_module_whose_forward_was_replaced():
     pool = nn.MaxPool2d(2)
     pool.forward = lambda x: F.max_pool2d(x, 3)  # type: ignore[method-assign]
     assert receptive_field(nn.Sequential(pool), SIZE).box(0, 0) == (0, 0, 3, 3)
+
+
+def test_a_network_whose_own_forward_was_replaced():
+    pool = nn.MaxPool2d(2)
+    pool.forward = lambda x: F.max_pool2d(x, 3)  # type: ignore[method-assign]
+    with pytest.raises(UnsupportedOperationError, match="forward was replaced"):
+        receptive_field(pool, SIZE)
 
 
 def test_parametrized_weights():

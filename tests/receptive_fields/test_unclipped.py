@@ -40,7 +40,7 @@ def layers(draw) -> Layer:
     return Layer(kernel, draw(st.integers(1, 2)), padding, draw(st.integers(1, 3)), pool=pool)
 
 
-@settings(SETTINGS, max_examples=100)
+@settings(SETTINGS, max_examples=60)
 @given(st.lists(layers(), min_size=1, max_size=5))
 def test_chains_follow_the_recurrence_of_start_jump_and_size(chain: list[Layer]):
     field = receptive_field(nn.Sequential(*chain), (500, 450))
@@ -61,7 +61,7 @@ def test_chains_follow_the_recurrence_of_start_jump_and_size(chain: list[Layer])
 ZERO_PADDED = tuple(name for name in STEPS if name not in ("padding", "joined_places"))
 
 
-@settings(SETTINGS, max_examples=150)
+@settings(SETTINGS, max_examples=100)
 @given(small_networks(ZERO_PADDED))
 def test_unclipped_holds_clipped(case: tuple[nn.Module, tuple[int, int]]):
     network, size = case

@@ -13,6 +13,7 @@ from torch.fx.node import map_aggregate, map_arg
 
 from pixpnet.errors import ConfigError, PixPNetError, UnsupportedOperationError
 from pixpnet.receptive_fields.rules import FUNCTIONS, IN_PLACE_OPERATORS, METHODS, module_rule
+from pixpnet.receptive_fields.rules.pointwise import pointwise
 from pixpnet.receptive_fields.tensor import DoesNotFit, FieldTensor, NotKnown
 
 WAY_OUT = (
@@ -150,12 +151,13 @@ class Evaluation:
             return str(node.target).endswith("_")
         if node.op == "call_module":
             return vars(self._root.get_submodule(str(node.target))).get("inplace", False) is True
-        return (
-            node.target in IN_PLACE_OPERATORS
-            or node.kwargs.get("inplace") is True
-            or any(argument is True for argument in node.args[1:])
-            or (node.op == "call_function" and str(getattr(node.target, "__name__", "")).endswith("_"))
-        )
+        if node.op != "call_function":
+            return False
+        named = node.kwargs.get("inplace") is True
+        # An activation's `inplace` may come without its name.
+        unnamed = FUNCTIONS.get(node.target) is pointwise and any(flag is True for flag in node.args[1:])
+        ends = str(getattr(node.target, "__name__", "")).endswith("_")
+        return node.target in IN_PLACE_OPERATORS or named or unnamed or ends
 
     def _overwrite(self, node: fx.Node, value: Any) -> Any:
         """The result of an in-place operation, which is also the new value of its first argument."""

@@ -6,7 +6,7 @@ be traced; the graph and the names of its nodes are otherwise those of `torch.fx
 
 from __future__ import annotations
 
-import math
+import inspect
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,15 +68,6 @@ class _Proxy(fx.Proxy):
 
     def __index__(self) -> int:
         return operator.index(self._known())
-
-    def __ceil__(self) -> int:
-        return math.ceil(self._known())
-
-    def __floor__(self) -> int:
-        return math.floor(self._known())
-
-    def __trunc__(self) -> int:
-        return math.trunc(self._known())
 
     def __round__(self, digits: int | None = None) -> Any:
         return round(self._known(), digits)
@@ -146,7 +137,7 @@ class FieldTracer(fx.Tracer):
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
         """The first arguments of the network; what else it takes keeps its default."""
-        names = root_fn.__code__.co_varnames[1:]
+        names = inspect.unwrap(root_fn).__code__.co_varnames[1:]
         args: list[Any] = [self.root]
         for index, value in enumerate(self._inputs):
             if isinstance(value, FieldTensor):
@@ -218,6 +209,8 @@ def trace(root: nn.Module, inputs: tuple[Any, ...], path: str = "") -> Trace:
     """Trace a module and follow the receptive fields of its inputs."""
     tracer, failure = FieldTracer(root, inputs, path), None
     try:
+        if "forward" in vars(root):
+            raise TypeError("its forward was replaced after it was made, which torch.fx does not see")
         tracer.trace(root)
     except PixPNetError as error:
         failure = error
@@ -229,7 +222,8 @@ def trace(root: nn.Module, inputs: tuple[Any, ...], path: str = "") -> Trace:
             "If its control flow depends on the values of the image, write it without; otherwise mark the "
             f"function with torch.fx.wrap, or pass a torch.fx.GraphModule. {WAY_OUT}"
         )
-    return Trace(tracer.graph, tracer.evaluation, tracer.outputs, failure)
+    graph = tracer.graph if tracer.evaluation.now else fx.Graph()
+    return Trace(graph, tracer.evaluation, tracer.outputs, failure)
 
 
 def trace_through(module: nn.Module, args: tuple[Any, ...], path: str) -> Any:

@@ -91,9 +91,9 @@ def torch_instance_norm(
     return instance_norm(x, mean, var, weight, bias, use_input_stats)
 
 
-def local_response_norm(x: FieldTensor, size: int, *options: Any) -> FieldTensor:
+def local_response_norm(x: FieldTensor, size: int, *parameters: Any, **options: Any) -> FieldTensor:
     """torch.nn.functional.local_response_norm: every channel sees its neighbours."""
-    del options
+    del parameters, options
     if len(x.fields) == 1:
         return pointwise(x)
     if not x.is_map:
