@@ -10,7 +10,7 @@ demo: .venv/.installed
 	$(BIN)/pixpnet demo $(ARGS)
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n auto --cov --cov-report= $(ARGS)
 	$(BIN)/python -m coverage report --fail-under=90
 
 lint: .venv/.installed-dev

@@ -15,10 +15,11 @@ LAYERS = [
     {"receptive_fields"},
     {"backbones"},
     {"prototypes", "losses"},
-    {"projection"},
+    {"projection", "pixel_space"},
     {"data"},
     {"training"},
-    {"explanation"},
+    {"figures"},
+    {"explanation", "certificate"},
     {"report"},
     {"cli"},
 ]
