@@ -50,6 +50,8 @@ DEFAULTS = {
     "dataset.test-images": 30,
     "dataset.seed": 0,
     "dataset.workers": None,
+    "dataset.cache": "ram",
+    "dataset.augment-on": "cpu",
     "model.name": None,
     "model.feature-extractor": None,
     "model.feature-layer": None,

@@ -22,6 +22,9 @@ class DatasetConfig:
         test_images: SYNTHBIRDS: test images per class.
         seed: SYNTHBIRDS: seed of the rendered images.
         workers: Loader processes (0: load in the main process); none: one per free core, at most 8.
+        cache: Where decoded images are kept: ram (as far as there is room), disk (in the user's cache folder,
+            for later runs too) or none.
+        augment_on: Where training images are augmented: cpu, or gpu (in batches, on the run's device).
     """
 
     name: str = "SYNTHBIRDS"
@@ -35,6 +38,8 @@ class DatasetConfig:
     test_images: int = 30
     seed: int = 0
     workers: int | None = None
+    cache: Literal["ram", "disk", "none"] = "ram"
+    augment_on: Literal["cpu", "gpu"] = "cpu"
 
 
 @dataclass(frozen=True)
