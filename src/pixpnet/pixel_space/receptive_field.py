@@ -1,0 +1,92 @@
+"""The receptive-field map: each cell paints its similarity on the pixels it sees, and on no others.
+
+A cell paints its similarity times a Gaussian that is centred on its unclipped receptive field and cut to its box
+(PixPNet, Carmichael et al. 2024). The Gaussian and the box are products of rows and columns, so no loop over
+cells is needed: the sum is ``Gyᵀ S Gx``, and the maximum is one over columns followed by one over rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pixpnet.errors import ConfigError
+from pixpnet.pixel_space.canvas import Canvas, make_canvas
+from pixpnet.pixel_space.request import MapRequest, choice
+
+__all__ = ["REDUCTIONS", "receptive_field_map"]
+
+Reduction = Callable[[Tensor, Canvas, Tensor], None]
+"""Paints similarities [m h w] on a canvas, into maps [m H W]."""
+
+BLOCK = 1 << 20
+"""Elements that are worked on at a time: few enough for a processor's cache."""
+
+
+@torch.no_grad()
+def receptive_field_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
+    """Paint each prototype's similarities where its cells look; without gradient, at least in float32.
+
+    Raises:
+        ConfigError: If the reduction is unknown or the sigma factor no positive number.
+    """
+    reduction = choice(REDUCTIONS, request.reduction, what="reduction")
+    if not (request.sigma_factor > 0 and math.isfinite(request.sigma_factor)):
+        raise ConfigError(f"sigma_factor={request.sigma_factor} is no positive number; 1.0 is the usual one")
+    similarities = request.similarities
+    if similarities.dtype != torch.float64:
+        similarities = similarities.float()
+    canvas = make_canvas(
+        request.receptive_field,
+        sigma_factor=request.sigma_factor,
+        dtype=similarities.dtype,
+        device=similarities.device,
+    )
+    (rows, columns), (height, width) = canvas.size, canvas.image_size
+    maps = similarities.new_empty((*similarities.shape[:2], height, width))
+    step = max(1, BLOCK // (rows * columns + rows * width + height * width))
+    with torch.autocast(similarities.device.type, enabled=False):
+        for part, target in zip(
+            similarities.flatten(0, 1).split(step), maps.flatten(0, 1).split(step), strict=True
+        ):
+            reduction(part, canvas, target)
+    return maps
+
+
+def paint_sum(similarities: Float[Tensor, "m h w"], canvas: Canvas, maps: Float[Tensor, "m H W"]) -> None:
+    """Sum over the cells that cover a pixel."""
+    grid = canvas.placed(similarities, empty=0.0)
+    torch.matmul(canvas.rows.weights.T, grid @ canvas.columns.weights, out=maps)
+
+
+def paint_mean(similarities: Float[Tensor, "m h w"], canvas: Canvas, maps: Float[Tensor, "m H W"]) -> None:
+    """Sum divided by the number of covering cells; 0 where there is none."""
+    paint_sum(similarities, canvas, maps)
+    maps.div_(canvas.count.clamp(min=1))
+
+
+def paint_max(similarities: Float[Tensor, "m h w"], canvas: Canvas, maps: Float[Tensor, "m H W"]) -> None:
+    """Maximum over the cells that cover a pixel; 0 where there is none.
+
+    Weights are positive, so the larger of two values stays the larger when a row's weight multiplies both,
+    whatever their sign: the maximum over columns may be taken first, if only covering cells take part.
+    """
+    rows, columns = canvas.rows, canvas.columns
+    grid = canvas.placed(similarities, empty=-torch.inf)
+    across = grid.new_full((*grid.shape[:2], maps.shape[-1]), -torch.inf)
+    for j, (left, right) in enumerate(columns.spans):
+        region = across[:, :, left:right]
+        torch.maximum(region, grid[:, :, j, None] * columns.weights[j, left:right], out=region)
+    maps.fill_(-torch.inf)
+    for i, (top, bottom) in enumerate(rows.spans):
+        region = maps[:, top:bottom]
+        torch.maximum(region, across[:, i, None] * rows.weights[i, top:bottom, None], out=region)
+    maps.masked_fill_(canvas.count == 0, 0.0)
+
+
+REDUCTIONS: dict[str, Reduction] = {"max": paint_max, "mean": paint_mean, "sum": paint_sum}
+"""Name -> how the cells that cover a pixel are joined."""

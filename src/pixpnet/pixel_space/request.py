@@ -1,0 +1,83 @@
+"""What every mapping from similarities to pixels is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pixpnet.config.options import did_you_mean
+from pixpnet.errors import ConfigError
+from pixpnet.prototypes import PrototypeNetwork
+from pixpnet.receptive_fields import ReceptiveField
+
+__all__ = ["MapRequest", "choice"]
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class MapRequest:
+    """The one argument of every mapping; each reads what it needs.
+
+    Attributes:
+        similarities: Finite similarities of the n prototypes that are mapped.
+        receptive_field: Of the network's patches (``ReceptiveField.for_kernel``): one box a cell.
+        image_size: (height, width) of the map.
+        prototypes: Which of the network's prototypes the n are; all if None.
+        reduction: How `receptive_field` joins the cells that cover a pixel.
+        sigma_factor: `receptive_field`: standard deviation of a cell's Gaussian, in sides of the full field.
+        generator: `random`: its source of noise.
+        network: `prp`: the network, in eval mode.
+        images: `prp`: the normalised images that the similarities belong to.
+        lowest: `prp`: the least value that each normalised colour channel can take; from the images if None.
+        highest: `prp`: the largest.
+
+    Raises:
+        ConfigError: If the similarities, the receptive field and the image do not belong together.
+    """
+
+    similarities: Float[Tensor, "b n h w"]
+    receptive_field: ReceptiveField
+    image_size: tuple[int, int]
+    prototypes: tuple[int, ...] | None = None
+    reduction: str = "max"
+    sigma_factor: float = 1.0
+    generator: torch.Generator | None = None
+    network: PrototypeNetwork | None = None
+    images: Float[Tensor, "b 3 H W"] | None = None
+    lowest: Float[Tensor, "3"] | None = None
+    highest: Float[Tensor, "3"] | None = None
+
+    def __post_init__(self) -> None:
+        grid, wanted = tuple(self.similarities.shape[2:]), self.receptive_field.grid_size
+        if grid != wanted:
+            raise ConfigError(
+                f"the similarities are on a grid of {_sides(grid)} cells, the receptive field is of "
+                f"{_sides(wanted)}; take the field of the network's layer and image size, with "
+                "ReceptiveField.for_kernel(k) for prototypes of k×k cells"
+            )
+        if tuple(self.image_size) != tuple(self.receptive_field.image_size):
+            raise ConfigError(
+                f"the map is to have {_sides(self.image_size)} pixels, but the receptive field is of an "
+                f"image of {_sides(self.receptive_field.image_size)}; both are (height, width)"
+            )
+
+
+def _sides(size: tuple[int, ...]) -> str:
+    return "×".join(str(side) for side in size)
+
+
+def choice(table: Mapping[str, Value], name: str, *, what: str) -> Value:
+    """The entry of a table.
+
+    Raises:
+        ConfigError: If there is none: with all names, and the one that is spelled most like it.
+    """
+    if name not in table:
+        raise ConfigError(f"{what}={name!r} is none of {', '.join(table)}{did_you_mean(name, table)}")
+    return table[name]
