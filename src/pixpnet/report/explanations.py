@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
-
-from pixpnet.data import ClassificationImages, ImageSet, Normalization, find_dataset, read_dataset
-from pixpnet.errors import CheckpointError, DataError
-from pixpnet.explanation import explain_image
+from pixpnet.errors import CheckpointError
+from pixpnet.explanation import Explainer
 from pixpnet.report.figures import EvidencePictures, explanation_figure
-from pixpnet.training import LoadedRun, load
-from pixpnet.types import ImageRecord, PrototypeSource
+from pixpnet.training import load
 
 DEFAULT_IMAGES = 6
 """Test images that are explained where none is named: one each of so many classes."""
@@ -42,28 +35,22 @@ def explain_images(
             f"{run.checkpoint}: its prototypes are not training patches; it was written between "
             "projections, or the run had none (train.no-push-prototypes)."
         )
-    image_set = read_dataset(run.config.dataset)
-    records = [ImageRecord(str(path), Path(path), -1) for path in images] or _one_of_each_class(
-        image_set.test
+    explainer = Explainer(run)
+    explanations = (
+        [explainer.explain(path) for path in images]
+        if images
+        else [explainer.explain_test(index) for index in _one_of_each_class(explainer.test_images().labels)]
     )
-    view, sources, field = _view(run, records), SourcePictures(run, image_set), run.receptive_field()
     folder = Path(out) if out is not None else _default_folder(run.checkpoint)
     written: list[Path] = []
-    for index, record in enumerate(records):
-        explanation = explain_image(
-            run.network,
-            view[index].image,
-            receptive_field=field,
-            class_names=run.class_names,
-            sources=run.sources,
-        )
+    for explanation in explanations:
         shown = [
-            EvidencePictures(one, None if one.source is None else sources.picture(one.source))
+            EvidencePictures(one, None if one.source is None else explainer.source_image(one.source))
             for one in explanation.evidence[:top_k]
         ]
-        true_class = run.class_names[record.label] if record.label >= 0 else None
-        figure = explanation_figure(np.asarray(view.pixels(index)), explanation, shown, true_class=true_class)
-        written.append(_free_name(folder, record.path.stem, written))
+        true_class = None if explanation.truth is None else run.class_names[explanation.truth]
+        figure = explanation_figure(explanation.image, explanation, shown, true_class=true_class)
+        written.append(_free_name(folder, explanation.name, written))
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(written[-1], dpi=110)
     return written
@@ -76,49 +63,11 @@ def _default_folder(checkpoint: Path) -> Path:
     return checkpoint.parent / "explanations"
 
 
-def _one_of_each_class(records: Sequence[ImageRecord]) -> list[ImageRecord]:
-    first: dict[int, ImageRecord] = {}
-    for record in records:
-        first.setdefault(record.label, record)
+def _one_of_each_class(labels: Sequence[int]) -> list[int]:
+    first: dict[int, int] = {}
+    for index, label in enumerate(labels):
+        first.setdefault(label, index)
     return list(first.values())[:DEFAULT_IMAGES]
-
-
-def _view(run: LoadedRun, records: Sequence[ImageRecord]) -> ClassificationImages:
-    """Images as the network is tested on them; a file without a bounding box is taken as cropped already."""
-    config = run.config.dataset
-    geometry = find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox)
-    if any(record.box is None for record in records):
-        geometry = replace(geometry, to_box=False)
-    normalization = Normalization(run.mean, run.std)
-    return ClassificationImages(tuple(records), geometry=geometry, normalization=normalization)
-
-
-class SourcePictures:
-    """The training images that prototypes come from, as the network saw them."""
-
-    def __init__(self, run: LoadedRun, image_set: ImageSet) -> None:
-        wanted = {source.image_id for source in run.sources}
-        records = [record for record in image_set.train if record.image_id in wanted]
-        self._view = _view(run, records)
-        self._index = {record.image_id: index for index, record in enumerate(records)}
-        self._root = image_set.root
-
-    def picture(self, source: PrototypeSource) -> UInt8[np.ndarray, "H W 3"]:
-        """The pixels of a prototype's training image.
-
-        Raises:
-            DataError: if the image is gone or is no longer the one that the prototype was projected onto.
-        """
-        index = self._index.get(source.image_id)
-        if index is None:
-            raise DataError(
-                f"{self._root} has no training image {source.image_id} ({source.path}), which prototype "
-                f"{source.prototype} was projected onto."
-            )
-        path = self._view.records[index].path
-        if hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
-            raise DataError(f"{path} has changed since prototype {source.prototype} was projected onto it.")
-        return np.asarray(self._view.pixels(index))
 
 
 def _free_name(folder: Path, stem: str, taken: Sequence[Path]) -> Path:

@@ -1,0 +1,7 @@
+"""Why a network decided as it did: the evidence of each prototype, in pixels."""
+
+from pixpnet.explanation.evidence import Contrast, Evidence, Share
+from pixpnet.explanation.explainer import Explainer, explain
+from pixpnet.explanation.one_image import Explanation, explain_image
+
+__all__ = ["Contrast", "Evidence", "Explainer", "Explanation", "Share", "explain", "explain_image"]

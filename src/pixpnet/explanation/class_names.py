@@ -1,0 +1,46 @@
+"""A class as people type it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from pixpnet.errors import ConfigError
+
+__all__ = ["find_class"]
+
+_NEAREST = 3
+
+
+def find_class(class_names: Sequence[str], wanted: int | str) -> int:
+    """The index of a class given by index or by name; case, ``_`` and a number in front may be left out.
+
+    Raises:
+        ConfigError: There is no such class, or the name fits several; names the nearest ones.
+
+    >>> find_class(["001.Blue_Wren", "002.Red_Wren"], "red wren")
+    1
+    """
+    if isinstance(wanted, str) and wanted in class_names:
+        return list(class_names).index(wanted)
+    if isinstance(wanted, int) or re.fullmatch(r"\d+", wanted):
+        if not 0 <= int(wanted) < len(class_names):
+            raise ConfigError(f"there is no class {wanted}; the classes are 0 to {len(class_names) - 1}.")
+        return int(wanted)
+    plain = [_plain(name) for name in class_names]
+    found = [index for index, name in enumerate(plain) if name == _plain(wanted)]
+    if len(found) == 1:
+        return found[0]
+    near = found or [
+        plain.index(match) for match in difflib.get_close_matches(_plain(wanted), plain, n=_NEAREST, cutoff=0)
+    ]
+    names = ", ".join(class_names[index] for index in near[:_NEAREST])
+    problem = "fits several classes" if found else "is not one of the classes"
+    raise ConfigError(
+        f"{wanted!r} {problem}; nearest: {names} (or an index from 0 to {len(class_names) - 1})."
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"^\d+[. _-]+", "", name).replace("_", " ").lower().strip()

@@ -1,0 +1,121 @@
+"""What prototypes say about an image: for one class, and for one class rather than another."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pixpnet.types import Box, PrototypeSource
+
+__all__ = ["Contrast", "Evidence", "Share"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one prototype says about one image, for one class's logit."""
+
+    prototype: int
+    class_index: int | None
+    """The prototype's class; none if it belongs to no class or to several."""
+    class_name: str
+    """That class's name, or words for no class or several."""
+    similarity: float
+    weight: float
+    """Of this prototype for the class in question."""
+    cell: tuple[int, int]
+    """(row, column) of the image's most similar patch."""
+    box: Box
+    """That patch's receptive field: the pixels that made the similarity, and no others."""
+    source: PrototypeSource | None
+    """The training patch that the prototype is; none between projections."""
+
+    @property
+    def contribution(self) -> float:
+        """The prototype's share of the class's logit."""
+        return self.similarity * self.weight
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "prototype": self.prototype,
+            "class_index": self.class_index,
+            "class_name": self.class_name,
+            "similarity": self.similarity,
+            "weight": self.weight,
+            "contribution": self.contribution,
+            "cell": list(self.cell),
+            "box": list(self.box),
+            "source": None if self.source is None else _source_to_dict(self.source),
+        }
+
+
+@dataclass(frozen=True)
+class Share:
+    """One prototype's share of the difference between two logits: s (w_target − w_other)."""
+
+    evidence: Evidence
+    """For the target."""
+    other_weight: float
+    """Of the prototype for the other class."""
+
+    @property
+    def difference(self) -> float:
+        """Positive: the prototype speaks for the target rather than for the other class."""
+        return self.evidence.similarity * (self.evidence.weight - self.other_weight)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            **self.evidence.to_dict(),
+            "other_weight": self.other_weight,
+            "difference": self.difference,
+        }
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Why one class and not another; the shares sum to the difference of the two logits."""
+
+    target: int
+    other: int
+    class_names: tuple[str, str]
+    """Of the target and of the other, as the pairs below."""
+    logits: tuple[float, float]
+    probabilities: tuple[float, float]
+    evidence: tuple[Evidence, ...]
+    """For the target, largest contribution first."""
+    other_evidence: tuple[Evidence, ...]
+    """For the other class, largest contribution first."""
+    shares: tuple[Share, ...]
+    """Of every prototype, from what speaks most for the target to what speaks most for the other."""
+
+    @property
+    def difference(self) -> float:
+        """The target's logit less the other's."""
+        return self.logits[0] - self.logits[1]
+
+    @property
+    def for_target(self) -> tuple[Share, ...]:
+        """The prototypes that speak for the target, the strongest first."""
+        return tuple(share for share in self.shares if share.difference > 0)
+
+    @property
+    def for_other(self) -> tuple[Share, ...]:
+        """The prototypes that speak for the other class, the strongest first."""
+        return tuple(share for share in reversed(self.shares) if share.difference < 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "target": self.target,
+            "other": self.other,
+            "class_names": list(self.class_names),
+            "logits": list(self.logits),
+            "probabilities": list(self.probabilities),
+            "difference": self.difference,
+            "shares": [share.to_dict() for share in self.shares],
+        }
+
+
+def _source_to_dict(source: PrototypeSource) -> dict[str, Any]:
+    return {**asdict(source), "cell": list(source.cell), "box": list(source.box)}

@@ -1,0 +1,140 @@
+"""Explaining many images with one trained network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from pixpnet.data import ClassificationImages, ImageSet, Normalization, find_dataset, load_image, read_dataset
+from pixpnet.data.transforms import evaluation_transform, first_transform, to_normalized
+from pixpnet.errors import DataError
+from pixpnet.explanation.one_image import Explanation, explain_image
+from pixpnet.training import LoadedRun, load
+from pixpnet.types import ImageRecord, PrototypeSource
+
+__all__ = ["Explainer", "explain"]
+
+Explainable = str | Path | Image.Image | Tensor
+"""An image file, an image, or a normalised tensor [3 H W] of the network's input size."""
+
+
+class Explainer:
+    """A loaded run with what explanations need; the data set is read when an image of it is asked for."""
+
+    def __init__(self, run: LoadedRun) -> None:
+        self.run = run
+        self.receptive_field = run.receptive_field()
+        self.normalization = Normalization(run.mean, run.std)
+        config = run.config.dataset
+        self._geometry = find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox)
+        self._unchanged: set[str] = set()
+
+    @cached_property
+    def image_set(self) -> ImageSet:
+        """The run's data set.
+
+        Raises:
+            DataError: It is gone or damaged.
+        """
+        return read_dataset(self.run.config.dataset)
+
+    def test_images(self) -> ClassificationImages:
+        """The data set's test images, as the network is tested on them."""
+        return self._test_images
+
+    def explain(self, image: Explainable) -> Explanation:
+        """Explain an image; a file or PIL image is resized and cropped as test images are.
+
+        Files are taken as cropped to their object already, where the run's data set does that.
+
+        Raises:
+            DataError: The file can't be read, or the tensor has another size than the network's input.
+        """
+        if isinstance(image, Tensor):
+            return self._explain(self._sized(image), name="image")
+        name = "image" if isinstance(image, Image.Image) else Path(image).stem
+        whole = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
+        seen = evaluation_transform(self._geometry)(first_transform(self._geometry)(whole))
+        return self._explain(to_normalized(seen, self.normalization), name=name)
+
+    def explain_test(self, index: int) -> Explanation:
+        """Explain the test image of that index in `test_images`."""
+        record = self._test_images.records[index]
+        image = self._test_images[index].image
+        return self._explain(image, name=record.path.stem, truth=record.label)
+
+    def source_image(self, source: PrototypeSource) -> UInt8[np.ndarray, "H W 3"]:
+        """The pixels of a prototype's training image, as the network saw them.
+
+        Raises:
+            DataError: The image is gone, or is no longer the one that the prototype was projected onto.
+        """
+        index = self._source_index.get(source.image_id)
+        if index is None:
+            raise DataError(
+                f"{self.image_set.root} has no training image {source.image_id} ({source.path}), which "
+                f"prototype {source.prototype} was projected onto."
+            )
+        path = self._sources.records[index].path
+        if source.image_id not in self._unchanged:
+            if hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
+                raise DataError(
+                    f"{path} has changed since prototype {source.prototype} was projected onto it."
+                )
+            self._unchanged.add(source.image_id)
+        return np.asarray(self._sources.pixels(index))
+
+    @cached_property
+    def _test_images(self) -> ClassificationImages:
+        return self._view(self.image_set.test)
+
+    @cached_property
+    def _sources(self) -> ClassificationImages:
+        wanted = {source.image_id for source in self.run.sources}
+        return self._view(record for record in self.image_set.train if record.image_id in wanted)
+
+    @cached_property
+    def _source_index(self) -> dict[str, int]:
+        return {record.image_id: index for index, record in enumerate(self._sources.records)}
+
+    def _explain(self, image: Float[Tensor, "3 H W"], *, name: str, truth: int | None = None) -> Explanation:
+        return explain_image(
+            self.run.network,
+            image.to(self.run.network.prototypes.device),
+            normalization=self.normalization,
+            receptive_field=self.receptive_field,
+            class_names=self.run.class_names,
+            sources=self.run.sources,
+            source_image=self.source_image,
+            name=name,
+            truth=truth,
+        )
+
+    def _sized(self, image: Tensor) -> Float[Tensor, "3 H W"]:
+        wanted = (3, *self.run.image_size)
+        if tuple(image.shape) != wanted:
+            raise DataError(f"the image is a tensor of shape {tuple(image.shape)}; wanted {wanted}.")
+        return image.float()
+
+    def _view(self, records: Iterable[ImageRecord]) -> ClassificationImages:
+        """Images as the network is tested on them."""
+        return ClassificationImages(tuple(records), geometry=self._geometry, normalization=self.normalization)
+
+
+def explain(run: LoadedRun | str | Path, image: Explainable) -> Explanation:
+    """Explain what a trained network, or that of a run directory, says about an image.
+
+    For more than one image make an `Explainer` once.
+
+    Raises:
+        CheckpointError: There is no such run.
+        DataError: The image can't be read, or the tensor has another size than the network's input.
+    """
+    return Explainer(run if isinstance(run, LoadedRun) else load(run)).explain(image)

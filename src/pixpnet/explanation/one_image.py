@@ -1,0 +1,263 @@
+"""The explanation of one image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from pixpnet.data import Normalization
+from pixpnet.errors import ConfigError
+from pixpnet.explanation.class_names import find_class
+from pixpnet.explanation.evidence import Contrast, Evidence, Share
+from pixpnet.pixel_space import pixel_space_map
+from pixpnet.prototypes import PrototypeNetwork
+from pixpnet.prototypes.classes import describe_classes
+from pixpnet.prototypes.heads import is_class_specific
+from pixpnet.receptive_fields import ReceptiveField
+from pixpnet.types import PrototypeSource
+
+__all__ = ["Explanation", "SourceImage", "explain_image"]
+
+SourceImage = Callable[[PrototypeSource], UInt8[np.ndarray, "H W 3"]]
+"""The pixels of the training image that a prototype comes from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A prediction and its evidence; the contributions to a class sum to that class's logit."""
+
+    image: UInt8[np.ndarray, "H W 3"] = field(repr=False)
+    """What the network saw, before normalisation."""
+    predicted: int
+    logits: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    class_names: tuple[str, ...]
+    evidence: tuple[Evidence, ...] = field(repr=False)
+    """For the predicted class, largest contribution first."""
+    network: PrototypeNetwork = field(repr=False)
+    normalized: Float[Tensor, "3 H W"] = field(repr=False)
+    """The network's input."""
+    normalization: Normalization = field(repr=False)
+    """How the input was made of the image."""
+    features: Float[Tensor, "1 d h w"] = field(repr=False)
+    weights: Float[Tensor, "p c"] = field(repr=False)
+    """What one unit of a prototype's similarity adds to each class's logit."""
+    receptive_field: ReceptiveField = field(repr=False)
+    """Of the network's patches."""
+    source_image: SourceImage | None = field(default=None, repr=False)
+    """Where figures take the prototypes' training images from."""
+    name: str = "image"
+    """Names the image in files: the stem of its own file."""
+    truth: int | None = None
+    """The true class, where it is known."""
+
+    @property
+    def class_name(self) -> str:
+        """Of the predicted class."""
+        return self.class_names[self.predicted]
+
+    @property
+    def probability(self) -> float:
+        """Of the predicted class."""
+        return self.probabilities[self.predicted]
+
+    @property
+    def logit(self) -> float:
+        """Of the predicted class."""
+        return self.logits[self.predicted]
+
+    def evidence_for(self, target: int | str) -> tuple[Evidence, ...]:
+        """What the prototypes say for a class, largest contribution first; sums to that class's logit.
+
+        Raises:
+            ConfigError: There is no such class.
+        """
+        weights = self.weights[:, find_class(self.class_names, target)].tolist()
+        return _sorted(replace(one, weight=weights[one.prototype]) for one in self.evidence)
+
+    def against(self, other: int | str) -> Contrast:
+        """Why the predicted class and not another one.
+
+        Raises:
+            ConfigError: There is no such class, or it is the predicted one.
+        """
+        index = find_class(self.class_names, other)
+        if index == self.predicted:
+            raise ConfigError(
+                f"{self.class_name} is the predicted class; name another one to set against it."
+            )
+        other_weights = self.weights[:, index].tolist()
+        shares = [Share(one, other_weights[one.prototype]) for one in self.evidence]
+        pair = (self.predicted, index)
+        return Contrast(
+            target=self.predicted,
+            other=index,
+            class_names=(self.class_name, self.class_names[index]),
+            logits=(self.logits[pair[0]], self.logits[pair[1]]),
+            probabilities=(self.probabilities[pair[0]], self.probabilities[pair[1]]),
+            evidence=self.evidence,
+            other_evidence=self.evidence_for(index),
+            shares=tuple(sorted(shares, key=lambda share: -share.difference)),
+        )
+
+    @cached_property
+    def similarity_maps(self) -> Float[Tensor, "1 p h w"]:
+        """Similarity of every patch of the image to every prototype."""
+        with torch.no_grad():
+            return self.network.similarity_maps(self.features)
+
+    def map(
+        self, prototype: int, method: str = "receptive_field", *, reduction: str = "max", seed: int = 0
+    ) -> Float32[np.ndarray, "H W"]:
+        """A prototype's similarities in pixel space.
+
+        Args:
+            prototype: Its index.
+            method: One of ``pixpnet.pixel_space.MAPPINGS``.
+            reduction: max, mean or sum; of the method receptive_field.
+            seed: Of the method random.
+        """
+        mean, std = _columns(self.normalization, like=self.normalized)
+        maps = pixel_space_map(
+            method,
+            self.similarity_maps,
+            self.receptive_field,
+            self.image.shape[:2],
+            prototypes=(prototype,),
+            reduction=reduction,
+            generator=torch.Generator().manual_seed(seed),
+            network=self.network,
+            images=self.normalized[None],
+            lowest=((0 - mean) / std).flatten(),
+            highest=((1 - mean) / std).flatten(),
+        )
+        return maps[0, 0].detach().float().cpu().numpy()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON: the prediction and its evidence, without pixels."""
+        return {
+            "name": self.name,
+            "truth": self.truth,
+            "predicted": self.predicted,
+            "class_name": self.class_name,
+            "probability": self.probability,
+            "logit": self.logit,
+            "probabilities": list(self.probabilities),
+            "logits": list(self.logits),
+            "class_names": list(self.class_names),
+            "evidence": [one.to_dict() for one in self.evidence],
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as text."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+@torch.no_grad()
+def explain_image(
+    network: PrototypeNetwork,
+    image: Float[Tensor, "3 H W"],
+    *,
+    normalization: Normalization,
+    receptive_field: ReceptiveField,
+    class_names: tuple[str, ...],
+    sources: tuple[PrototypeSource, ...] = (),
+    source_image: SourceImage | None = None,
+    name: str = "image",
+    truth: int | None = None,
+) -> Explanation:
+    """Explain the network's prediction for a normalised image.
+
+    Args:
+        network: A network in eval mode.
+        image: The normalised image, on the network's device.
+        normalization: How it was normalised.
+        receptive_field: Of the network's patches (``ReceptiveField.for_kernel``).
+        class_names: One a class.
+        sources: The prototypes' training patches, or nothing.
+        source_image: Where figures take these patches' images from.
+        name: Names the image in files.
+        truth: The image's true class, if it is known.
+    """
+    features = network.features(image[None])
+    output = network.from_features(features)
+    logits = output.logits[0]
+    predicted = int(logits.argmax())
+    # Heads are linear and have no bias: their weights are what they make of one similarity of 1.
+    weights = network.head(torch.eye(network.num_prototypes, device=logits.device))
+    of_predicted = weights[:, predicted].tolist()
+    owners = _owners(network, class_names)
+    evidence = []
+    for prototype, (similarity, cell) in enumerate(
+        zip(output.similarities[0].tolist(), output.cells[0].tolist(), strict=True)
+    ):
+        row, column = divmod(cell, receptive_field.grid_size[1])
+        class_index, class_name = owners[prototype]
+        evidence.append(
+            Evidence(
+                prototype=prototype,
+                class_index=class_index,
+                class_name=class_name,
+                similarity=similarity,
+                weight=of_predicted[prototype],
+                cell=(row, column),
+                box=receptive_field.box(row, column),
+                source=sources[prototype] if sources else None,
+            )
+        )
+    return Explanation(
+        image=_pixels(image, normalization),
+        predicted=predicted,
+        logits=tuple(logits.tolist()),
+        probabilities=tuple(logits.softmax(dim=0).tolist()),
+        class_names=class_names,
+        evidence=_sorted(evidence),
+        network=network,
+        normalized=image,
+        normalization=normalization,
+        features=features,
+        weights=weights,
+        receptive_field=receptive_field,
+        source_image=source_image,
+        name=name,
+        truth=truth,
+    )
+
+
+def _pixels(image: Float[Tensor, "3 H W"], normalization: Normalization) -> UInt8[np.ndarray, "H W 3"]:
+    """The 8-bit image that was normalised."""
+    mean, std = _columns(normalization, like=image)
+    levels = (image * std + mean).mul(255).round().clamp(0, 255)
+    return levels.byte().permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def _columns(normalization: Normalization, *, like: Tensor) -> tuple[Tensor, Tensor]:
+    return like.new_tensor(normalization.mean)[:, None, None], like.new_tensor(normalization.std)[
+        :, None, None
+    ]
+
+
+def _sorted(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """Largest contribution first, then the lower prototype."""
+    return tuple(sorted(evidence, key=lambda one: (-one.contribution, one.prototype)))
+
+
+def _owners(network: PrototypeNetwork, class_names: tuple[str, ...]) -> list[tuple[int | None, str]]:
+    """Each prototype's class and its name; without a class of its own, None and words for what it has."""
+    if not is_class_specific(network.own_class):
+        return [(None, "every class")] * network.num_prototypes
+    owned = [row.nonzero().flatten().tolist() for row in network.own_class.cpu()]
+    return [
+        (classes[0], class_names[classes[0]])
+        if len(classes) == 1
+        else (None, describe_classes(classes, class_names))
+        for classes in owned
+    ]
