@@ -72,6 +72,7 @@ RANGES: Mapping[str, Range | Text] = {
     "dataset.train-images": FROM_1,
     "dataset.test-images": FROM_1,
     "dataset.seed": SEED,
+    "dataset.test-size": Range(above=0, below=1),
     "dataset.workers": FROM_0,
     "model.feature-extractor": ANY_TEXT,
     "model.feature-layer": ANY_TEXT,

@@ -20,7 +20,10 @@ class DatasetConfig:
         classes: SYNTHBIRDS: number of species.
         train_images: SYNTHBIRDS: training images per class.
         test_images: SYNTHBIRDS: test images per class.
-        seed: SYNTHBIRDS: seed of the rendered images.
+        seed: Seed of what is made once: SYNTHBIRDS' images, and the test images of a FOLDER that has none.
+        test_size: FOLDER: share of each class's images for the test, where the folder has no test/ and no val/.
+        normalization: Mean and standard deviation: the data set's own (else measured), measured or imagenet.
+        imagenette_size: IMAGENETTE: which of fastai's archives; none: the one that is there, else full.
         workers: Loader processes (0: load in the main process); none: one per free core, at most 8.
         cache: Where decoded images are kept: ram (as far as there is room), disk (in the user's cache folder,
             for later runs too) or none.
@@ -37,6 +40,9 @@ class DatasetConfig:
     train_images: int = 60
     test_images: int = 30
     seed: int = 0
+    test_size: float = 0.2
+    normalization: Literal["own", "measured", "imagenet"] = "own"
+    imagenette_size: Literal["full", "320px", "160px"] | None = None
     workers: int | None = None
     cache: Literal["ram", "disk", "none"] = "ram"
     augment_on: Literal["cpu", "gpu"] = "cpu"
