@@ -54,6 +54,8 @@ class ImageRecord:
     part_points: Float[np.ndarray, "q 2"] | None = None
     """Continuous (x, y) of each part; meaningless where not visible."""
     part_visible: Bool[np.ndarray, "q"] | None = None
+    mask: Path | None = None
+    """Image of the same size: 0 where there is background, else the object."""
 
 
 @dataclass(frozen=True)

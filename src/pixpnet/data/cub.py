@@ -12,49 +12,17 @@ the first visible one counts.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from pixpnet.data.spec import DatasetSpec, ImageSet
+from pixpnet.data.tables import Row, read_rows, unique
 from pixpnet.errors import DataError
 from pixpnet.types import Box, ImageRecord
 
 __all__ = ["read_cub"]
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One line of a table; the last of its fields keeps its blanks."""
-
-    path: Path
-    number: int
-    fields: list[str]
-
-    def error(self, message: str) -> DataError:
-        return DataError(f"{self.path}, line {self.number}: {message}")
-
-    def integer(self, column: int, what: str) -> int:
-        try:
-            return int(self.fields[column])
-        except ValueError:
-            raise self.error(f"wanted {what} (a whole number), got {self.fields[column]!r}.") from None
-
-    def numbers(self, columns: slice, what: str) -> list[float]:
-        try:
-            numbers = [float(field) for field in self.fields[columns]]
-        except ValueError:
-            numbers = []
-        if not numbers or not np.isfinite(numbers).all():
-            raise self.error(f"wanted {what} (numbers), got {' '.join(self.fields[columns])!r}.")
-        return numbers
-
-    def flag(self, column: int, what: str) -> bool:
-        if self.fields[column] not in ("0", "1"):
-            raise self.error(f"wanted {what} (0 or 1), got {self.fields[column]!r}.")
-        return self.fields[column] == "1"
 
 
 def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part_locs.txt") -> ImageSet:
@@ -63,7 +31,7 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
     Raises:
         DataError: Naming file and line, and what was wanted, for anything missing or wrong.
     """
-    image_rows = _unique(_rows(root / "images.txt", "<image id> <path>"), "image")
+    image_rows = unique(read_rows(root / "images.txt", "<image id> <path>"), "image")
     if not image_rows:
         raise DataError(f"{root / 'images.txt'} lists no image.")
     paths = {image: _image_path(root, row) for image, row in image_rows.items()}
@@ -97,39 +65,9 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
     )
 
 
-def _rows(path: Path, layout: str) -> list[_Row]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; wanted a table of lines `{layout}`.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
-    columns = layout.count("<")
-    rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split(None, columns - 1)
-        if not fields:
-            continue
-        if len(fields) < columns:
-            raise DataError(f"{path}, line {number}: wanted `{layout}`, got {line.strip()!r}.")
-        rows.append(_Row(path, number, [*fields[:-1], fields[-1].rstrip()]))
-    return rows
-
-
-def _unique(rows: Iterable[_Row], what: str) -> dict[int, _Row]:
-    """The rows by the id in their first column, in the order of the file."""
-    seen: dict[int, _Row] = {}
-    for row in rows:
-        key = row.integer(0, f"the id of a {what}")
-        if key in seen:
-            raise row.error(f"{what} {key} again; it stands on line {seen[key].number} already.")
-        seen[key] = row
-    return seen
-
-
-def _per_image(path: Path, layout: str, images: dict[int, _Row]) -> Iterable[tuple[int, _Row]]:
+def _per_image(path: Path, layout: str, images: dict[int, Row]) -> Iterable[tuple[int, Row]]:
     """One row for every image and none for any other, in the order of `images`."""
-    rows = _unique(_rows(path, layout), "image")
+    rows = unique(read_rows(path, layout), "image")
     for image, row in rows.items():
         if image not in images:
             raise row.error(f"image {image} does not stand in images.txt.")
@@ -142,7 +80,7 @@ def _per_image(path: Path, layout: str, images: dict[int, _Row]) -> Iterable[tup
         yield image, rows[image]
 
 
-def _image_path(root: Path, row: _Row) -> Path:
+def _image_path(root: Path, row: Row) -> Path:
     relative = PurePosixPath(row.fields[1])
     if relative.is_absolute() or ".." in relative.parts:
         raise row.error(f"wanted a path below images/, got {row.fields[1]!r}.")
@@ -152,14 +90,14 @@ def _image_path(root: Path, row: _Row) -> Path:
     return path
 
 
-def _read_labels(root: Path, images: dict[int, _Row]) -> tuple[dict[int, int], tuple[str, ...]]:
+def _read_labels(root: Path, images: dict[int, Row]) -> tuple[dict[int, int], tuple[str, ...]]:
     """Labels from 0, and the names of the classes."""
     rows = dict(_per_image(root / "image_class_labels.txt", "<image id> <class id>", images))
     class_of = {image: row.integer(1, "the id of a class") for image, row in rows.items()}
     if (root / "classes.txt").exists():
         names = {
             key: row.fields[1]
-            for key, row in _unique(_rows(root / "classes.txt", "<class id> <name>"), "class").items()
+            for key, row in unique(read_rows(root / "classes.txt", "<class id> <name>"), "class").items()
         }
         for image, row in rows.items():
             if class_of[image] not in names:
@@ -181,7 +119,7 @@ def _read_labels(root: Path, images: dict[int, _Row]) -> tuple[dict[int, int], t
     return {image: order[key] for image, key in class_of.items()}, tuple(names[key] for key in order)
 
 
-def _read_boxes(root: Path, images: dict[int, _Row]) -> dict[int, Box]:
+def _read_boxes(root: Path, images: dict[int, Row]) -> dict[int, Box]:
     path = root / "bounding_boxes.txt"
     if not path.exists():
         return {}
@@ -195,14 +133,14 @@ def _read_boxes(root: Path, images: dict[int, _Row]) -> dict[int, Box]:
 
 
 def _read_parts(
-    root: Path, path: Path, images: dict[int, _Row]
+    root: Path, path: Path, images: dict[int, Row]
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "n q 2"], Bool[np.ndarray, "n q"]]:
     """Names, continuous points and visibility of every part in every image, in the order of `images`."""
     names = {}
     if (root / "parts" / "parts.txt").exists():
-        rows = _unique(_rows(root / "parts" / "parts.txt", "<part id> <name>"), "part")
+        rows = unique(read_rows(root / "parts" / "parts.txt", "<part id> <name>"), "part")
         names = {key: row.fields[1] for key, row in rows.items()}
-    locations = _rows(path, "<image id> <part id> <x> <y> <visible>") if path.exists() else []
+    locations = read_rows(path, "<image id> <part id> <x> <y> <visible>") if path.exists() else []
     parts = [row.integer(1, "the id of a part") for row in locations]
     if not names:
         if parts and min(parts) < 1:

@@ -10,7 +10,7 @@ from pixpnet.config import DatasetConfig
 from pixpnet.errors import ConfigError
 from pixpnet.types import ImageRecord
 
-__all__ = ["DatasetSpec", "Geometry", "ImageSet", "Normalization", "Progress"]
+__all__ = ["Archive", "DatasetSpec", "Geometry", "ImageSet", "Normalization", "Progress"]
 
 Progress = Callable[[int, int], None]
 """Told (images done, images in all)."""
@@ -76,6 +76,23 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A public file that holds a data set."""
+
+    url: str
+    md5: str
+    folder: str
+    """The outermost folder in it."""
+    limit: int
+    """Bytes that it may unpack to."""
+
+    @property
+    def file(self) -> str:
+        """Its name on the disk."""
+        return self.url.rsplit("/", 1)[1].partition("?")[0]
+
+
+@dataclass(frozen=True)
 class DatasetSpec:
     """One entry of the table of data sets (`pixpnet.data.datasets.DATASETS`)."""
 
@@ -88,6 +105,8 @@ class DatasetSpec:
     """What lies in the set's folder; where `dataset.root` itself holds all of it, it is the set."""
     source: str
     """Where people get the set: the end of the error when it is missing."""
+    archive: Callable[[DatasetConfig], Archive] | None = None
+    """What is downloaded when the set is missing; none: people get it themselves."""
     num_classes: int | None = None
     """None: whatever the files hold."""
     normalization: Normalization | None = None
