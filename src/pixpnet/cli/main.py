@@ -31,6 +31,7 @@ COMMANDS = {
         Command("train", "pixpnet.cli.train", "train a network, project its prototypes, test it"),
         Command("demo", "pixpnet.cli.demo", "train on built-in pictures of birds, then explain some"),
         Command("explain", "pixpnet.cli.explain", "draw why a trained network decides as it does"),
+        Command("verify", "pixpnet.cli.verify", "try whether pixels outside the displayed boxes matter"),
         Command("rf", "pixpnet.cli.rf", "receptive fields of every layer of a backbone"),
         Command("data", "pixpnet.cli.data", "list the data sets, or render SynthBirds"),
     )

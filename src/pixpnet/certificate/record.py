@@ -1,0 +1,181 @@
+"""What the trials of a grounding certificate found, and how that is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pixpnet.errors import DataError
+from pixpnet.types import Box
+
+__all__ = ["Certificate", "FailedTrial", "Finding"]
+
+FORMAT = "pixpnet-certificate"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The trials of one kind of region and one kind of replacement."""
+
+    region: str
+    """A key of `REGIONS`: what was left as it is."""
+    replacement: str
+    """A key of `REPLACEMENTS`: what took the place of everything else; "all": any of them."""
+    trials: int
+    failures: int
+    """Trials in which the feature patch moved by more than the tolerance."""
+    unchanged: int
+    """Trials in which not one pixel became another, because the region is the whole image."""
+    largest_feature_change: float
+    """max |Δz|."""
+    largest_similarity_change: float
+    """Of the trial's prototype at the trial's cell."""
+
+    @property
+    def share_failing(self) -> float:
+        return self.failures / self.trials
+
+
+@dataclass(frozen=True)
+class FailedTrial:
+    """A trial in which pixels outside the displayed box changed the features behind it."""
+
+    image: int
+    """Position among the test images."""
+    image_id: str
+    prototype: int
+    cell: tuple[int, int]
+    """(row, column) in the grid of patches."""
+    box: Box
+    """The displayed one."""
+    replacement: str
+    feature_change: float
+    allowed: float
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was tried, and what came of it; ``passed`` says less than ``verdict``."""
+
+    findings: tuple[Finding, ...]
+    """One of each region and replacement that was tried."""
+    seed: int
+    tolerance: float
+    """A patch may move by this · max(1, max |z|)."""
+    mean_percent: float
+    """Mean receptive field of a patch, as percent of the image."""
+    worst_failure: FailedTrial | None = None
+    """That of the largest change, among the displayed boxes."""
+    checkpoint: str = ""
+    """Name of the file that holds the network."""
+    checkpoint_sha256: str = ""
+
+    def overall(self, region: str) -> Finding:
+        """The findings of a region over all replacements."""
+        found = [one for one in self.findings if one.region == region]
+        return Finding(
+            region=region,
+            replacement="all",
+            trials=sum(one.trials for one in found),
+            failures=sum(one.failures for one in found),
+            unchanged=sum(one.unchanged for one in found),
+            largest_feature_change=max(one.largest_feature_change for one in found),
+            largest_similarity_change=max(one.largest_similarity_change for one in found),
+        )
+
+    @property
+    def ours(self) -> Finding:
+        """Of the displayed boxes: receptive fields."""
+        return self.overall("receptive_field")
+
+    @property
+    def upsampling(self) -> Finding:
+        """Of the regions that upsampling would have shown."""
+        return self.overall("upsampling")
+
+    @property
+    def trials(self) -> int:
+        return self.ours.trials
+
+    @property
+    def failures(self) -> int:
+        return self.ours.failures
+
+    @property
+    def passed(self) -> bool:
+        """Whether no trial of a displayed box failed; trials that replaced nothing cannot (`is_empty`)."""
+        return self.failures == 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no trial replaced anything, so that passing means nothing."""
+        return self.ours.unchanged == self.trials
+
+    @property
+    def verdict(self) -> str:
+        """What the certificate says, in a sentence."""
+        ours = self.ours
+        if not self.passed:
+            return (
+                f"Failed: in {ours.failures} of {ours.trials} trials pixels outside the displayed box "
+                f"changed the features behind it, by up to {ours.largest_feature_change:.2g}."
+            )
+        if self.is_empty:
+            return (
+                "Empty: every displayed box is the whole image, so there was nothing to replace and nothing "
+                "is certified. An earlier feature layer has smaller boxes."
+            )
+        counted = f"{ours.trials} trials"
+        if ours.unchanged:
+            counted += f" ({ours.unchanged} of them empty: the box is the whole image)"
+        return (
+            f"Passed: in {counted} nothing outside the displayed box changed the features behind it "
+            f"(largest change {ours.largest_feature_change:.2g})."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; what follows from others is there for readers."""
+        values = asdict(self)
+        if self.worst_failure is not None:
+            values["worst_failure"] |= {
+                "cell": list(self.worst_failure.cell),
+                "box": list(self.worst_failure.box),
+            }
+        values["findings"] = [asdict(one) for one in self.findings]
+        summary = {
+            "passed": self.passed,
+            "verdict": self.verdict,
+            "trials": self.trials,
+            "overall": {
+                region: asdict(self.overall(region))
+                for region in dict.fromkeys(f.region for f in self.findings)
+            },
+        }
+        return {"format": FORMAT, "version": VERSION, **summary, **values}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Certificate:
+        """The certificate that `to_dict` was made of.
+
+        Raises:
+            DataError: It is none, or of another version.
+        """
+        if values.get("format") != FORMAT or values.get("version") != VERSION:
+            raise DataError(
+                f"This is no grounding certificate of version {VERSION} (format {values.get('format')!r}, "
+                f"version {values.get('version')!r}); `pixpnet verify RUN_DIR` writes a new one."
+            )
+        try:
+            own = {name: values[name] for name in cls.__dataclass_fields__}
+            own["findings"] = tuple(Finding(**one) for one in own["findings"])
+            if own["worst_failure"] is not None:
+                worst = own["worst_failure"]
+                worst = {**worst, "cell": tuple(worst["cell"]), "box": Box(*worst["box"])}
+                own["worst_failure"] = FailedTrial(**worst)
+            return cls(**own)
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"The grounding certificate is damaged ({error}); `pixpnet verify RUN_DIR` writes a new one."
+            ) from error

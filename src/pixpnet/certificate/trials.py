@@ -1,0 +1,294 @@
+"""Trials of grounding: replace everything outside a region, measure the features again.
+
+Each batch is measured three times: as it is, with all but the displayed boxes replaced, and with all but the
+regions of upsampling replaced. The three have the same shape and order: on some networks the rounding of a
+convolution depends on the size of the batch; within one shape it is the same on a CPU, to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pixpnet.certificate.record import Certificate, FailedTrial, Finding
+from pixpnet.data.images import stable_seed
+from pixpnet.data.spec import Progress
+from pixpnet.errors import ConfigError, DataError
+from pixpnet.pixel_space import upsampling_region
+from pixpnet.prototypes import PrototypeNetwork
+from pixpnet.prototypes.distances import DISTANCES, exact_distance, patch_rows
+from pixpnet.receptive_fields import ReceptiveField
+from pixpnet.training.loop import evaluating
+from pixpnet.types import Box
+
+__all__ = ["REGIONS", "REPLACEMENTS", "TOLERANCE", "Images", "certify"]
+
+TOLERANCE = 1e-5
+"""A feature patch z may move by this · max(1, max |z|): rounding."""
+
+REGIONS: dict[str, Callable[[ReceptiveField, int, int], Box]] = {
+    "receptive_field": ReceptiveField.box,
+    "upsampling": upsampling_region,
+}
+"""What is left as it is, for a cell (row, column); the first is what we display."""
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Normalised images [3 H W] by their number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Tensor: ...
+
+
+class Trial(NamedTuple):
+    """One draw."""
+
+    number: int
+    image: int
+    prototype: int
+    other: int
+    """The image that takes part if the replacement is another image."""
+
+
+def _noise(trial: Trial, images: Images, *, shape: torch.Size, seed: int) -> Float[Tensor, "3 H W"]:
+    generator = torch.Generator().manual_seed(stable_seed(seed, "noise", trial.number))
+    return torch.randn(shape, generator=generator)
+
+
+def _zeros(trial: Trial, images: Images, *, shape: torch.Size, seed: int) -> Float[Tensor, "3 H W"]:
+    return torch.zeros(shape)
+
+
+def _another_image(trial: Trial, images: Images, *, shape: torch.Size, seed: int) -> Float[Tensor, "3 H W"]:
+    return images[trial.other]
+
+
+REPLACEMENTS: dict[str, Callable[..., Float[Tensor, "3 H W"]]] = {
+    "noise": _noise,
+    "zeros": _zeros,
+    "another image": _another_image,
+}
+"""What takes the place of everything else, in normalised values; trials take them in turn."""
+
+
+class Outcome(NamedTuple):
+    """What one trial found in one region."""
+
+    trial: Trial
+    region: str
+    replacement: str
+    cell: tuple[int, int]
+    box: Box
+    unchanged: bool
+    feature_change: float
+    allowed: float
+    similarity_change: float
+
+    @property
+    def failed(self) -> bool:
+        return self.feature_change > self.allowed
+
+
+def certify(
+    network: PrototypeNetwork,
+    images: Images,
+    *,
+    receptive_field: ReceptiveField,
+    trials: int,
+    seed: int,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Try whether the pixels outside the displayed boxes touch the features behind them.
+
+    Args:
+        network: Measured in float32 and eval mode, on the device where it is; it comes back as it was.
+        images: Two or more, of the size that the receptive field is for.
+        receptive_field: Of the network's patches (``ReceptiveField.for_kernel``): it says what is displayed.
+        trials: Image and prototype are drawn anew for each; the box is that of the prototype's best cell.
+        seed: Draws the trials and the noise; none depends on the size of a batch.
+        batch_size: Trials per batch.
+        progress: Told (trials done, trials in all).
+
+    Raises:
+        ConfigError: No trials, or a receptive field of another network.
+        DataError: Fewer than two images, or features that are not finite.
+    """
+    if trials < 1 or batch_size < 1:
+        raise ConfigError(f"trials={trials}, batch_size={batch_size}: at least one of each is needed.")
+    if len(images) < 2:
+        raise DataError(
+            f"A certificate needs two test images or more, one to replace the other; here: {len(images)}."
+        )
+    outcomes: list[Outcome] = []
+    draws = _draw(trials, num_images=len(images), num_prototypes=network.num_prototypes, seed=seed)
+    with torch.no_grad(), evaluating(network), _full_precision(network.prototypes.device):
+        for start in range(0, trials, batch_size):
+            batch = draws[start : start + batch_size]
+            outcomes += _measure(network, batch, images, receptive_field, seed=seed)
+            if progress:
+                progress(start + len(batch), trials)
+    failed = [one for one in outcomes if one.failed and one.region == "receptive_field"]
+    return Certificate(
+        findings=tuple(_findings(outcomes)),
+        seed=seed,
+        tolerance=TOLERANCE,
+        mean_percent=receptive_field.mean_percent,
+        worst_failure=_failed_trial(max(failed, key=lambda one: one.feature_change)) if failed else None,
+    )
+
+
+def _draw(trials: int, *, num_images: int, num_prototypes: int, seed: int) -> list[Trial]:
+    generator = torch.Generator().manual_seed(stable_seed(seed, "trials"))
+
+    def numbers(low: int, high: int) -> Int[Tensor, "n"]:
+        return torch.randint(low, high, (trials,), generator=generator)
+
+    shown, prototypes = numbers(0, num_images), numbers(0, num_prototypes)
+    others = (shown + numbers(1, num_images)) % num_images
+    columns = zip(shown.tolist(), prototypes.tolist(), others.tolist(), strict=True)
+    return [Trial(number, *row) for number, row in enumerate(columns)]
+
+
+def _measure(
+    network: PrototypeNetwork,
+    trials: Sequence[Trial],
+    images: Images,
+    receptive_field: ReceptiveField,
+    *,
+    seed: int,
+) -> Iterator[Outcome]:
+    """The outcomes of a batch, region by region."""
+    originals = torch.stack([images[trial.image] for trial in trials])
+    device = network.prototypes.device
+    prototypes = torch.tensor([trial.prototype for trial in trials], device=device)
+    z = _features(network, originals, receptive_field)
+    cells = network.from_features(z).cells.gather(1, prototypes[:, None]).squeeze(1)
+    before = _patches(network, z, cells)
+    similarities = _similarities(network, before, prototypes)
+    allowed = (TOLERANCE * before.abs().amax(dim=1).clamp(min=1)).tolist()
+    kinds = [list(REPLACEMENTS)[trial.number % len(REPLACEMENTS)] for trial in trials]
+    others = [
+        REPLACEMENTS[kind](trial, images, shape=original.shape, seed=seed)
+        for kind, trial, original in zip(kinds, trials, originals, strict=True)
+    ]
+    places = [divmod(cell, receptive_field.grid_size[1]) for cell in cells.tolist()]
+    for region, box_of in REGIONS.items():
+        boxes = [box_of(receptive_field, *place) for place in places]
+        changed = torch.stack(
+            [_keep_box(*each) for each in zip(originals, others, boxes, strict=True)],
+        )
+        after = _patches(network, _features(network, changed, receptive_field), cells)
+        moved = (after - before).abs().amax(dim=1).tolist()
+        differing = (_similarities(network, after, prototypes) - similarities).abs().tolist()
+        unchanged = (changed == originals).flatten(1).all(dim=1).tolist()
+        for index, trial in enumerate(trials):
+            yield Outcome(
+                trial=trial,
+                region=region,
+                replacement=kinds[index],
+                cell=places[index],
+                box=boxes[index],
+                unchanged=unchanged[index],
+                feature_change=moved[index],
+                allowed=allowed[index],
+                similarity_change=differing[index],
+            )
+
+
+def _keep_box(
+    original: Float[Tensor, "3 H W"], other: Float[Tensor, "3 H W"], box: Box
+) -> Float[Tensor, "3 H W"]:
+    """The other image, but the original's pixels where their centre lies in the box."""
+    rows, columns = (
+        slice(math.ceil(start - 0.5), math.ceil(end - 0.5))
+        for start, end in ((box.top, box.bottom), (box.left, box.right))
+    )
+    kept = other.clone()
+    kept[:, rows, columns] = original[:, rows, columns]
+    return kept
+
+
+def _features(
+    network: PrototypeNetwork, images: Float[Tensor, "b 3 H W"], receptive_field: ReceptiveField
+) -> Float[Tensor, "b d h w"]:
+    z = network.features(images.to(network.prototypes.device))
+    if not z.isfinite().all():
+        raise DataError("The network's features are not finite; nothing can be said about their grounding.")
+    patches = tuple(side - network.kernel_size + 1 for side in z.shape[-2:])
+    if patches != receptive_field.grid_size or images.shape[-2:] != receptive_field.image_size:
+        raise ConfigError(
+            f"The receptive field is for images of {receptive_field.image_size} and a grid of "
+            f"{receptive_field.grid_size} patches; here are {tuple(images.shape[-2:])} and {patches}."
+        )
+    return z
+
+
+def _patches(
+    network: PrototypeNetwork, z: Float[Tensor, "b d h w"], cells: Int[Tensor, "b"]
+) -> Float[Tensor, "b D"]:
+    rows = patch_rows(z, network.kernel_size)
+    return rows[torch.arange(len(rows), device=z.device), cells]
+
+
+def _similarities(
+    network: PrototypeNetwork, patches: Float[Tensor, "b D"], prototypes: Int[Tensor, "b"]
+) -> Float[Tensor, "b"]:
+    """Of each patch to its own prototype."""
+    embed, scale = DISTANCES[network.distance]
+    own = network.prototypes[prototypes].flatten(1)
+    return network.similarity(exact_distance(embed(patches), embed(own), scale=scale))
+
+
+def _findings(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
+    for region in REGIONS:
+        for replacement in REPLACEMENTS:
+            found = [one for one in outcomes if (one.region, one.replacement) == (region, replacement)]
+            if found:
+                yield Finding(
+                    region=region,
+                    replacement=replacement,
+                    trials=len(found),
+                    failures=sum(one.failed for one in found),
+                    unchanged=sum(one.unchanged for one in found),
+                    largest_feature_change=max(one.feature_change for one in found),
+                    largest_similarity_change=max(one.similarity_change for one in found),
+                )
+
+
+def _failed_trial(outcome: Outcome) -> FailedTrial:
+    return FailedTrial(
+        image=outcome.trial.image,
+        image_id="",
+        prototype=outcome.trial.prototype,
+        cell=outcome.cell,
+        box=outcome.box,
+        replacement=outcome.replacement,
+        feature_change=outcome.feature_change,
+        allowed=outcome.allowed,
+    )
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """float32 products are float32 products inside: no autocast, no TF32, no search for fast algorithms."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with (
+            torch.autocast(device.type, enabled=False),
+            torch.backends.cudnn.flags(
+                enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False
+            ),
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)

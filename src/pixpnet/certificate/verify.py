@@ -1,0 +1,94 @@
+"""The certificate of a trained run, from its own test images."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pixpnet.certificate.record import Certificate
+from pixpnet.certificate.trials import certify
+from pixpnet.data import ClassificationImages, Normalization, find_dataset, read_dataset
+from pixpnet.data.spec import Progress
+from pixpnet.errors import DataError
+from pixpnet.receptive_fields import ReceptiveField
+from pixpnet.training import LoadedRun
+
+__all__ = ["certificate_file", "verify"]
+
+BATCH_SIZE = 32
+
+
+def verify(
+    run: LoadedRun,
+    *,
+    trials: int = 1000,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+    receptive_field: ReceptiveField | None = None,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Try, on sampled test images and prototypes, whether what lies outside a displayed box has an influence.
+
+    Args:
+        run: A trained network.
+        trials: How many pairs of image and prototype.
+        seed: Draws them.
+        batch_size: Trials per batch; measured are three images each.
+        receptive_field: What the boxes are, in place of the run's own (to try a wrong one).
+        progress: Told (trials done, trials in all).
+
+    Raises:
+        ConfigError: No trials, or a receptive field of another network.
+        DataError: The test images are missing, or there are fewer than two.
+    """
+    config = run.config.dataset
+    image_set = read_dataset(config)
+    if not image_set.test:
+        raise DataError(f"{image_set.root} has no test image, which a certificate is made with.")
+    images = ClassificationImages(
+        tuple(image_set.test),
+        geometry=find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox),
+        normalization=Normalization(run.mean, run.std),
+    )
+    certificate = certify(
+        run.network,
+        _Pixels(images),
+        receptive_field=run.receptive_field() if receptive_field is None else receptive_field,
+        trials=trials,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    worst = certificate.worst_failure
+    return replace(
+        certificate,
+        worst_failure=worst and replace(worst, image_id=image_set.test[worst.image].image_id),
+        checkpoint=run.checkpoint.name,
+        checkpoint_sha256=hashlib.sha256(run.checkpoint.read_bytes()).hexdigest(),
+    )
+
+
+def certificate_file(checkpoint: Path) -> Path:
+    """Where the certificate of a checkpoint lies: in its run's results, or beside one that lies alone."""
+    if checkpoint.parent.name == "checkpoints" and len(checkpoint.parents) > 3:
+        results = checkpoint.parents[3] / "results"
+        if (results / "config.yaml").is_file():
+            return results / "certificate.json"
+    return checkpoint.with_name(f"{checkpoint.stem}.certificate.json")
+
+
+class _Pixels:
+    """The images alone, without their labels."""
+
+    def __init__(self, images: ClassificationImages) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Float[Tensor, "3 H W"]:
+        return self._images[index].image
