@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-import pixpnet.data.images as module
+from pixpnet.data.cache import memory_cache
 from pixpnet.data.images import ClassificationImages, Draw, load_image, seeded, stable_seed
 from pixpnet.data.spec import Geometry, Normalization
 from pixpnet.errors import DataError
@@ -120,19 +120,9 @@ def test_every_view_epoch_and_seed_is_drawn_anew(records):
     assert torch.equal(again[1].image, draws[2])
 
 
-def test_pixels_are_decoded_once_while_there_is_room(records, monkeypatch):
-    loaded = []
-    monkeypatch.setattr(module, "load_image", lambda path: loaded.append(path) or load_image(path))
-    monkeypatch.setattr(module, "KEPT_BYTES", 2 * 3 * 24 * 32)  # two images, after the first resize
-    images = open_images(records, augment=True, seed=5)
-    first = [images[index].image for index in range(4)]
-    again = [images[index].image for index in range(4)]
-    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
-    assert [loaded.count(record.path) for record in records] == [1, 1, 2, 2]
-
-
 def test_pictures_handed_out_are_not_the_kept_ones(records):
-    images = open_images(records, geometry=Geometry(resize=(30, 40)))
+    geometry = Geometry(resize=(30, 40))
+    images = open_images(records, geometry=geometry, cache=memory_cache(records, geometry=geometry))
     before = images[0].image
     images.pixels(0).paste("white", (0, 0, 40, 30))
     assert torch.equal(images[0].image, before)

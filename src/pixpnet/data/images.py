@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pixpnet.data.cache import ImageCache
+from pixpnet.data.decode import load_image, load_window
 from pixpnet.data.spec import Geometry, Normalization
 from pixpnet.data.transforms import (
     AnnotatedImage,
     annotate,
     evaluation_transform,
     first_transform,
-    object_window,
     to_normalized,
     training_transform,
 )
-from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
 
 __all__ = ["ClassificationImages", "Draw", "Sample", "load_image", "seeded", "stable_seed"]
 
-KEPT_BYTES = 256 * 2**20
-"""Decoded pixels that one `ClassificationImages` keeps in memory (in each loader process)."""
-
 _Item = TypeVar("_Item", Image.Image, AnnotatedImage)
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 class Sample(NamedTuple):
@@ -54,39 +46,6 @@ class Draw(NamedTuple):
 
     epoch: int
     position: int
-
-
-def load_image(path: Path | str) -> Image.Image:
-    """The image of a file, as 8-bit RGB.
-
-    Grey, 16-bit and CMYK images are converted; transparent pixels are laid over white. The orientation tag of
-    a camera is ignored, because boxes and part points count the pixels as they are stored.
-
-    Raises:
-        DataError: Naming the file: missing, not an image, truncated, or of a kind that has no range (float).
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return _to_rgb(image)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; wanted an image.") from None
-    except _DAMAGE as error:
-        raise DataError(f"{path} is not an image that can be read: {error}.") from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I"):  # 16-bit grey, whatever Pillow's word for it
-        values = np.asarray(image).astype(np.int64)
-        return Image.fromarray((values.clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("its pixels are floats, whose range is unknown; save it with 8 or 16 bits")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
 
 
 def stable_seed(*parts: int | str) -> int:
@@ -123,6 +82,7 @@ class ClassificationImages(Dataset[Sample]):
         augment: bool = False,
         seed: int = 0,
         views: int = 1,
+        cache: ImageCache | None = None,
     ) -> None:
         self.records = records
         self.geometry = geometry
@@ -130,9 +90,8 @@ class ClassificationImages(Dataset[Sample]):
         self.augment = augment
         self.seed = seed
         self.views = views
+        self.cache = cache
         self.epoch = 0
-        self._kept: dict[int, Image.Image] = {}
-        self._room = KEPT_BYTES
         self._first = first_transform(geometry)
         self._last = training_transform(geometry) if augment else evaluation_transform(geometry)
 
@@ -159,7 +118,7 @@ class ClassificationImages(Dataset[Sample]):
     def annotated(self, index: int) -> AnnotatedImage:
         """The image before normalisation (of view 0), with its object's box and its parts moved along."""
         record = self.records[index]
-        image, window = self._load(record)
+        image, window = load_window(record, geometry=self.geometry)
         item = annotate(image, record, window=window)
         return self._finish(self._first(item), stable_seed(self.seed, self.epoch, index, 0))
 
@@ -168,23 +127,14 @@ class ClassificationImages(Dataset[Sample]):
         return self._finish(self._prepared(index), stable_seed(self.seed, self.epoch, index, 0)).copy()
 
     def _prepared(self, index: int) -> Image.Image:
-        """The image after the first resize, decoded once as long as there is room to keep it."""
-        image = self._kept.get(index)
+        """The image after the first resize, from the cache if it is there."""
+        record = self.records[index]
+        image = None if self.cache is None else self.cache.get(record)
         if image is None:
-            image = self._first(self._load(self.records[index])[0])
-            size = 3 * image.width * image.height
-            if size <= self._room:
-                self._kept[index] = image
-                self._room -= size
+            image = self._first(load_window(record, geometry=self.geometry)[0])
+            if self.cache is not None:
+                self.cache.put(record, image)
         return image
-
-    def _load(self, record: ImageRecord) -> tuple[Image.Image, tuple[int, int, int, int]]:
-        """The image, and the window of the file that it is."""
-        image = load_image(record.path)
-        if not self.geometry.to_box:
-            return image, (0, 0, image.width, image.height)
-        window = object_window(record, image)
-        return image.crop(window), window
 
     def _finish(self, item: _Item, seed: int) -> _Item:
         if not self.augment:

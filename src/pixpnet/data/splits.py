@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 
 from pixpnet.config import DatasetConfig
+from pixpnet.data.cache import ImageCache, memory_cache
+from pixpnet.data.cache_file import file_cache
 from pixpnet.data.datasets import find_dataset, read_dataset
 from pixpnet.data.images import ClassificationImages, stable_seed
 from pixpnet.data.normalization import measure_normalization
@@ -19,6 +22,18 @@ from pixpnet.types import ImageRecord
 __all__ = ["Splits", "evenly_over_classes", "hold_out", "open_splits"]
 
 _DEBUG_BATCHES = 3
+
+
+def no_cache(records: Sequence[ImageRecord], *, geometry: Geometry) -> None:
+    """Every image is decoded each time."""
+
+
+CACHES: dict[str, Callable[..., ImageCache | None]] = {
+    "ram": memory_cache,
+    "disk": file_cache,
+    "none": no_cache,
+}
+"""What `dataset.cache` chooses from; each takes the images and their geometry."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +105,13 @@ def open_splits(
         training, validation, test = (
             evenly_over_classes(records, limit) for records in (training, validation, test)
         )
+    used = {id(record) for record in (*training, *projection, *validation, *test)}
+    # In the set's own order, whatever the seed: runs with other seeds share a cache on the disk.
+    kept = tuple(record for record in (*image_set.train, *image_set.test) if id(record) in used)
+    cache = CACHES[config.cache](kept, geometry=geometry)
     if normalization is None:
-        normalization = image_set.spec.normalization or _measure(training, geometry)
-    view = partial(ClassificationImages, geometry=geometry, normalization=normalization)
+        normalization = image_set.spec.normalization or _measure(training, geometry, cache)
+    view = partial(ClassificationImages, geometry=geometry, normalization=normalization, cache=cache)
     return Splits(
         image_set=image_set,
         geometry=geometry,
@@ -147,9 +166,9 @@ def _by_class(records: tuple[ImageRecord, ...]) -> dict[int, list[int]]:
     return dict(sorted(members.items()))
 
 
-def _measure(records: tuple[ImageRecord, ...], geometry: Geometry) -> Normalization:
+def _measure(records: tuple[ImageRecord, ...], geometry: Geometry, cache: ImageCache | None) -> Normalization:
     unchanged = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    images = ClassificationImages(records, geometry=geometry, normalization=unchanged)
+    images = ClassificationImages(records, geometry=geometry, normalization=unchanged, cache=cache)
     return measure_normalization(images.pixels(index) for index in range(len(records)))
 
 

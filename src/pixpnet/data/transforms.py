@@ -29,6 +29,7 @@ __all__ = [
     "HorizontalFlip",
     "annotate",
     "evaluation_transform",
+    "first_size",
     "first_transform",
     "object_window",
     "to_normalized",
@@ -126,6 +127,23 @@ def first_transform(geometry: Geometry) -> v2.Transform:
         size = list(geometry.resize) if isinstance(geometry.resize, tuple) else [geometry.resize]
         return v2.Resize(size, interpolation=_BILINEAR)
     return Enlarge(geometry.crop) if geometry.crop is not None else v2.Identity()
+
+
+def first_size(size: tuple[int, int], geometry: Geometry) -> tuple[int, int]:
+    """(width, height) that `first_transform` gives to an image of such a (width, height).
+
+    >>> first_size((500, 375), Geometry(resize=510, crop=384))
+    (680, 510)
+    """
+    if isinstance(geometry.resize, tuple):
+        height, width = geometry.resize
+        return width, height
+    short, long = min(size), max(size)
+    side = geometry.crop if geometry.resize is None else geometry.resize
+    if side is None or (geometry.resize is None and short >= side):
+        return size
+    other = int(side * long / short)
+    return (side, other) if size[0] <= size[1] else (other, side)
 
 
 def evaluation_transform(geometry: Geometry) -> v2.Transform:

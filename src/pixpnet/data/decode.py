@@ -1,0 +1,88 @@
+"""From an image file to 8-bit RGB, and to the pixels that training and evaluation share."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pixpnet.data.spec import Geometry
+from pixpnet.data.transforms import first_size, object_window
+from pixpnet.errors import DataError
+from pixpnet.types import ImageRecord
+
+__all__ = ["load_image", "load_window", "prepared_size"]
+
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+def load_image(path: Path | str) -> Image.Image:
+    """The image of a file, as 8-bit RGB.
+
+    Grey, 16-bit and CMYK images are converted; transparent pixels are laid over white. The orientation tag of
+    a camera is ignored, because boxes and part points count the pixels as they are stored.
+
+    Raises:
+        DataError: Naming the file: missing, not an image, truncated, or of a kind that has no range (float).
+    """
+    with _opened(path) as image:
+        image.load()
+        return _to_rgb(image)
+
+
+def load_window(record: ImageRecord, *, geometry: Geometry) -> tuple[Image.Image, tuple[int, int, int, int]]:
+    """The part of a record's image that the geometry starts from, and which part of the file that is.
+
+    Raises:
+        DataError: As `load_image`; the object's box is wanted but missing or outside.
+    """
+    image = load_image(record.path)
+    if not geometry.to_box:
+        return image, (0, 0, image.width, image.height)
+    window = object_window(record, image)
+    return image.crop(window), window
+
+
+def prepared_size(record: ImageRecord, geometry: Geometry) -> tuple[int, int]:
+    """(width, height) after the first resize, without decoding the image.
+
+    Raises:
+        DataError: As `load_window`.
+    """
+    if isinstance(geometry.resize, tuple):
+        height, width = geometry.resize
+        return width, height
+    with _opened(record.path) as image:
+        window = object_window(record, image) if geometry.to_box else (0, 0, image.width, image.height)
+    left, top, right, bottom = window
+    return first_size((right - left, bottom - top), geometry)
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; wanted an image.") from None
+    except _DAMAGE as error:
+        raise DataError(f"{path} is not an image that can be read: {error}.") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):  # 16-bit grey, whatever Pillow's word for it
+        values = np.asarray(image).astype(np.int64)
+        return Image.fromarray((values.clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its pixels are floats, whose range is unknown; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
