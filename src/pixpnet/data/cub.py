@@ -2,7 +2,8 @@
 
 Required: `images.txt`, `image_class_labels.txt`, `train_test_split.txt` and the images below `images/`.
 Optional: `classes.txt` (else the classes are named by their images' folders), `bounding_boxes.txt`,
-`parts/part_locs.txt` and `parts/parts.txt` (else "part 1", "part 2", ...).
+`parts/part_locs.txt` and `parts/parts.txt` (else "part 1", "part 2", ...), and masks: for
+`images/<path>.jpg` in `segmentations/<path>.png`.
 
 Part locations count pixel centres as whole numbers, so they get + ½. A box `x y w h` is the continuous box
 from (x, y) to (x + w, y + h). A part without a line is not visible; of several lines for a part of an image
@@ -44,6 +45,7 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
     }
     boxes = _read_boxes(root, image_rows)
     part_names, points, visible = _read_parts(root, root / part_locations, image_rows)
+    masks = _find_masks(root, image_rows)
     records = {
         image: ImageRecord(
             image_id=str(image),
@@ -52,6 +54,7 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
             box=boxes.get(image),
             part_points=points[index] if part_names else None,
             part_visible=visible[index] if part_names else None,
+            mask=masks.get(image),
         )
         for index, image in enumerate(image_rows)
     }
@@ -130,6 +133,14 @@ def _read_boxes(root: Path, images: dict[int, Row]) -> dict[int, Box]:
             raise row.error(f"wanted a box with a width and a height, got {width:g} x {height:g}.")
         boxes[image] = Box(left, top, left + width, top + height)
     return boxes
+
+
+def _find_masks(root: Path, images: dict[int, Row]) -> dict[int, Path]:
+    folder = root / "segmentations"
+    if not folder.is_dir():
+        return {}
+    paths = {image: (folder / row.fields[1]).with_suffix(".png") for image, row in images.items()}
+    return {image: path for image, path in paths.items() if path.is_file()}
 
 
 def _read_parts(

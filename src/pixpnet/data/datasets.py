@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import difflib
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.readers import open_cub, open_folder, open_later
+from pixpnet.data.cifar10 import BATCHES, cifar10_archive
+from pixpnet.data.imagenet import imagenette_archive
+from pixpnet.data.readers import (
+    open_cars,
+    open_cifar10,
+    open_cub,
+    open_folder,
+    open_funnybirds,
+    open_imagenet,
+    open_imagenette,
+)
 from pixpnet.data.rendered import open_synthbirds
-from pixpnet.data.spec import DatasetSpec, Geometry, ImageSet, Normalization, Progress
+from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet, Normalization, Progress
 from pixpnet.errors import ConfigError
 
-__all__ = ["DATASETS", "find_dataset", "read_dataset"]
+__all__ = ["DATASETS", "find_dataset", "prepare", "read_dataset"]
 
 _logger = logging.getLogger(__name__)
 
@@ -21,13 +34,22 @@ _CARS = Normalization(mean=(0.4708, 0.4602, 0.4550), std=(0.2891, 0.2882, 0.2967
 _CIFAR10 = Normalization(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
 
 
+_CUB_ARCHIVE = Archive(
+    url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
+    md5="97eceeb196236b17998738112f37df78",
+    folder="CUB_200_2011",
+    limit=4 * 10**9,
+)
+
+
 def _cub(name: str, geometry: Geometry) -> DatasetSpec:
     return DatasetSpec(
         name=name,
         open=open_cub,
         folder="CUB_200_2011",
         markers=("images.txt",),
-        source="Get CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158 and unpack it there.",
+        source="It is downloaded on first use (https://data.caltech.edu/records/65de6-vp158).",
+        archive=lambda config: _CUB_ARCHIVE,
         num_classes=200,
         normalization=_CUB,
         fixed_geometry=geometry,
@@ -41,40 +63,49 @@ _ALL = (
     _cub("CUB200224BBOX", Geometry(to_box=True, resize=224, crop=224)),
     DatasetSpec(
         name="CARS224",
-        open=open_later,
+        open=open_cars,
         folder="cars224",
-        markers=("cars_train",),
-        source="The authors' download of Stanford Cars is gone; copies of it are on Kaggle.",
+        markers=("devkit/cars_train_annos.mat",),
+        source=(
+            "The authors' download of Stanford Cars is gone; copies are on Kaggle ('Stanford Cars Dataset'). "
+            "Unpack one there, so that there are cars_train/, cars_test/ and devkit/ with cars_meta.mat, "
+            "cars_train_annos.mat and cars_test_annos_withlabels.mat, or train/<class>/ and test/<class>/."
+        ),
         num_classes=196,
         normalization=_CARS,
         fixed_geometry=Geometry(resize=(224, 224)),
     ),
     DatasetSpec(
         name="CIFAR10",
-        open=open_later,
+        open=open_cifar10,
         folder="cifar10",
-        markers=("cifar-10-batches-py",),
-        source="Get the Python version from https://www.cs.toronto.edu/~kriz/cifar.html and unpack it.",
+        markers=(BATCHES,),
+        source="It is downloaded on first use (https://www.cs.toronto.edu/~kriz/cifar.html).",
+        archive=lambda config: cifar10_archive(),
         num_classes=10,
         normalization=_CIFAR10,
         fixed_geometry=Geometry(resize=(32, 32), padding=4),
     ),
     DatasetSpec(
         name="IMAGENET",
-        open=open_later,
+        open=open_imagenet,
         folder="imagenet",
         markers=("train", "val"),
-        source="ILSVRC2012 is given to registered users of https://image-net.org.",
+        source=(
+            "ILSVRC2012 is given to registered users of https://image-net.org; "
+            "wanted are train/<synset>/ and val/<synset>/ with the images."
+        ),
         num_classes=1000,
         normalization=_IMAGENET,
         fixed_geometry=Geometry(crop=224),
     ),
     DatasetSpec(
         name="IMAGENETTE",
-        open=open_later,
+        open=open_imagenette,
         folder="imagenette",
         markers=("train", "val"),
-        source="Get imagenette2.tgz from https://github.com/fastai/imagenette and unpack it there.",
+        source="It is downloaded on first use (https://github.com/fastai/imagenette).",
+        archive=lambda config: imagenette_archive(config.imagenette_size or "full"),
         num_classes=10,
         normalization=_IMAGENET,
         fixed_geometry=Geometry(crop=224),
@@ -89,28 +120,36 @@ _ALL = (
     ),
     DatasetSpec(
         name="FUNNYBIRDS",
-        open=open_cub,
+        open=open_funnybirds,
         folder="funnybirds",
-        markers=("images.txt",),
-        source="This version reads FunnyBirds in the layout of CUB-200-2011 (docs/howto/datasets.md).",
+        markers=("dataset_train.json",),
+        source=(
+            "Get FunnyBirds.zip as https://github.com/visinf/funnybirds says, and unpack it there; "
+            "a folder in the layout of CUB-200-2011 is read, too."
+        ),
     ),
     DatasetSpec(
         name="CUB-LAYOUT",
         open=open_cub,
         folder="cub-layout",
         markers=("images.txt",),
-        source="Give a folder in the layout of CUB-200-2011 as dataset.root (docs/howto/datasets.md).",
+        source="Give a folder in the layout of CUB-200-2011 as dataset.root (docs/howto/cub.md).",
     ),
     DatasetSpec(
         name="FOLDER",
         open=open_folder,
         folder="folder",
-        markers=("train", "test"),
-        source="Give a folder with train/<class>/<image> and test/<class>/<image> as dataset.root.",
+        markers=("train",),
+        source=(
+            "Give a folder with train/<class>/<image> and test/<class>/<image>, or with <class>/<image>, "
+            "as dataset.root (docs/howto/your_own_folder.md)."
+        ),
     ),
 )
 
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _ALL}
+
+_NORMALIZATIONS: Mapping[str, Normalization | None] = {"imagenet": _IMAGENET, "measured": None}
 
 
 def find_dataset(name: str) -> DatasetSpec:
@@ -131,7 +170,13 @@ def find_dataset(name: str) -> DatasetSpec:
 
 
 def read_dataset(config: DatasetConfig, *, progress: Progress | None = None) -> ImageSet:
-    """Find the data set below `dataset.root` (SYNTHBIRDS: render it, if need be) and read its tables.
+    """Find the data set below `dataset.root` and read its tables.
+
+    What can be made (SYNTHBIRDS) or downloaded (CUB*, CIFAR10, IMAGENETTE) is, where it is missing.
+
+    Args:
+        config: Which set, and what of it.
+        progress: Told (done, in all) of each step of that: bytes of a download, bytes of an archive, images.
 
     Raises:
         ConfigError: Unknown name.
@@ -143,7 +188,20 @@ def read_dataset(config: DatasetConfig, *, progress: Progress | None = None) -> 
         _logger.warning(
             "%s has %d classes, %s holds %d.", spec.name, spec.num_classes, images.root, images.num_classes
         )
+    if config.normalization in _NORMALIZATIONS:
+        wanted = _NORMALIZATIONS[config.normalization]
+        return replace(images, spec=replace(images.spec, normalization=wanted))
     return images
+
+
+def prepare(name: str, root: Path | str = "data", *, progress: Progress | None = None) -> ImageSet:
+    """Bring a data set into a state in which training can start: downloaded, unpacked, rendered, readable.
+
+    Raises:
+        ConfigError: Unknown name.
+        DataError: It cannot be had; the error says what to do by hand.
+    """
+    return read_dataset(DatasetConfig(name=name, root=str(root)), progress=progress)
 
 
 def _plain(name: str) -> str:

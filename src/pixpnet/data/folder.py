@@ -1,48 +1,148 @@
-"""Reader of a tree of images: `train/<class>/<image>` and `test/<class>/<image>`."""
+"""Reader of a tree of images, one folder for each class.
+
+Either `train/<class>/<image>` and `test/<class>/<image>` (or `val/`, `valid/`, `validation/` as the test), or
+one tree `<class>/<image>`, of which a share is set aside for the test. That share depends on the names of the
+images and `dataset.seed` only: not on the run's seed, and an image that is added moves few others.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from pixpnet.data.annotations import MASKS, annotated
 from pixpnet.data.spec import DatasetSpec, ImageSet
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
 
-__all__ = ["read_folder"]
+__all__ = ["class_folders", "find_tree", "images_below", "read_folder", "read_trees", "set_aside"]
+
+_logger = logging.getLogger(__name__)
 
 _SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+_TESTS = ("test", "val", "valid", "validation")
 
 
-def read_folder(root: Path, *, spec: DatasetSpec) -> ImageSet:
-    """Read a tree of images; the folders below `train` are the classes, in the order of their names.
+def find_tree(spec: DatasetSpec, root: Path) -> Path:
+    """The folder of the tree: `root`, or the folder of the set's name if that is all that `root` holds.
+
+    Raises:
+        DataError: There is no folder of images.
+    """
+    inner = root / spec.folder
+    for place in (root, inner):
+        if (place / "train").is_dir():
+            return place
+    place = inner if root.is_dir() and class_folders(root) == (spec.folder,) else root
+    if not place.is_dir() or not class_folders(place):
+        raise DataError(f"{spec.name} was not found: looked for folders of images in {root}. {spec.source}")
+    return place
+
+
+def read_folder(root: Path, *, spec: DatasetSpec, test_size: float, seed: int) -> ImageSet:
+    """Read a tree of images and what may lie beside it: parts.csv, boxes.csv, masks/.
+
+    Raises:
+        DataError: No class, a class without images, a class of the test that the training does not have, or
+            anything wrong in the tables.
+    """
+    train = root / "train"
+    tests = [root / name for name in _TESTS if (root / name).is_dir()]
+    if train.is_dir() and tests:
+        for unused in tests[1:]:
+            _logger.warning(
+                "%s is the test; %s is left aside (dataset.val-size takes validation images from %s)",
+                tests[0],
+                unused,
+                train,
+            )
+        images = read_trees(root, train, tests[0], spec=spec)
+    else:
+        images = read_trees(root, train if train.is_dir() else root, None, spec=spec)
+        kept, test = set_aside(images.train, share=test_size, seed=seed)
+        if not test:
+            raise DataError(f"{images.root} has no test/, and too few images to set one aside from them.")
+        _logger.info(
+            "%s has no test/: %d of %d images are set aside for it (dataset.test-size, dataset.seed)",
+            root,
+            len(test),
+            len(images.train),
+        )
+        images = replace(images, train=kept, test=test)
+    return annotated(images)
+
+
+def read_trees(root: Path, train: Path, test: Path | None, *, spec: DatasetSpec) -> ImageSet:
+    """The images of two trees; the folders below `train` are the classes, in the order of their names.
 
     Raises:
         DataError: No class, a class without images, or a class of `test` that `train` does not have.
     """
-    class_names = _folders(root / "train")
+    class_names = class_folders(train)
     if not class_names:
-        raise DataError(f"{root / 'train'} holds no folder; wanted one for each class.")
-    for name in _folders(root / "test"):
+        raise DataError(f"{train} holds no folder; wanted one for each class.")
+    for name in () if test is None else class_folders(test):
         if name not in class_names:
-            raise DataError(f"{root / 'test' / name} is a class that {root / 'train'} does not have.")
-    train, test = (
+            raise DataError(f"{test}/{name} is a class that {train} does not have.")
+    records = [
         tuple(
             ImageRecord(image_id=path.relative_to(root).as_posix(), path=path, label=label)
             for label, name in enumerate(class_names)
-            for path in _images(root / split / name)
+            for path in images_below(tree / name)
         )
-        for split in ("train", "test")
-    )
-    filled = {record.label for record in train}
+        for tree in (train, test)
+        if tree is not None
+    ]
+    filled = {record.label for record in records[0]}
     for label, name in enumerate(class_names):
         if label not in filled:
-            raise DataError(f"{root / 'train' / name} holds no image (of {', '.join(sorted(_SUFFIXES))}).")
-    return ImageSet(spec=spec, root=root, class_names=class_names, part_names=(), train=train, test=test)
+            raise DataError(f"{train / name} holds no image (of {', '.join(sorted(_SUFFIXES))}).")
+    return ImageSet(
+        spec=spec,
+        root=root,
+        class_names=class_names,
+        part_names=(),
+        train=records[0],
+        test=records[1] if test is not None else (),
+    )
 
 
-def _folders(place: Path) -> tuple[str, ...]:
-    return tuple(sorted(entry.name for entry in place.iterdir() if entry.is_dir() and entry.name[0] != "."))
+def set_aside(
+    records: Sequence[ImageRecord], *, share: float, seed: int
+) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
+    """What stays, and a share of every class to half an image; at least one of two images, never the last."""
+    taken = set()
+    for label in {record.label for record in records}:
+        ids = [record.image_id for record in records if record.label == label]
+        ids.sort(key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+        taken.update(ids[: min(max(1, round(share * len(ids))), len(ids) - 1)])
+    return (
+        tuple(record for record in records if record.image_id not in taken),
+        tuple(record for record in records if record.image_id in taken),
+    )
 
 
-def _images(place: Path) -> list[Path]:
-    return sorted(path for path in place.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+def class_folders(place: Path) -> tuple[str, ...]:
+    """Names of the folders in a folder, hidden ones and the masks left aside."""
+    if not place.is_dir():
+        return ()
+    with os.scandir(place) as entries:
+        names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
+    return tuple(sorted(name for name in names if name != MASKS))
+
+
+def images_below(place: Path) -> list[Path]:
+    """The image files of a folder and of the folders in it, in the order of their paths."""
+    found = []
+    for folder, inner, names in os.walk(place):
+        inner[:] = [name for name in inner if name[0] != "."]
+        found += [
+            Path(folder, name)
+            for name in names
+            if name[0] != "." and os.path.splitext(name)[1].lower() in _SUFFIXES
+        ]
+    return sorted(found)

@@ -47,9 +47,13 @@ class Geometry:
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of what the network sees."""
-        side = self.final or self.crop
-        if side is not None:
-            return (side, side)
+        return self.cropped_size if self.final is None else (self.final, self.final)
+
+    @property
+    def cropped_size(self) -> tuple[int, int]:
+        """(height, width) after the crop, before a last resize."""
+        if self.crop is not None:
+            return (self.crop, self.crop)
         assert isinstance(self.resize, tuple), "a geometry without a crop must end in a fixed size"
         return self.resize
 

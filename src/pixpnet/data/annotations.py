@@ -1,0 +1,123 @@
+"""What may lie beside a tree of images: `parts.csv`, `boxes.csv` and `masks/`.
+
+The tables name images by their path below the data set's folder (`train/cat/1.png`). As in CUB-200-2011,
+part points count pixel centres as whole numbers, so they get + ½, and a box `x y width height` is the
+continuous one from (x, y) to (x + width, y + height).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from pixpnet.data.spec import ImageSet
+from pixpnet.data.tables import Row, read_csv
+from pixpnet.errors import DataError
+from pixpnet.types import Box, ImageRecord
+
+__all__ = ["MASKS", "PartTable", "annotated", "read_parts"]
+
+PARTS, BOXES, MASKS = "parts.csv", "boxes.csv", "masks"
+_PART_COLUMNS = ("image", "part", "x", "y")
+
+
+class PartTable(NamedTuple):
+    """The parts of some images."""
+
+    names: tuple[str, ...]
+    """In the order in which the file names them first."""
+    points: Mapping[str, Float[np.ndarray, "q 2"]]
+    """By image id; continuous."""
+    visible: Mapping[str, Bool[np.ndarray, " q"]]
+
+
+def annotated(images: ImageSet) -> ImageSet:
+    """The set with the parts, boxes and masks that its folder holds.
+
+    Raises:
+        DataError: Naming file and line: an image that is not there, a second line for one, or no number.
+    """
+    ids = {record.image_id for record in (*images.train, *images.test)}
+    parts = read_parts(images.root / PARTS, ids) if (images.root / PARTS).exists() else None
+    boxes = _read_boxes(images.root / BOXES, ids) if (images.root / BOXES).exists() else {}
+    masks = _find_masks(images.root / MASKS, ids)
+
+    def with_notes(record: ImageRecord) -> ImageRecord:
+        return replace(
+            record,
+            box=boxes.get(record.image_id),
+            part_points=None if parts is None else parts.points[record.image_id],
+            part_visible=None if parts is None else parts.visible[record.image_id],
+            mask=masks.get(record.image_id),
+        )
+
+    return replace(
+        images,
+        part_names=() if parts is None else parts.names,
+        train=tuple(map(with_notes, images.train)),
+        test=tuple(map(with_notes, images.test)),
+    )
+
+
+def read_parts(path: Path, ids: set[str]) -> PartTable:
+    """The parts of every image of `ids`; a part without a line is not visible.
+
+    Raises:
+        DataError: As `annotated`.
+    """
+    rows = read_csv(path, _PART_COLUMNS, optional=("visible",))
+    names = tuple(dict.fromkeys(row.fields[1] for row in rows))
+    column = {name: index for index, name in enumerate(names)}
+    points = {image: np.zeros((len(names), 2)) for image in ids}
+    visible = {image: np.zeros(len(names), dtype=bool) for image in ids}
+    lines: dict[tuple[str, str], int] = {}
+    for row in rows:
+        image, part = _image(row, ids), row.fields[1]
+        if (image, part) in lines:
+            raise row.error(f"part {part} of {image} again; it stands on line {lines[image, part]} already.")
+        lines[image, part] = row.number
+        if row.fields[4] == "" or row.flag(4, "whether the part is visible"):
+            points[image][column[part]] = np.add(row.numbers(slice(2, 4), "x and y of a part"), 0.5)
+            visible[image][column[part]] = True
+    return PartTable(names, points, visible)
+
+
+def _read_boxes(path: Path, ids: set[str]) -> dict[str, Box]:
+    boxes: dict[str, Box] = {}
+    lines: dict[str, int] = {}
+    for row in read_csv(path, ("image", "x", "y", "width", "height")):
+        image = _image(row, ids)
+        if image in boxes:
+            raise row.error(f"a box of {image} again; it stands on line {lines[image]} already.")
+        lines[image] = row.number
+        left, top, width, height = row.numbers(slice(1, 5), "x, y, width and height of a box")
+        if width <= 0 or height <= 0:
+            raise row.error(f"wanted a box with a width and a height, got {width:g} x {height:g}.")
+        boxes[image] = Box(left, top, left + width, top + height)
+    return boxes
+
+
+def _image(row: Row, ids: set[str]) -> str:
+    image = row.fields[0].replace("\\", "/").removeprefix("./")
+    if image not in ids:
+        raise row.error(f"there is no image {image!r} below {row.path.parent}.")
+    return image
+
+
+def _find_masks(folder: Path, ids: set[str]) -> dict[str, Path]:
+    """The mask of an image has its path below `masks/`, with any suffix."""
+    if not folder.is_dir():
+        return {}
+    by_stem = {image.rpartition(".")[0]: image for image in ids}
+    masks = {}
+    for path in sorted(path for path in folder.rglob("*.*") if path.is_file() and path.name[0] != "."):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem not in by_stem:
+            raise DataError(f"{path} is the mask of no image: there is no {stem}.* below {folder.parent}.")
+        masks[by_stem[stem]] = path
+    return masks

@@ -1,0 +1,192 @@
+"""Reader of FunnyBirds as it is published (Hesse, Schaub-Meyer and Roth, ICCV 2023).
+
+`classes.json`, `dataset_train.json` and `dataset_test.json`, and for entry n (from 0, six digits) of the
+latter `test/<class_idx>/<n>.png` and `test_part_map/<class_idx>/<n>.png`. In a part map every part has a
+colour of its own; a part's point is the pixel of it that is nearest to the middle of what shows of it, and it
+is visible where `MIN_PIXELS` or more show. Measuring them takes a while, so they are kept as
+`part_points_train.csv` and `part_points_test.csv`: delete them to measure again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image
+
+from pixpnet.data.annotations import PartTable, read_parts
+from pixpnet.data.spec import DatasetSpec, ImageSet, Progress
+from pixpnet.errors import DataError
+from pixpnet.types import ImageRecord
+
+__all__ = ["MIN_PIXELS", "PART_COLOURS", "read_funnybirds"]
+
+_logger = logging.getLogger(__name__)
+
+PART_COLOURS = {
+    "beak": (255, 255, 0),
+    "eye01": (255, 255, 253),
+    "eye02": (255, 255, 254),
+    "foot01": (255, 0, 1),
+    "foot02": (255, 0, 2),
+    "tail": (0, 0, 255),
+    "wing01": (0, 255, 1),
+    "wing02": (0, 255, 2),
+}
+"""Colours of the parts in the maps; 01 is the bird's own right side."""
+MIN_PIXELS = 8
+
+
+def read_funnybirds(root: Path, *, spec: DatasetSpec, progress: Progress | None = None) -> ImageSet:
+    """Read the benchmark's own layout.
+
+    Raises:
+        DataError: Naming the file, the entry and what was wanted.
+    """
+    names = _class_names(root / "classes.json")
+    train = _records(root, "train", names)
+    test = _records(root, "test", names)
+    empty = sorted(set(names) - {record.label for record in train})
+    if empty:
+        raise DataError(
+            f"{root / 'dataset_train.json'}: {len(empty)} of {len(names)} classes have no image: "
+            f"{', '.join(names[label] for label in empty[:3])}."
+        )
+    has_maps = [(root / f"{split}_part_map").is_dir() for split in ("train", "test")]
+    if all(has_maps):
+        train = _with_parts(root, "train", train, progress)
+        test = _with_parts(root, "test", test, progress)
+    else:
+        _logger.warning("%s has no part maps (train_part_map/, test_part_map/): parts are not known", root)
+    return ImageSet(
+        spec=spec,
+        root=root,
+        class_names=tuple(names.values()),
+        part_names=tuple(PART_COLOURS) if all(has_maps) else (),
+        train=train,
+        test=test,
+    )
+
+
+def _class_names(path: Path) -> dict[int, str]:
+    entries = _read_list(path)
+    names: dict[int, str] = {}
+    for number, entry in enumerate(entries):
+        label = _whole(entry, "class_idx", number, path)
+        if label in names:
+            raise DataError(f"{path}, entry {number}: class_idx {label} again.")
+        names[label] = str(entry.get("class_name", f"FunnyBird_{label:02d}"))
+    if sorted(names) != list(range(len(names))):
+        raise DataError(f"{path}: wanted every class_idx from 0 to {len(names) - 1}.")
+    return dict(sorted(names.items()))
+
+
+def _records(root: Path, split: str, names: dict[int, str]) -> tuple[ImageRecord, ...]:
+    path = root / f"dataset_{split}.json"
+    records = []
+    for number, entry in enumerate(_read_list(path)):
+        label = _whole(entry, "class_idx", number, path)
+        if label not in names:
+            raise DataError(f"{path}, entry {number}: class_idx {label} does not stand in classes.json.")
+        image_id = f"{split}/{label}/{number:06d}.png"
+        if not (root / image_id).is_file():
+            raise DataError(f"{path}, entry {number}: the image {root / image_id} is missing.")
+        records.append(ImageRecord(image_id, root / image_id, label))
+    return tuple(records)
+
+
+def _read_list(path: Path) -> list[dict[str, Any]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; wanted FunnyBirds as it is published.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise DataError(f"{path}: wanted a list of objects.")
+    return entries
+
+
+def _whole(entry: dict[str, Any], key: str, number: int, path: Path) -> int:
+    value = entry.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DataError(f"{path}, entry {number}: wanted {key!r} as a whole number, got {value!r}.")
+    return value
+
+
+def _with_parts(
+    root: Path, split: str, records: tuple[ImageRecord, ...], progress: Progress | None
+) -> tuple[ImageRecord, ...]:
+    path = root / f"part_points_{split}.csv"
+    if not path.exists():
+        table = _measure(root, split, records, progress)
+        _keep(path, table)
+    else:
+        table = read_parts(path, {record.image_id for record in records})
+    order = [table.names.index(part) if part in table.names else None for part in PART_COLOURS]
+    nothing = np.zeros(2)
+
+    def with_parts(record: ImageRecord) -> ImageRecord:
+        points, visible = table.points[record.image_id], table.visible[record.image_id]
+        return replace(
+            record,
+            part_points=np.array([nothing if place is None else points[place] for place in order]),
+            part_visible=np.array([place is not None and bool(visible[place]) for place in order]),
+        )
+
+    return tuple(map(with_parts, records))
+
+
+def _measure(root: Path, split: str, records: Sequence[ImageRecord], progress: Progress | None) -> PartTable:
+    _logger.info("finding the parts in the maps of %d images of %s", len(records), root / split)
+    points, visible = {}, {}
+    for done, record in enumerate(records, start=1):
+        path = root / f"{split}_part_map" / Path(record.image_id).relative_to(split)
+        found = [_point(_load_map(path), colour) for colour in PART_COLOURS.values()]
+        points[record.image_id] = np.array([(0.0, 0.0) if point is None else point for point in found])
+        visible[record.image_id] = np.array([point is not None for point in found])
+        if progress is not None:
+            progress(done, len(records))
+    return PartTable(tuple(PART_COLOURS), points, visible)
+
+
+def _load_map(path: Path) -> Int[np.ndarray, "H W"]:
+    try:
+        with Image.open(path) as image:
+            pixels: UInt8[np.ndarray, "H W 3"] = np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path} is not a part map that can be read: {error}.") from error
+    return pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+
+
+def _point(part_map: Int[np.ndarray, "H W"], colour: tuple[int, int, int]) -> tuple[float, float] | None:
+    """The centre of the part's pixel nearest to the middle of them all."""
+    red, green, blue = colour
+    rows, columns = np.nonzero(part_map == (red << 16) + (green << 8) + blue)
+    if len(rows) < MIN_PIXELS:
+        return None
+    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+    return float(columns[nearest]) + 0.5, float(rows[nearest]) + 0.5
+
+
+def _keep(path: Path, table: PartTable) -> None:
+    """Write the points for the next time, where the folder lets us."""
+    lines = ["image,part,x,y,visible"]
+    for image, points in table.points.items():
+        for name, (x, y), seen in zip(table.names, points, table.visible[image], strict=True):
+            lines.append(f"{image},{name},{x - 0.5:g},{y - 0.5:g},1" if seen else f"{image},{name},0,0,0")
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        _logger.warning("%s cannot be written (%s); the parts will be measured again next time", path, error)
