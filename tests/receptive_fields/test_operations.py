@@ -138,6 +138,9 @@ CASES = {
     "functional instance norm": Net(lambda a, b: F.instance_norm(b)),
     "functional group norm": Net(lambda a, b: F.group_norm(b, 2)[:, :1] + a),
     "functional layer norm": Net(lambda a, b: F.layer_norm(b, b.shape[1:])),
+    "groups keep what they see": Net(
+        lambda a, b, conv: conv(torch.cat([b, a], 1))[:, 4:], nn.Conv2d(8, 8, 3, groups=4)
+    ),
     "functional conv2d": Net(lambda a, b: F.conv2d(b, torch.ones(2, 4, 3, 3), None, 2, (1, 0))),
     "functional conv_transpose2d": Net(
         lambda a, b: F.conv_transpose2d(b, torch.ones(4, 1, 2, 2), stride=3, groups=2)

@@ -130,9 +130,9 @@ def _endless(
             if reach is None:
                 raise NotKnown(f"interpolation mode {mode!r}")
             if options["antialias"]:
+                # torch's antialiasing leaves the corners where they are also with align_corners.
                 support = reach * max(ratio, Fraction(1))
-                middle = source + HALF
-                first, last = floor(middle - support + HALF), floor(middle + support + HALF) - 1
+                first, last = floor(centre - support + HALF), floor(centre + support + HALF) - 1
             else:
                 first, last = floor(source) - reach + 1, floor(source) + reach
             rows.append(list(range(first, last + 1)))
