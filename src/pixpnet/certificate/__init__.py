@@ -1,8 +1,8 @@
 """The grounding certificate: what lies outside a displayed box does not touch the features behind it."""
 
 from pixpnet.certificate.record import Certificate, FailedTrial, Finding
+from pixpnet.certificate.run import certificate_file, verify
 from pixpnet.certificate.trials import REGIONS, REPLACEMENTS, TOLERANCE, certify
-from pixpnet.certificate.verify import certificate_file, verify
 
 __all__ = [
     "REGIONS",

@@ -27,7 +27,8 @@ class Finding:
     failures: int
     """Trials in which the feature patch moved by more than the tolerance."""
     unchanged: int
-    """Trials in which not one pixel became another, because the region is the whole image."""
+    """Trials in which not one pixel became another: the region is the whole image (or, with another image,
+    the two are the same outside it)."""
     largest_feature_change: float
     """max |Δz|."""
     largest_similarity_change: float
@@ -65,7 +66,7 @@ class Certificate:
     tolerance: float
     """A patch may move by this · max(1, max |z|)."""
     mean_percent: float
-    """Mean receptive field of a patch, as percent of the image."""
+    """Mean receptive field of a patch, as percent of the image: the larger it is, the less is certified."""
     worst_failure: FailedTrial | None = None
     """That of the largest change, among the displayed boxes."""
     checkpoint: str = ""
@@ -131,7 +132,8 @@ class Certificate:
         if ours.unchanged:
             counted += f" ({ours.unchanged} of them empty: the box is the whole image)"
         return (
-            f"Passed: in {counted} nothing outside the displayed box changed the features behind it "
+            f"Passed: in {counted} nothing outside the displayed box, on average {self.mean_percent:.3g} % "
+            "of the image, changed the features behind it "
             f"(largest change {ours.largest_feature_change:.2g})."
         )
 
