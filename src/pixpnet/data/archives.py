@@ -48,7 +48,8 @@ def extract(
                 _unpack(tar, file, place, archive, limit, progress)
         except _DAMAGE as error:
             raise DataError(
-                f"{archive} is damaged or cut short ({error}); delete it and get it again."
+                f"{archive} is damaged or cut short ({str(error).splitlines()[0].rstrip(':')}); "
+                "delete it and get it again."
             ) from error
         if not (place / folder).is_dir():
             raise DataError(f"{archive} holds no folder {folder!r}; it is not the archive that was wanted.")
@@ -83,6 +84,9 @@ def _unpack(
             raise tarfile.ReadError(f"{member.name} ends early")
         if progress is not None:
             progress(file.tell(), size)
+    assert tar.fileobj is not None
+    while room >= 0 and (rest := tar.fileobj.read(_CHUNK)):  # to the end, where the checksum is
+        room -= len(rest)
 
 
 def _safe_name(member: tarfile.TarInfo, archive: Path) -> Path:
