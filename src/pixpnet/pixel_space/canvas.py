@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +14,19 @@ from torch import Tensor
 
 from pixpnet.receptive_fields import ReceptiveField
 
-__all__ = ["Axis", "Canvas", "make_canvas"]
+__all__ = ["Axis", "Band", "Canvas", "make_canvas"]
+
+NARROWEST = 28
+"""Pixels of the narrowest band: matrix products of fewer columns cost more than they save."""
+
+
+class Band(NamedTuple):
+    """Pixels ``start`` to ``stop``, which only rows ``first`` to ``last`` paint on (half-open both)."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -20,17 +34,34 @@ class Axis:
     """What the rows (or the columns) of cells paint along the image's height (or width).
 
     Attributes:
-        spans: The pixels that each row paints: half-open, empty where it sees nothing.
+        spans: The pixels that each row paints, half-open; (0, 0) where it sees nothing.
         weights: Its Gaussian there: more than 0 inside the span, 0 outside.
     """
 
-    spans: tuple[tuple[int, int], ...]
+    spans: Int64[np.ndarray, "n 2"]
     weights: Float[Tensor, "n size"]
 
     @property
     def covers(self) -> Float[Tensor, "n size"]:
         """1 where a row paints, else 0."""
         return (self.weights > 0).to(self.weights.dtype)
+
+    @cached_property
+    def bands(self) -> tuple[Band, ...]:
+        """The pixels in a few parts; more where few rows paint on a part, and a product with all is waste."""
+        size, count = self.weights.shape[1], len(self.spans)
+        starts, stops = self.spans.T
+        longest = int((stops - starts).max(initial=1))
+        parts = min(count, size // longest, size // NARROWEST)
+        if parts <= 1:
+            return (Band(0, size, 0, count),)
+        edges = [size * part // parts for part in range(parts + 1)]
+        bands = []
+        for start, stop in pairwise(edges):
+            rows = np.flatnonzero((starts < np.minimum(stop, stops)) & (stops > start))
+            first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
+            bands.append(Band(start, stop, first, last))
+        return tuple(bands)
 
 
 @dataclass(frozen=True)
@@ -85,14 +116,14 @@ def make_canvas(
     sigmas = [sigma_factor * max(1, side) for side in receptive_field.full_size]
     y_centers, x_centers = receptive_field.centers[:, 0, 1], receptive_field.centers[0, :, 0]
 
-    def axis(spans: Int64[np.ndarray, "n 2"], centers: Float64[np.ndarray, "n"], sigma: float, size: int):
-        weights = torch.from_numpy(_gaussians(spans, centers, sigma, size)).to(dtype)
+    def axis(
+        spans: Int64[np.ndarray, "n 2"], centers: Float64[np.ndarray, "n"], sigma: float, size: int
+    ) -> Axis:
+        positions = np.arange(size)
+        inside = (positions >= spans[:, :1]) & (positions < spans[:, 1:])
         # Far from its centre a narrow Gaussian is 0 in floating point, and 0 × -∞ would be no number.
-        weights.clamp_(min=torch.finfo(dtype).tiny)
-        positions = torch.arange(size)
-        start, stop = torch.from_numpy(spans).T[:, :, None]
-        weights *= (positions >= start) & (positions < stop)
-        return Axis(tuple((first, last) for first, last in spans.tolist()), weights.to(device))
+        weights = np.maximum(_gaussians(centers, sigma, size), torch.finfo(dtype).tiny) * inside
+        return Axis(spans, torch.from_numpy(weights).to(dtype=dtype, device=device))
 
     if receptive_field.cells is None:
         rows = axis(receptive_field.rows, y_centers, sigmas[0], height)
@@ -113,9 +144,7 @@ def make_canvas(
     )
 
 
-def _gaussians(
-    spans: Int64[np.ndarray, "n 2"], centers: Float64[np.ndarray, "n"], sigma: float, size: int
-) -> Float64[np.ndarray, "n size"]:
+def _gaussians(centers: Float64[np.ndarray, "n"], sigma: float, size: int) -> Float64[np.ndarray, "n size"]:
     """exp(-d² / 2σ²), d from the pixel's centre; scaled so that the pixel nearest to the centre has 1."""
     distances = np.arange(size) + 0.5 - centers[:, None]
     nearest = centers[:, None] - np.floor(centers[:, None]) - 0.5

@@ -1,8 +1,8 @@
 """The receptive-field map: each cell paints its similarity on the pixels it sees, and on no others.
 
-A cell paints its similarity times a Gaussian that is centred on its unclipped receptive field and cut to its box
-(PixPNet, Carmichael et al. 2024). The Gaussian and the box are products of rows and columns, so no loop over
-cells is needed: the sum is ``Gyᵀ S Gx``, and the maximum is one over columns followed by one over rows.
+A cell paints its similarity times a Gaussian that is centred on its unclipped receptive field and cut to its
+box (PixPNet, Carmichael et al. 2024). The Gaussian and the box are products of rows and columns, so no loop
+over cells is needed: the sum is ``Gyᵀ S Gx``, and the maximum is one over columns followed by one over rows.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -47,7 +48,7 @@ def receptive_field_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
         device=similarities.device,
     )
     (rows, columns), (height, width) = canvas.size, canvas.image_size
-    maps = similarities.new_empty((*similarities.shape[:2], height, width))
+    maps = _empty((*similarities.shape[:2], height, width), similarities)
     step = max(1, BLOCK // (rows * columns + rows * width + height * width))
     with torch.autocast(similarities.device.type, enabled=False):
         for part, target in zip(
@@ -57,10 +58,19 @@ def receptive_field_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
     return maps
 
 
+def _empty(size: tuple[int, ...], like: Tensor) -> Tensor:
+    """Memory for the maps. On the CPU it is NumPy's: in huge pages, so that first touches cost an eighth."""
+    if like.device.type == "cpu":
+        return torch.from_numpy(np.empty(size, dtype=like.numpy().dtype))
+    return like.new_empty(size)
+
+
 def paint_sum(similarities: Float[Tensor, "m h w"], canvas: Canvas, maps: Float[Tensor, "m H W"]) -> None:
     """Sum over the cells that cover a pixel."""
-    grid = canvas.placed(similarities, empty=0.0)
-    torch.matmul(canvas.rows.weights.T, grid @ canvas.columns.weights, out=maps)
+    across = canvas.placed(similarities, empty=0.0) @ canvas.columns.weights
+    for top, bottom, first, last in canvas.rows.bands:
+        weights = canvas.rows.weights[first:last, top:bottom].T
+        torch.matmul(weights, across[:, first:last], out=maps[:, top:bottom])
 
 
 def paint_mean(similarities: Float[Tensor, "m h w"], canvas: Canvas, maps: Float[Tensor, "m H W"]) -> None:
@@ -78,11 +88,11 @@ def paint_max(similarities: Float[Tensor, "m h w"], canvas: Canvas, maps: Float[
     rows, columns = canvas.rows, canvas.columns
     grid = canvas.placed(similarities, empty=-torch.inf)
     across = grid.new_full((*grid.shape[:2], maps.shape[-1]), -torch.inf)
-    for j, (left, right) in enumerate(columns.spans):
+    for j, (left, right) in enumerate(columns.spans.tolist()):
         region = across[:, :, left:right]
         torch.maximum(region, grid[:, :, j, None] * columns.weights[j, left:right], out=region)
     maps.fill_(-torch.inf)
-    for i, (top, bottom) in enumerate(rows.spans):
+    for i, (top, bottom) in enumerate(rows.spans.tolist()):
         region = maps[:, top:bottom]
         torch.maximum(region, across[:, i, None] * rows.weights[i, top:bottom, None], out=region)
     maps.masked_fill_(canvas.count == 0, 0.0)

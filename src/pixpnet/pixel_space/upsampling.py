@@ -30,9 +30,10 @@ def upsampling_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
 def upsampling_region(receptive_field: ReceptiveField, row: int, column: int) -> Box:
     """The box of the image that upsampling suggests for a cell, as large as the box that the cell sees.
 
-    It is the cell's share of the image (row i of h: from i·H/h to (i + 1)·H/h), scaled about its centre to the
-    area of the receptive field's box, its shape kept; then moved, and reshaped where a side would be longer
-    than the image, until it lies in the image. Corners are no whole numbers. Empty where a cell sees nothing.
+    It is the cell's share of the image (row i of h: from i·H/h to (i + 1)·H/h), scaled about its centre to
+    the area of the receptive field's box, its shape kept; then moved, and reshaped where a side would be
+    longer than the image, until it lies in the image. Its corners are no whole numbers; it is empty where the
+    cell sees nothing.
     """
     area = receptive_field.box(row, column).area
     if area == 0:
