@@ -48,7 +48,7 @@ def test_explain_hands_on_its_arguments(pixpnet: Callable, monkeypatch: pytest.M
         asked.append((run_dir, images, top_k, out))
         return [Path("one.png"), Path("two.png")]
 
-    monkeypatch.setattr("pixpnet.report.explanations.explain_images", explain_images)
+    monkeypatch.setattr("pixpnet.explanation.explain_images", explain_images)
     assert pixpnet("explain", "run") == (0, "one.png\ntwo.png\n", "")
     pixpnet("explain", "run", "a.png", "b.png", "--top-k", "3", "--out", "there")
     assert asked == [

@@ -78,7 +78,7 @@ def test_failures_end_with_one_line_and_code_1(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("pixpnet.report.explanations.explain_images", fail)
+    monkeypatch.setattr("pixpnet.explanation.explain_images", fail)
     assert pixpnet("explain", "run") == (1, "", "pixpnet: error: no images\n")
 
 
@@ -86,7 +86,7 @@ def test_other_errors_keep_their_traceback(pixpnet: Callable, monkeypatch: pytes
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("pixpnet.report.explanations.explain_images", fail)
+    monkeypatch.setattr("pixpnet.explanation.explain_images", fail)
     with pytest.raises(ZeroDivisionError):
         pixpnet("explain", "run")
 

@@ -56,7 +56,7 @@ def test_demo_trains_with_the_packaged_options_and_explains(
     pixpnet: Callable, trained: list[Config | Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "pixpnet.report.explanations.explain_images", lambda run_dir, *, top_k: [run_dir / f"{top_k}.png"]
+        "pixpnet.explanation.explain_images", lambda run_dir, *, top_k: [run_dir / f"{top_k}.png"]
     )
     ended = pixpnet("demo", "--train.epochs", "70")
     assert ended == (0, "run: the/run\nexplanation: the/run/5.png\n", "")

@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     with as_file(files("pixpnet") / "configs" / "demo.yaml") as packaged:
         config = parse_config(["-c", str(packaged), *arguments])
     run_dir = train_showing_run(config)
-    from pixpnet.report.explanations import explain_images
+    from pixpnet.explanation import explain_images
 
     pictures = explain_images(run_dir, top_k=TOP_K)
     print(f"run: {run_dir}")

@@ -2,6 +2,16 @@
 
 from pixpnet.explanation.evidence import Contrast, Evidence, Share
 from pixpnet.explanation.explainer import Explainer, explain
+from pixpnet.explanation.files import explain_images
 from pixpnet.explanation.one_image import Explanation, explain_image
 
-__all__ = ["Contrast", "Evidence", "Explainer", "Explanation", "Share", "explain", "explain_image"]
+__all__ = [
+    "Contrast",
+    "Evidence",
+    "Explainer",
+    "Explanation",
+    "Share",
+    "explain",
+    "explain_image",
+    "explain_images",
+]

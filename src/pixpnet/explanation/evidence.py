@@ -7,7 +7,7 @@ from typing import Any
 
 from pixpnet.types import Box, PrototypeSource
 
-__all__ = ["Contrast", "Evidence", "Share"]
+__all__ = ["Contrast", "Evidence", "Share", "source_to_dict"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Evidence:
             "contribution": self.contribution,
             "cell": list(self.cell),
             "box": list(self.box),
-            "source": None if self.source is None else _source_to_dict(self.source),
+            "source": None if self.source is None else source_to_dict(self.source),
         }
 
 
@@ -117,5 +117,6 @@ class Contrast:
         }
 
 
-def _source_to_dict(source: PrototypeSource) -> dict[str, Any]:
+def source_to_dict(source: PrototypeSource) -> dict[str, Any]:
+    """Plain values, ready for JSON."""
     return {**asdict(source), "cell": list(source.cell), "box": list(source.box)}

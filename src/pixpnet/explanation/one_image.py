@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from pixpnet.data import Normalization
@@ -24,7 +26,7 @@ from pixpnet.prototypes.heads import is_class_specific
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.types import PrototypeSource
 
-__all__ = ["Explanation", "SourceImage", "explain_image"]
+__all__ = ["Explanation", "SourceImage", "explain_image", "head_weights"]
 
 SourceImage = Callable[[PrototypeSource], UInt8[np.ndarray, "H W 3"]]
 """The pixels of the training image that a prototype comes from."""
@@ -108,6 +110,18 @@ class Explanation:
             shares=tuple(sorted(shares, key=lambda share: -share.difference)),
         )
 
+    @property
+    def runner_up(self) -> int:
+        """The class with the second largest logit.
+
+        Raises:
+            ConfigError: There is one class only.
+        """
+        others = [index for index in range(len(self.logits)) if index != self.predicted]
+        if not others:
+            raise ConfigError(f"{self.class_name} is the only class; there is none to set against it.")
+        return max(others, key=lambda index: self.logits[index])
+
     @cached_property
     def similarity_maps(self) -> Float[Tensor, "1 p h w"]:
         """Similarity of every patch of the image to every prototype."""
@@ -140,6 +154,65 @@ class Explanation:
             highest=((1 - mean) / std).flatten(),
         )
         return maps[0, 0].detach().float().cpu().numpy()
+
+    def figure(
+        self,
+        *,
+        top_k: int = 5,
+        by: str = "contribution",
+        method: str = "receptive_field",
+        against: int | str | None = None,
+    ) -> Figure:
+        """Draw the prediction and the prototypes that matter most for it.
+
+        Args:
+            top_k: Prototypes shown; of a contrast, for each class.
+            by: They are those of the largest "contribution" or "similarity".
+            method: Whose maps and boxes are shown; one of ``pixpnet.pixel_space.MAPPINGS``.
+            against: Draw why the predicted class and not this one.
+
+        Raises:
+            ConfigError: There is no such method, order or class, or the class is the predicted one.
+            DataError: A prototype's training image is gone or has changed.
+        """
+        from pixpnet.explanation.drawing import draw_contrast, draw_evidence
+
+        if against is None:
+            return draw_evidence(self, top_k=top_k, by=by, method=method)
+        return draw_contrast(self, against, top_k=top_k, by=by, method=method)
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        formats: Sequence[str] = ("png",),
+        top_k: int = 5,
+        by: str = "contribution",
+        method: str = "receptive_field",
+        against: int | str | None = None,
+    ) -> list[Path]:
+        """Write figures (png, pdf) or all evidence (json); options as in `figure`.
+
+        Args:
+            path: A file whose suffix is the format, or a folder, for ``<name>_explanation.<format>``.
+            formats: In a folder.
+            top_k: Of figures.
+            by: Of figures.
+            method: Of figures.
+            against: Draw, or add, why the predicted class and not this one.
+
+        Returns:
+            The files written.
+        """
+        from pixpnet.explanation.files import FORMATS, write_explanation
+
+        target = Path(path)
+        stem, suffix = target.with_suffix(""), target.suffix.removeprefix(".").lower()
+        if suffix not in FORMATS:
+            stem = target / f"{self.name}_explanation"
+        else:
+            formats = (suffix,)
+        return write_explanation(self, stem, formats, top_k=top_k, by=by, method=method, against=against)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON: the prediction and its evidence, without pixels."""
@@ -191,8 +264,7 @@ def explain_image(
     output = network.from_features(features)
     logits = output.logits[0]
     predicted = int(logits.argmax())
-    # Heads are linear and have no bias: their weights are what they make of one similarity of 1.
-    weights = network.head(torch.eye(network.num_prototypes, device=logits.device))
+    weights = head_weights(network)
     of_predicted = weights[:, predicted].tolist()
     owners = _owners(network, class_names)
     evidence = []
@@ -230,6 +302,12 @@ def explain_image(
         name=name,
         truth=truth,
     )
+
+
+@torch.no_grad()
+def head_weights(network: PrototypeNetwork) -> Float[Tensor, "p c"]:
+    """What one unit of each prototype's similarity adds to each logit: heads are linear, without bias."""
+    return network.head(torch.eye(network.num_prototypes, device=network.prototypes.device))
 
 
 def _pixels(image: Float[Tensor, "3 H W"], normalization: Normalization) -> UInt8[np.ndarray, "H W 3"]:

@@ -1,5 +1,5 @@
-"""Pictures and reports of runs."""
+"""Reports of runs: one HTML file that needs no server and no network."""
 
-from pixpnet.report.explanations import explain_images
+from pixpnet.report.html import write_report
 
-__all__ = ["explain_images"]
+__all__ = ["write_report"]

@@ -1,0 +1,63 @@
+"""The prototypes of a class, in the training images that they come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from pixpnet.explanation.displays import DISPLAYS
+from pixpnet.explanation.evidence import source_to_dict
+from pixpnet.explanation.explainer import Explainer
+from pixpnet.explanation.one_image import head_weights
+from pixpnet.figures import AtlasEntry, Picture, atlas_figure
+from pixpnet.figures.panels import decimal
+from pixpnet.pixel_space.request import choice
+from pixpnet.prototypes.heads import is_class_specific
+
+__all__ = ["atlas_to_dict", "draw_atlas", "prototypes_of_class"]
+
+
+def prototypes_of_class(explainer: Explainer, class_index: int) -> list[int]:
+    """A class's prototypes, largest weight first; where they belong to every class, those from its images."""
+    run = explainer.run
+    weights = head_weights(run.network)[:, class_index].tolist()
+    if is_class_specific(run.network.own_class):
+        members = run.network.own_class[:, class_index].nonzero().flatten().tolist()
+    else:
+        members = [source.prototype for source in run.sources if source.label == class_index]
+    return sorted(members, key=lambda prototype: (-weights[prototype], prototype))
+
+
+def draw_atlas(explainer: Explainer, class_index: int, *, method: str = "receptive_field") -> Figure:
+    """Every prototype of a class in its training image, with the box that the method shows, and its patch.
+
+    Raises:
+        ConfigError: There is no such method.
+        DataError: A training image is gone or has changed.
+    """
+    display, run = choice(DISPLAYS, method, what="method"), explainer.run
+    weights = head_weights(run.network)[:, class_index].tolist()
+    entries = []
+    for prototype in prototypes_of_class(explainer, class_index):
+        source = run.sources[prototype]
+        box = display.region(explainer.receptive_field, *source.cell)
+        origin = "" if source.label == class_index else f", from {source.class_name}"
+        caption = f"prototype {prototype}, weight {decimal(weights[prototype])}{origin}"
+        entries.append(AtlasEntry(Picture(explainer.source_image(source), box), caption))
+    count = f"{len(entries)} prototype{'' if len(entries) == 1 else 's'}"
+    return atlas_figure(entries, title=f"{run.class_names[class_index]}: {count}", note=display.note)
+
+
+def atlas_to_dict(explainer: Explainer, class_index: int) -> dict[str, Any]:
+    """What the atlas shows, as plain values."""
+    run = explainer.run
+    weights = head_weights(run.network)[:, class_index].tolist()
+    return {
+        "class_index": class_index,
+        "class_name": run.class_names[class_index],
+        "prototypes": [
+            {"weight": weights[prototype], **source_to_dict(run.sources[prototype])}
+            for prototype in prototypes_of_class(explainer, class_index)
+        ],
+    }

@@ -1,0 +1,183 @@
+"""The parts of a figure: pictures with boxes, patches, maps and words, placed in inches."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from pixpnet.types import Box
+
+__all__ = [
+    "THIS_IMAGE",
+    "TRAINING_IMAGE",
+    "Mark",
+    "Page",
+    "Picture",
+    "crop",
+    "decimal",
+    "overlay",
+    "percent",
+    "wrapped",
+]
+
+WIDTH = 9.0
+"""Inches: 100 pixels each in a README, which is some 900 pixels wide."""
+MARGIN = 0.1
+LINE = 0.16
+"""Inches from one line of small text to the next."""
+SMALL, LARGE = 8.5, 11.0
+"""Points."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a box is drawn; the line styles differ as well as the colours."""
+
+    colour: str
+    line_style: str | tuple[float, tuple[float, ...]]
+
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+THIS_IMAGE = Mark("#E69F00", "solid")
+TRAINING_IMAGE = Mark("#56B4E9", (0.0, (3.0, 1.0)))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image and the box in it that is meant."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    box: Box
+
+
+def crop(image: UInt8[np.ndarray, "H W 3"], box: Box) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels that a box touches."""
+    return image[math.floor(box.top) : math.ceil(box.bottom), math.floor(box.left) : math.ceil(box.right)]
+
+
+def overlay(
+    image: UInt8[np.ndarray, "H W 3"], values: Float[np.ndarray, "H W"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The image in grey under a map's colours: clear where the map is least, yellow where it is largest."""
+    span = float(values.max() - values.min())
+    strength = (values - values.min()) / span if span > 0 else np.zeros_like(values)
+    grey = (image @ np.array([0.299, 0.587, 0.114]))[..., None]
+    colours = 255 * matplotlib.colormaps["viridis"](strength)[..., :3]
+    share = 0.65 * strength[..., None]
+    return ((1 - share) * grey + share * colours).round().astype(np.uint8)
+
+
+def decimal(value: float, *, sign: str = "-") -> str:
+    """Two digits after the point, a true minus, and no sign before a zero.
+
+    >>> decimal(-0.001), decimal(-1.5), decimal(1.5, sign="+")
+    ('0.00', '−1.50', '+1.50')
+    """
+    rounded = round(value, 2)
+    return f"{rounded:{sign if rounded else '-'}.2f}".replace("-", "−" if rounded else "")
+
+
+def percent(share: float) -> str:
+    """A probability, which is neither 0 nor 1.
+
+    >>> percent(0.99999), percent(0.25), percent(1e-9)
+    ('> 99.9 %', '25.0 %', '< 0.1 %')
+    """
+    if share < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if share > 0.999 else f"{100 * share:.1f} %"
+
+
+def wrapped(text: str, width: int, *, lines: int = 3) -> str:
+    """Text in at most so many lines; class names may break at their underscores."""
+    return "\n".join(textwrap.wrap(text.replace("_", " "), width, max_lines=lines, placeholder=" …"))
+
+
+class Page:
+    """A figure whose parts are placed in inches from its top left corner, below a title and a note."""
+
+    def __init__(self, title: str, note: str, *, body: float) -> None:
+        title, note = wrapped(title, 88), wrapped(note, 125)
+        after_title = 0.12 + 0.2 * len(title.splitlines())
+        self.top = after_title + LINE * len(note.splitlines()) + 0.12
+        """Where the body starts."""
+        self.height = self.top + body
+        self.figure = Figure(figsize=(WIDTH, self.height))
+        self.text(title, x=MARGIN, y=0.1, size=LARGE, bold=True)
+        self.text(note, x=MARGIN, y=after_title)
+
+    def text(
+        self, text: str, *, x: float, y: float, size: float = SMALL, bold: bool = False, heading: bool = False
+    ) -> None:
+        """Write text from (x, y) to the right and down; signs such as $ stand for themselves.
+
+        A heading is one line, about x and above y.
+        """
+        self.figure.text(
+            x / WIDTH,
+            1 - y / self.height,
+            text,
+            fontsize=size,
+            fontweight="bold" if bold else "normal",
+            ha="center" if heading else "left",
+            va="baseline" if heading else "top",
+            linespacing=1.25,
+            parse_math=False,
+        )
+
+    def picture(self, picture: Picture, mark: Mark, *, x: float, y: float, side: float) -> None:
+        """An image with its box."""
+        axes = self._axes(picture.image, x=x, y=y, side=side)
+        box = picture.box
+        for width, colour, style in ((4.0, "black", "solid"), (2.2, mark.colour, mark.line_style)):
+            axes.add_patch(
+                Rectangle(
+                    (box.left, box.top),
+                    box.right - box.left,
+                    box.bottom - box.top,
+                    fill=False,
+                    edgecolor=colour,
+                    linestyle=style,
+                    linewidth=width,
+                    clip_on=False,
+                )
+            )
+
+    def patch(self, picture: Picture, mark: Mark, *, x: float, y: float, side: float) -> None:
+        """The pixels in a picture's box, framed; nothing where the box is empty."""
+        pixels = crop(picture.image, picture.box)
+        if pixels.size:
+            whole = Box(0, 0, pixels.shape[1], pixels.shape[0])
+            self.picture(Picture(pixels, whole), mark, x=x, y=y, side=side)
+
+    def bar(self, share: float, *, x: float, y: float, width: float) -> None:
+        """A bar as long as a share of the width; below zero it is hatched."""
+        axes = self._place(x, y, width, 0.1)
+        axes.set_xlim(0, 1)
+        colour, hatch = ("#0072B2", "") if share >= 0 else ("white", "//////")
+        axes.barh(0, abs(share), height=1.0, facecolor=colour, edgecolor="#0072B2", hatch=hatch)
+
+    def _place(self, x: float, y: float, width: float, height: float) -> Axes:
+        bottom = 1 - (y + height) / self.height
+        axes = self.figure.add_axes((x / WIDTH, bottom, width / WIDTH, height / self.height))
+        axes.set_axis_off()
+        return axes
+
+    def _axes(self, image: np.ndarray, *, x: float, y: float, side: float) -> Axes:
+        height, width = (side * edge / max(image.shape[:2]) for edge in image.shape[:2])
+        axes = self._place(x + (side - width) / 2, y + (side - height) / 2, width, height)
+        axes.imshow(
+            image,
+            interpolation="nearest",
+            aspect="auto",
+            extent=(0, image.shape[1], image.shape[0], 0),
+        )
+        return axes
