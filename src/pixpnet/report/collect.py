@@ -1,0 +1,157 @@
+"""Everything that a report shows, as numbers, words and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from pixpnet.errors import CheckpointError, ConfigError
+from pixpnet.explanation import Explainer
+from pixpnet.report.atlas import Chapter, atlas
+from pixpnet.report.confusion import Confusion, confusion
+from pixpnet.report.curves import Chart, read_charts
+from pixpnet.report.evidence import Example, Gallery, Versus, shown_images
+from pixpnet.report.findings import Finding, Subject, check
+from pixpnet.report.grounding import Grounding, grounding
+from pixpnet.report.metrics import read_metrics
+from pixpnet.report.names import readable_names
+from pixpnet.report.objects import object_shares
+from pixpnet.report.overview import Fact, Section, facts, percent, read_yaml, settings
+from pixpnet.report.pictures import Album
+from pixpnet.report.predictions import Predictions, class_weights, predict
+from pixpnet.training import LoadedRun, load
+from pixpnet.training.rundir import RunDirectory
+
+__all__ = ["Report", "collect"]
+
+PAIRS = 10
+"""Confused pairs of classes that are listed."""
+CONTRASTS = 3
+"""Of these, pairs that are explained."""
+
+Progress = Callable[[str], None]
+"""Told what is being done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a report shows, in its order."""
+
+    dataset: str
+    network: str
+    """Backbone and layer."""
+    lead: str
+    run_dir: str
+    image_size: tuple[int, int]
+    facts: tuple[Fact, ...]
+    findings: tuple[Finding, ...]
+    examples: tuple[Example, ...]
+    confusion: Confusion
+    contrasts: tuple[Versus, ...]
+    atlas: tuple[Chapter, ...]
+    grounding: Grounding
+    metrics: tuple[tuple[str, str], ...]
+    charts: tuple[Chart, ...]
+    settings: tuple[Section, ...]
+    album: Album
+
+
+def collect(run_dir: str | Path, *, images: int, progress: Progress = lambda doing: None) -> Report:
+    """Look at a run and at what its network makes of the test images.
+
+    Args:
+        run_dir: A finished run's directory.
+        images: Test images shown at most in each group.
+        progress: Told what is being done.
+
+    Raises:
+        CheckpointError: There is no such run, or its prototypes are not training patches.
+        ConfigError: images is not positive.
+        DataError: The run's data set is gone or has changed.
+    """
+    if images < 1:
+        raise ConfigError(f"images={images}: a report shows at least one image of each group.")
+    directory = RunDirectory.open(run_dir)
+    run = _projected(load(run_dir))
+    names, explainer, album = readable_names(run.class_names), Explainer(run), Album()
+    gallery, field = Gallery(explainer, album, names), explainer.receptive_field
+    progress("looking at the test images")
+    predictions, weights = predict(run.network, explainer.test_images()), class_weights(run.network)
+    confused = confusion(predictions, names, pairs=PAIRS)
+    progress("looking at the prototypes")
+    on_object = object_shares(run, explainer.image_set)
+    chapters = atlas(
+        run,
+        predictions,
+        weights=weights,
+        on_object=on_object,
+        class_names=names,
+        patch_of=gallery.prototype,
+    )
+    progress("explaining images")
+    chosen = shown_images(predictions, images)
+    examples = [gallery.example(index, group) for group in chosen for index in chosen[group]]
+    contrasts = [gallery.versus(pair.example) for pair in confused.pairs[:CONTRASTS]]
+    progress("trying the receptive fields")
+    certificate = grounding(run)
+    model = run.config.model
+    return Report(
+        dataset=run.config.dataset.name,
+        network="/".join(filter(None, (model.feature_extractor, model.feature_layer))),
+        lead=_lead(run, predictions, field.mean_percent),
+        run_dir=str(run_dir),
+        image_size=run.image_size,
+        facts=facts(run, predictions, field=field, info=read_yaml(directory.results / "model_info.yaml")),
+        findings=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
+        examples=tuple(examples),
+        confusion=confused,
+        contrasts=tuple(contrasts),
+        atlas=chapters,
+        grounding=certificate,
+        metrics=read_metrics(directory.results / "interpretability.yaml"),
+        charts=read_charts(directory.metrics_file, run.config),
+        settings=settings(run.config),
+        album=album,
+    )
+
+
+def _projected(run: LoadedRun) -> LoadedRun:
+    if not run.sources:
+        raise CheckpointError(
+            f"{run.checkpoint}: its prototypes are not training patches; it was written between "
+            "projections, or the run had none (train.no-push-prototypes)."
+        )
+    return run
+
+
+def _subject(
+    run: LoadedRun,
+    weights: Float32[np.ndarray, "p c"],
+    on_object: tuple[float | None, ...],
+    class_names: tuple[str, ...],
+    *,
+    mean_percent: float,
+) -> Subject:
+    return Subject(
+        prototypes=run.network.prototypes.detach().cpu().flatten(1).numpy(),
+        distance=run.network.distance,
+        weights=weights,
+        own_class=run.network.own_class.cpu().numpy(),
+        sources=run.sources,
+        on_object=on_object,
+        class_names=class_names,
+        mean_percent=mean_percent,
+    )
+
+
+def _lead(run: LoadedRun, predictions: Predictions, mean_percent: float) -> str:
+    return (
+        f"This network is right on {percent(predictions.accuracy)} of {len(predictions.labels):,} test "
+        f"images. It compares patches of an image with {run.network.num_prototypes:,} patches of training "
+        f"images, and adds up how much they are alike. A patch is on average {mean_percent:.1f} % of the "
+        "image: exactly the pixels that the comparison depends on."
+    )

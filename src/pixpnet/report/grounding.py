@@ -1,0 +1,93 @@
+"""The grounding certificate as a report shows it: the run's own, or a shorter one made for the report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixpnet.certificate import Certificate, certificate_file, verify
+from pixpnet.errors import DataError
+from pixpnet.training import LoadedRun
+
+__all__ = ["Grounding", "Line", "grounding"]
+
+TRIALS = 90
+"""Of the certificate that a report makes itself."""
+
+REGIONS = {
+    "receptive_field": "the displayed box (receptive field)",
+    "upsampling": "the region of the same size that upsampling would show",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """What happened when everything outside a kind of region was replaced."""
+
+    region: str
+    is_ours: bool
+    trials: int
+    failures: int
+    features: float
+    """Largest change of the patch's features."""
+    similarity: float
+    """Largest change of the prototype's similarity there."""
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """What the certificate says."""
+
+    verdict: str
+    is_fine: bool | None
+    """None: passed, but nothing was replaced."""
+    lines: tuple[Line, ...]
+    replacements: tuple[str, ...]
+    tolerance: float
+    is_short: bool
+    """Whether the report made it itself."""
+
+
+def grounding(run: LoadedRun, *, trials: int = TRIALS) -> Grounding:
+    """The certificate of a run's network: the one in its file, else one of fewer trials.
+
+    Raises:
+        DataError: There are fewer than two test images.
+    """
+    certificate = _read(certificate_file(run.checkpoint), run.checkpoint)
+    is_short = certificate is None
+    if certificate is None:
+        certificate = verify(run, trials=trials)
+    lines = []
+    for region, name in REGIONS.items():
+        found = certificate.overall(region)
+        lines.append(
+            Line(
+                region=name,
+                is_ours=region == "receptive_field",
+                trials=found.trials,
+                failures=found.failures,
+                features=found.largest_feature_change,
+                similarity=found.largest_similarity_change,
+            )
+        )
+    return Grounding(
+        verdict=certificate.verdict,
+        is_fine=None if certificate.passed and certificate.is_empty else certificate.passed,
+        lines=tuple(lines),
+        replacements=tuple(dict.fromkeys(one.replacement for one in certificate.findings)),
+        tolerance=certificate.tolerance,
+        is_short=is_short,
+    )
+
+
+def _read(path: Path, checkpoint: Path) -> Certificate | None:
+    """The certificate in a file; none if it is missing, can't be read, or is another network's."""
+    try:
+        certificate = Certificate.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, AttributeError, DataError):
+        return None
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    return certificate if certificate.checkpoint_sha256 == digest else None
