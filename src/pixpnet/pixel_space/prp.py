@@ -25,27 +25,26 @@ __all__ = ["ERRORS", "prp_map", "prp_maps", "relevance_shares"]
 
 IMAGES_AT_ONCE = 8
 
-Rows = Float[Tensor, "*n D"]
+Patches = Float[Tensor, "b n D"]
+Prototypes = Float[Tensor, "n D"]
 
 
-def squared_error(patch: Rows, prototype: Rows) -> Rows:
+def squared_error(patches: Patches, prototypes: Prototypes) -> Patches:
     """Each element's part of the squared distance."""
-    return (patch - prototype).square()
+    return (patches - prototypes).square()
 
 
-def cosine_error(patch: Rows, prototype: Rows) -> Rows:
+def cosine_error(patches: Patches, prototypes: Prototypes) -> Patches:
     """1 minus each element's part of the cosine."""
     unit = DISTANCES["cosine"].embed
-    return 1 - unit(patch).rows * unit(prototype).rows
+    return 1 - unit(patches).rows * unit(prototypes).rows
 
 
-ERRORS: dict[str, Callable[[Rows, Rows], Rows]] = {"l2": squared_error, "cosine": cosine_error}
+ERRORS: dict[str, Callable[[Patches, Prototypes], Patches]] = {"l2": squared_error, "cosine": cosine_error}
 """Name of the distance -> error of each element of a patch."""
 
 
-def relevance_shares(
-    patches: Float[Tensor, "b n D"], prototypes: Float[Tensor, "n D"], *, distance: str
-) -> Float[Tensor, "b n D"]:
+def relevance_shares(patches: Patches, prototypes: Prototypes, *, distance: str) -> Patches:
     """Each element's share of a patch's relevance: 1 / (e² + 1e-12) of its error e, over their sum.
 
     A patch has all channels of the k × k cells that the prototype covers: relevance is split over cells and
@@ -102,10 +101,10 @@ def prp_maps(
             f"prototypes are 0 to {network.num_prototypes - 1}; {list(prototypes)} were asked for."
         )
     height, width = images.shape[2:]
-    maps = images.new_zeros(len(images), len(chosen), height, width)
-    if maps.numel() == 0:
-        return maps
+    if not (len(images) and len(chosen)):
+        return images.new_zeros(len(images), len(chosen), height, width)
     with _plain_evaluation(network, images.device.type):
+        maps = images.new_zeros(len(images), len(chosen), height, width)
         images, lowest, highest = (value.detach().clone() for value in (images, lowest, highest))
         relevance_pass = RelevancePass(
             network, (height, width), lowest=lowest.to(images), highest=highest.to(images)

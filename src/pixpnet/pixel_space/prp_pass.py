@@ -57,12 +57,14 @@ class RelevancePass(fx.Interpreter):
         Raises:
             UnsupportedOperationError: The network cannot be traced.
         """
-        super().__init__(_traced(network))
+        traced = _traced(network)
+        super().__init__(traced)
         self.extra_traceback = False  # it would add lines to our messages
-        assert isinstance(self.module, fx.GraphModule)
-        nodes = list(self.module.graph.nodes)
+        self._traced = traced
         self._modules = {
-            node: self.module.get_submodule(node.target) for node in nodes if node.op == "call_module"
+            node: traced.get_submodule(str(node.target))
+            for node in traced.graph.nodes
+            if node.op == "call_module"
         }
         self._merged = dict(self._merges())
         self._layers = {node: self._layer(node) for node in self._modules if self._is_weighted(node)}
@@ -186,7 +188,7 @@ class RelevancePass(fx.Interpreter):
     def _first_layers(self) -> list[fx.Node]:
         """Weighted layers that see the image before any other has."""
         behind: set[fx.Node] = set()
-        for node in self.graph.nodes:
+        for node in self._traced.graph.nodes:
             if any(source in behind or source in self._layers for source in node.all_input_nodes):
                 behind.add(node)
         return [node for node in self._layers if node not in behind]
@@ -196,12 +198,12 @@ class RelevancePass(fx.Interpreter):
     ) -> tuple[Tensor, Tensor]:
         """Least and largest values that the input of a first layer can have, element by element.
 
-        What may come before it (scales, shifts, padding, pooling) keeps the order of values or turns it round.
+        What may come before it (scales, shifts, padding, pooling) keeps or turns the order of values.
         """
         ends = torch.stack([lowest, highest])[:, :, None, None].expand(-1, -1, *image_size)
         (source,) = layer.all_input_nodes
         with torch.no_grad():
-            values = cut(cast(fx.GraphModule, self.module), source.name)(ends)
+            values = cut(self._traced, source.name)(ends)
         return values.amin(0, keepdim=True), values.amax(0, keepdim=True)
 
 

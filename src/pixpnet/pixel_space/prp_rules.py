@@ -151,11 +151,13 @@ def box_rule(lowest: Float[Tensor, "1 c h w"], highest: Float[Tensor, "1 c h w"]
 def _contributions(parts: list[Callable[[Tensor], Tensor]]) -> Any:
     """Relevance in proportion to part 0 times w⁺ plus part 1 times w⁻; none where that sum is 0."""
     zennit = import_zennit()
-    weights = [zennit.rules.ClampMod(min=0.0, zero_params=["bias"])]
-    weights += [zennit.rules.ClampMod(max=0.0, zero_params=["bias"])]
+    weights = [
+        zennit.rules.ClampMod(min=0.0, zero_params=["bias"]),
+        zennit.rules.ClampMod(max=0.0, zero_params=["bias"]),
+    ]
 
-    def per_contribution(relevance: Tensor, sums: tuple[Tensor, ...]) -> list[Tensor]:
-        total = torch.stack(list(sums)).sum(0) if len(sums) > 1 else sums[0]
+    def per_contribution(relevance: Tensor, sums: list[Tensor]) -> list[Tensor]:
+        total = sums[0] if len(sums) == 1 else sums[0] + sums[1]
         return [relevance / total.masked_fill(total < SMALLEST, torch.inf)] * len(sums)
 
     return zennit.core.BasicHook(
