@@ -47,9 +47,9 @@ def extract(
             with archive.open("rb") as file, tarfile.open(fileobj=file, mode="r:*") as tar:
                 _unpack(tar, file, place, archive, limit, progress)
         except _DAMAGE as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
             raise DataError(
-                f"{archive} is damaged or cut short ({str(error).splitlines()[0].rstrip(':')}); "
-                "delete it and get it again."
+                f"{archive} is damaged or cut short ({reason}); delete it and get it again."
             ) from error
         if not (place / folder).is_dir():
             raise DataError(f"{archive} holds no folder {folder!r}; it is not the archive that was wanted.")

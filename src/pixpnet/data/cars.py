@@ -137,10 +137,10 @@ def _field(path: Path, name: str) -> Any:
     """A variable of a MATLAB file."""
     from scipy.io import loadmat
 
+    if not path.is_file():
+        raise DataError(f"{path} is missing; wanted a .mat file with {name!r}.")
     try:
         content = loadmat(path, squeeze_me=True, struct_as_record=False, chars_as_strings=True)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; wanted a .mat file with {name!r}.") from None
     except Exception as error:  # a damaged file can raise anything
         raise DataError(f"{path} is not a .mat file that can be read: {error}.") from error
     if name not in content:
