@@ -16,7 +16,7 @@ from pixpnet.data.transforms import first_size, object_window
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
 
-__all__ = ["load_image", "load_window", "prepared_size"]
+__all__ = ["load_image", "load_mask", "load_window", "prepared_size"]
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -46,6 +46,27 @@ def load_window(record: ImageRecord, *, geometry: Geometry) -> tuple[Image.Image
         return image, (0, 0, image.width, image.height)
     window = object_window(record, image)
     return image.crop(window), window
+
+
+def load_mask(record: ImageRecord, *, window: tuple[int, int, int, int]) -> Image.Image | None:
+    """A window of the mask of a record's image, if it has one: 0 where there is background, else 255.
+
+    Raises:
+        DataError: The mask is missing or damaged, or has another size than the image.
+    """
+    if record.mask is None:
+        return None
+    with _opened(record.path) as image, _opened(record.mask) as mask:
+        if mask.size != image.size:
+            raise DataError(
+                f"{record.mask} is {mask.width} x {mask.height} pixels, its image {record.path} is "
+                f"{image.width} x {image.height}; they must be of the same size."
+            )
+        mask.load()
+        # A palette's numbers, not its colours: 0 is background whatever colour it has.
+        values = np.asarray(mask)
+    is_object = values.reshape(*values.shape[:2], -1).any(axis=2)
+    return Image.fromarray(np.where(is_object, 255, 0).astype(np.uint8)).crop(window)
 
 
 def prepared_size(record: ImageRecord, geometry: Geometry) -> tuple[int, int]:

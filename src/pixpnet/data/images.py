@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import pil_to_tensor
 
+from pixpnet.data.augment import Augmentation, draw_augmentation
 from pixpnet.data.cache import ImageCache
-from pixpnet.data.decode import load_image, load_window
+from pixpnet.data.decode import load_image, load_mask, load_window
 from pixpnet.data.spec import Geometry, Normalization
 from pixpnet.data.transforms import (
     AnnotatedImage,
@@ -26,7 +29,7 @@ from pixpnet.data.transforms import (
 )
 from pixpnet.types import ImageRecord
 
-__all__ = ["ClassificationImages", "Draw", "Sample", "load_image", "seeded", "stable_seed"]
+__all__ = ["ClassificationImages", "Draw", "Postponed", "Sample", "load_image", "seeded", "stable_seed"]
 
 _Item = TypeVar("_Item", Image.Image, AnnotatedImage)
 
@@ -39,6 +42,16 @@ class Sample(NamedTuple):
     label: int | Int[Tensor, " b"]
     index: int | Int[Tensor, " b"]
     """Position in `ClassificationImages.records`."""
+
+
+class Postponed(NamedTuple):
+    """An image of a data set and what is to be done to it."""
+
+    image: UInt8[Tensor, "3 H W"]
+    """After the first resize."""
+    augmentation: Augmentation
+    label: int
+    index: int
 
 
 class Draw(NamedTuple):
@@ -71,6 +84,7 @@ class ClassificationImages(Dataset[Sample]):
 
     With `views` = v, each image stands v times in the set, at i, i + n, i + 2n, ...; each view is augmented
     on its own. What is drawn depends on (seed, epoch, image, view) only, so neither on workers nor on order.
+    `augment_on` tells loaders where to augment; here it is done on the CPU.
     """
 
     def __init__(
@@ -83,6 +97,7 @@ class ClassificationImages(Dataset[Sample]):
         seed: int = 0,
         views: int = 1,
         cache: ImageCache | None = None,
+        augment_on: str = "cpu",
     ) -> None:
         self.records = records
         self.geometry = geometry
@@ -91,6 +106,7 @@ class ClassificationImages(Dataset[Sample]):
         self.seed = seed
         self.views = views
         self.cache = cache
+        self.augment_on = augment_on
         self.epoch = 0
         self._first = first_transform(geometry)
         self._last = training_transform(geometry) if augment else evaluation_transform(geometry)
@@ -108,18 +124,32 @@ class ClassificationImages(Dataset[Sample]):
         return len(self.records) * self.views
 
     def __getitem__(self, key: int | Draw) -> Sample:
+        index, seed = self._drawn(key)
+        image = self._finish(self._prepared(index), seed)
+        return Sample(to_normalized(image, self.normalization), self.records[index].label, index)
+
+    def postponed(self, key: int | Draw) -> Postponed:
+        """The same image with the same augmentation, which is drawn, but is done later, in a batch."""
+        index, seed = self._drawn(key)
+        image = self._prepared(index)
+        assert isinstance(self._last, v2.Compose)
+        with seeded(seed):
+            augmentation = draw_augmentation(self._last, size=image.size)
+        return Postponed(pil_to_tensor(image), augmentation, self.records[index].label, index)
+
+    def _drawn(self, key: int | Draw) -> tuple[int, int]:
+        """The image's index, and the seed of its augmentation."""
         draw = key if isinstance(key, Draw) else Draw(self.epoch, key)
         if not 0 <= draw.position < len(self):
             raise IndexError(f"image {draw.position} of {len(self)}")
         view, index = divmod(draw.position, len(self.records))
-        image = self._finish(self._prepared(index), stable_seed(self.seed, draw.epoch, index, view))
-        return Sample(to_normalized(image, self.normalization), self.records[index].label, index)
+        return index, stable_seed(self.seed, draw.epoch, index, view)
 
     def annotated(self, index: int) -> AnnotatedImage:
         """The image before normalisation (of view 0), with its object's box and its parts moved along."""
         record = self.records[index]
         image, window = load_window(record, geometry=self.geometry)
-        item = annotate(image, record, window=window)
+        item = annotate(image, record, window=window, mask=load_mask(record, window=window))
         return self._finish(self._first(item), stable_seed(self.seed, self.epoch, index, 0))
 
     def pixels(self, index: int) -> Image.Image:

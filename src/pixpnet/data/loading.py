@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from pixpnet.data.images import ClassificationImages, Draw, Sample, stable_seed
+from pixpnet.data.images import ClassificationImages, Draw, Postponed, Sample, stable_seed
+from pixpnet.data.postponed import PostponedBatch, PostponedImages, collate, finish
 
 __all__ = ["EpochBatches", "EpochLoader", "loader", "worker_count"]
 
@@ -66,10 +68,16 @@ class EpochBatches(Sampler[list[Draw]]):
         return [order[turn % self.length] for turn in range(self.rank, self._padded_length, self.world_size)]
 
 
-class EpochLoader(DataLoader[Sample]):
+class EpochLoader(DataLoader[Sample | Postponed]):
     """A loader of `Sample` batches that can go on to another epoch with the same worker processes."""
 
     batch_sampler: EpochBatches
+    finish: Callable[[PostponedBatch], Sample]
+    """Does what the workers have put off."""
+
+    def __iter__(self) -> Iterator[Sample]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for batch in super().__iter__():
+            yield self.finish(batch) if isinstance(batch, PostponedBatch) else batch
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration be that epoch."""
@@ -86,11 +94,13 @@ def loader(
     rank: int = 0,
     world_size: int = 1,
     workers: int | None = 0,
+    device: torch.device | str = "cpu",
 ) -> EpochLoader:
     """Batches of one epoch for one of `world_size` processes; see `EpochBatches` for their order.
 
     `workers` processes load (0: this one; None: as `worker_count` says). Order and pixels do not depend on
-    their number, and torch's global random state is left alone.
+    their number, and torch's global random state is left alone. Images with `augment_on` "gpu" are augmented
+    on the device.
     """
     count = worker_count(world_size) if workers is None else workers
     batches = EpochBatches(
@@ -102,14 +112,18 @@ def loader(
         rank=rank,
         world_size=world_size,
     )
-    return EpochLoader(
-        images,
+    is_postponed = images.augment and images.augment_on == "gpu"
+    made = EpochLoader(
+        PostponedImages(images) if is_postponed else images,
+        collate_fn=collate if is_postponed else None,
         batch_sampler=batches,
         num_workers=count,
         persistent_workers=count > 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else every iteration draws from torch's global one
     )
+    made.finish = partial(finish, images=images, device=torch.device(device))
+    return made
 
 
 def worker_count(processes: int = 1) -> int:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
-from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, KeyPoints
+from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, KeyPoints, Mask
 
 from pixpnet.data.spec import Geometry, Normalization
 from pixpnet.errors import DataError
@@ -27,6 +27,8 @@ __all__ = [
     "AnnotatedImage",
     "Enlarge",
     "HorizontalFlip",
+    "RandomResizedCrop",
+    "Resize",
     "annotate",
     "evaluation_transform",
     "first_size",
@@ -36,6 +38,9 @@ __all__ = [
     "training_transform",
 ]
 
+BLUR_SIDE = 5
+"""Pixels of the Gaussian blur's kernel."""
+SHARPNESS = 1.5
 _BILINEAR = v2.InterpolationMode.BILINEAR
 
 
@@ -47,6 +52,8 @@ class AnnotatedImage(NamedTuple):
     points: KeyPoints | None
     marked: Bool[Tensor, " q"] | None
     """Which parts the data set calls visible."""
+    mask: Mask | None = None
+    """0 where there is background, else the object."""
 
     @property
     def visible(self) -> Bool[Tensor, " q"] | None:
@@ -83,7 +90,29 @@ class Enlarge(v2.Transform):
         return {"needed": min(height, width) < self.side}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return functional.resize(inpt, [self.side], interpolation=_BILINEAR) if params["needed"] else inpt
+        return _resize(inpt, [self.side]) if params["needed"] else inpt
+
+
+class Resize(v2.Transform):
+    """Resize to (height, width), or the shorter side to one number."""
+
+    def __init__(self, size: list[int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return _resize(inpt, self.size)
+
+
+class RandomResizedCrop(v2.RandomResizedCrop):
+    """A random part of the image, of random aspect ratio, resized to a square."""
+
+    def __init__(self, side: int, *, scale: tuple[float, float]) -> None:
+        super().__init__(side, scale=scale)
+        self.side = side
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return _resize(functional.crop(inpt, **params), [self.side, self.side])
 
 
 def object_window(record: ImageRecord, image: Image.Image) -> tuple[int, int, int, int]:
@@ -106,8 +135,14 @@ def object_window(record: ImageRecord, image: Image.Image) -> tuple[int, int, in
     return left, top, right, bottom
 
 
-def annotate(image: Image.Image, record: ImageRecord, *, window: tuple[int, int, int, int]) -> AnnotatedImage:
-    """What lies in the window of the record's image; `image` is that window already."""
+def annotate(
+    image: Image.Image,
+    record: ImageRecord,
+    *,
+    window: tuple[int, int, int, int],
+    mask: Image.Image | None = None,
+) -> AnnotatedImage:
+    """What lies in the window of the record's image; `image` (and `mask`) is that window already."""
     canvas = (image.height, image.width)
     box = points = marked = None
     if record.box is not None:
@@ -118,14 +153,15 @@ def annotate(image: Image.Image, record: ImageRecord, *, window: tuple[int, int,
         places = torch.as_tensor(record.part_points, dtype=torch.float32) - torch.tensor(window[:2])
         points = _key_points(places, canvas)
         marked = torch.as_tensor(record.part_visible)
-    return AnnotatedImage(image, box, points, marked)
+    shown = None if mask is None else Mask(functional.pil_to_tensor(mask))
+    return AnnotatedImage(image, box, points, marked, shown)
 
 
 def first_transform(geometry: Geometry) -> v2.Transform:
     """The first resize, which training and evaluation share."""
     if geometry.resize is not None:
         size = list(geometry.resize) if isinstance(geometry.resize, tuple) else [geometry.resize]
-        return v2.Resize(size, interpolation=_BILINEAR)
+        return Resize(size)
     return Enlarge(geometry.crop) if geometry.crop is not None else v2.Identity()
 
 
@@ -152,19 +188,19 @@ def evaluation_transform(geometry: Geometry) -> v2.Transform:
     return v2.Compose([*crop, _final(geometry)])
 
 
-def training_transform(geometry: Geometry) -> v2.Transform:
+def training_transform(geometry: Geometry) -> v2.Compose:
     """What follows the first resize in training: random, from torch's CPU generator."""
     crop = []
     if geometry.crop is not None:
-        crop = [v2.RandomResizedCrop(geometry.crop, scale=geometry.crop_scale, interpolation=_BILINEAR)]
+        crop = [RandomResizedCrop(geometry.crop, scale=geometry.crop_scale)]
     elif geometry.padding:
         crop = [v2.RandomCrop(geometry.image_size, padding=geometry.padding)]
     rotation = v2.RandomRotation([-15.0, 15.0], interpolation=_BILINEAR)
     shear = v2.RandomAffine([0.0, 0.0], shear=[-10.0, 10.0], interpolation=_BILINEAR)
     return v2.Compose(
         [
-            v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 5.0))], p=0.1),
-            v2.RandomAdjustSharpness(1.5, p=0.1),
+            v2.RandomApply([v2.GaussianBlur(BLUR_SIDE, sigma=(0.1, 5.0))], p=0.1),
+            v2.RandomAdjustSharpness(SHARPNESS, p=0.1),
             v2.RandomApply([rotation], p=1 / 3),
             v2.RandomPerspective(0.2, p=1 / 3, interpolation=_BILINEAR),
             v2.RandomApply([shear], p=1 / 3),
@@ -188,4 +224,13 @@ def _key_points(points: Float[Tensor, "q 2"], canvas_size: tuple[int, int]) -> K
 def _final(geometry: Geometry) -> v2.Transform:
     if geometry.final is None:
         return v2.Identity()
-    return v2.Resize([geometry.final, geometry.final], interpolation=_BILINEAR)
+    return Resize([geometry.final, geometry.final])
+
+
+def _resize(inpt: Any, size: list[int]) -> Any:
+    if not isinstance(inpt, Mask):
+        return functional.resize(inpt, size, interpolation=_BILINEAR)
+    # torchvision's own takes the pixel at the corner of what a new pixel covers, which is half a pixel off.
+    return Mask(
+        functional.resize(inpt.as_subclass(Tensor), size, interpolation=v2.InterpolationMode.NEAREST_EXACT)
+    )
