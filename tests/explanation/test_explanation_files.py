@@ -1,79 +1,177 @@
+"""Explanations as files: names, formats, contrasts and atlases; and what cannot be explained."""
+
+from __future__ import annotations
+
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pixpnet.errors import CheckpointError, DataError
-from pixpnet.report import explain_images
-from pixpnet.report.figures import crop
+from pixpnet.errors import CheckpointError, ConfigError, DataError
+from pixpnet.explanation import Explainer, explain_images
+from pixpnet.explanation.atlas import atlas_to_dict
+from pixpnet.explanation.files import FORMATS
 from pixpnet.training import load
-from pixpnet.types import Box
 
 
-def test_one_picture_of_each_class(tiny_run, tmp_path):
+@pytest.fixture(scope="module")
+def explainer(tiny_run: Path) -> Explainer:
+    return Explainer(load(tiny_run))
+
+
+@pytest.fixture
+def picture(birds: Path) -> Path:
+    return next((birds / "images").rglob("*.png"))
+
+
+def test_one_picture_of_each_class(tiny_run: Path, explainer: Explainer, tmp_path: Path) -> None:
     pictures = explain_images(tiny_run, top_k=2, out=tmp_path)
-    assert len(pictures) == load(tiny_run).network.num_classes
-    for picture in pictures:
-        pixels = np.asarray(Image.open(picture).convert("RGB"))
+    firsts = {record.label: record for record in reversed(explainer.image_set.test)}
+    assert [path.name for path in pictures] == [
+        f"{firsts[label].path.stem}_explanation.png" for label in sorted(firsts)
+    ]
+    for path in pictures:
+        pixels = np.asarray(Image.open(path).convert("RGB"))
         assert pixels.std() > 10  # there is something on it
-        assert pixels.shape[1] > 800
+        assert 850 < pixels.shape[1] < 1000
 
 
-def test_named_images_of_any_kind(tiny_run, birds, tmp_path):
-    colour = next((birds / "images").rglob("*.png"))
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    Image.open(colour).convert("L").resize((90, 70)).save(folder / "grey.png")
-    Image.open(colour).convert("RGBA").save(folder / "alpha.png")
-    pictures = explain_images(tiny_run, [folder / "grey.png", folder / "alpha.png"], out=tmp_path / "out")
-    assert [picture.name for picture in pictures] == ["grey_explanation.png", "alpha_explanation.png"]
+def test_named_images_of_any_kind(tiny_run: Path, picture: Path, tmp_path: Path) -> None:
+    with Image.open(picture) as colour:
+        colour.convert("L").resize((90, 70)).save(tmp_path / "grey.png")
+        colour.convert("RGBA").save(tmp_path / "alpha.png")
+    images = [tmp_path / "grey.png", tmp_path / "alpha.png"]
+    written = explain_images(tiny_run, images, formats=["json"], out=tmp_path / "out")
+    assert [path.name for path in written] == ["grey_explanation.json", "alpha_explanation.json"]
 
 
-def test_same_names_do_not_overwrite_each_other(tiny_run, birds, tmp_path):
-    image = next((birds / "images").rglob("*.png"))
-    assert len({path.name for path in explain_images(tiny_run, [image, image], out=tmp_path)}) == 2
-
-
-def test_pictures_beside_the_images_leave_them_alone(tiny_run, birds, tmp_path):
+def test_nothing_is_overwritten(tiny_run: Path, picture: Path, tmp_path: Path) -> None:
     image = tmp_path / "mine.png"
-    image.write_bytes(next((birds / "images").rglob("*.png")).read_bytes())
-    before = image.read_bytes()
-    explain_images(tiny_run, [image], out=tmp_path)
-    assert image.read_bytes() == before
+    shutil.copy(picture, image)
+    written = explain_images(tiny_run, [image, image], formats=["json"], out=tmp_path)
+    assert [path.name for path in written] == ["mine_explanation.json", "mine_explanation_1.json"]
+    assert image.read_bytes() == picture.read_bytes()
 
 
-def test_a_checkpoint_that_lies_alone(tiny_run, tmp_path):
+def test_every_format_of_a_contrast(tiny_run: Path, explainer: Explainer, tmp_path: Path) -> None:
+    path = explainer.image_set.test[0].path
+    explanation = explainer.explain(path)
+    other = explainer.run.class_names[explanation.runner_up]
+    written = explain_images(tiny_run, [path], against=other, top_k=1, formats=FORMATS, out=tmp_path)
+    stem = f"{path.stem}_why_not_{other}"
+    assert [one.name for one in written] == [f"{stem}.png", f"{stem}.pdf", f"{stem}.json"]
+    assert written[0].read_bytes().startswith(b"\x89PNG")
+    assert written[1].read_bytes().startswith(b"%PDF")
+    read = json.loads(written[2].read_text())
+    assert read.pop("contrast") == explanation.against(other).to_dict()
+    assert read == explanation.to_dict()
+
+
+def test_why_not_the_predicted_class_is_why_not_the_next(
+    tiny_run: Path, explainer: Explainer, tmp_path: Path
+) -> None:
+    path = explainer.image_set.test[0].path
+    explanation = explainer.explain(path)
+    predicted, other = explanation.predicted, explanation.class_names[explanation.runner_up]
+    (written,) = explain_images(tiny_run, [path], against=predicted, formats=["json"], out=tmp_path)
+    assert written.name == f"{path.stem}_why_not_{other}.json"
+    assert json.loads(written.read_text())["contrast"]["class_names"] == [explanation.class_name, other]
+
+
+def test_atlases(tiny_run: Path, explainer: Explainer, tmp_path: Path) -> None:
+    names = explainer.run.class_names
+    written = explain_images(tiny_run, atlas=True, formats=["png", "json"], out=tmp_path)
+    assert [path.name for path in written] == [
+        f"atlas_{name}.{ending}" for name in names for ending in ("png", "json")
+    ]
+    own_class = explainer.run.network.own_class
+    for index, path in enumerate(written[1::2]):
+        read = json.loads(path.read_text())
+        assert read == atlas_to_dict(explainer, index)
+        shown = {one["prototype"] for one in read["prototypes"]}
+        assert shown == set(own_class[:, index].nonzero().flatten().tolist())
+        weights = [one["weight"] for one in read["prototypes"]]
+        assert weights == sorted(weights, reverse=True)
+    (one,) = explain_images(tiny_run, atlas=True, against=1, method="upsampling", out=tmp_path / "one")
+    assert one.name == f"atlas_{names[1]}.png"
+
+
+def test_the_atlas_of_prototypes_of_every_class_goes_by_their_images(tiny_run: Path) -> None:
+    explainer = Explainer(load(tiny_run))
+    explainer.run.network.head.own_class = explainer.run.network.own_class | True
+    labels = [source.label for source in explainer.run.sources]
+    for index in range(3):
+        shown = {one["prototype"] for one in atlas_to_dict(explainer, index)["prototypes"]}
+        assert shown == {prototype for prototype, label in enumerate(labels) if label == index}
+
+
+def test_save_names_a_file_or_a_folder(explainer: Explainer, tmp_path: Path) -> None:
+    explanation = explainer.explain_test(0)
+    name = f"{explanation.name}_explanation"
+    in_folder = explanation.save(tmp_path, formats=["pdf", "json"], top_k=1)
+    assert in_folder == [tmp_path / f"{name}.pdf", tmp_path / f"{name}.json"]
+    assert explanation.save(tmp_path / "new" / "mine.JSON") == [tmp_path / "new" / "mine.json"]
+    assert explanation.save(tmp_path / "v1.0", formats=["json"]) == [tmp_path / "v1.0" / f"{name}.json"]
+    assert all(path.is_file() for path in in_folder)
+
+
+def test_a_checkpoint_that_lies_alone(tiny_run: Path, tmp_path: Path) -> None:
     (file,) = (tiny_run / "csv/version_0/checkpoints").glob("*.ckpt")
     shutil.copy(file, tmp_path / "lone.ckpt")
-    pictures = explain_images(tmp_path / "lone.ckpt", top_k=1)
+    pictures = explain_images(tmp_path / "lone.ckpt", formats=["json"])
     assert {picture.parent for picture in pictures} == {tmp_path / "explanations"}
 
 
-def test_what_cannot_be_explained_is_named(tiny_run, tmp_path):
+def test_what_cannot_be_explained_is_named(tiny_run: Path, picture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(DataError, match=r"text\.png"):
-        explain_images(tiny_run, [tmp_path / "text.png"], out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match=r"text\.png is not an image that can be read"):
+        explain_images(tiny_run, [tmp_path / "text.png"], out=out)
+    with pytest.raises(DataError, match=r"none\.png is missing; wanted an image"):
+        explain_images(tiny_run, [picture, tmp_path / "none.png"], out=out)
     with pytest.raises(CheckpointError, match="not a run directory"):
-        explain_images(tmp_path)
+        explain_images(tmp_path, out=out)
+    with pytest.raises(ConfigError, match="'Sparrow' is not one of the classes; nearest: "):
+        explain_images(tiny_run, [picture], against="Sparrow", out=out)
+    for options, message in (
+        ({"formats": ["jpg"]}, "format='jpg' is none of png, pdf, json"),
+        ({"formats": []}, "no format was chosen; give one or more of png, pdf, json"),
+        ({"method": "upsample"}, "method='upsample' is none of .*did you mean upsampling"),
+        ({"by": "weight"}, "by='weight' is none of contribution, similarity"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            explain_images(tiny_run, [picture], out=out, **options)
+    assert not out.exists()
 
 
-def test_a_source_that_changed_is_refused(tiny_arguments, birds, tmp_path):
-    from pixpnet.config import parse_config
-    from pixpnet.training import train
+def test_a_run_without_projection(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
 
+    run = replace(load(tiny_run), sources=())
+    monkeypatch.setattr("pixpnet.explanation.files.load", lambda _: run)
+    with pytest.raises(CheckpointError, match="its prototypes are not training patches"):
+        explain_images(tiny_run, out=tmp_path / "out")
+    figure = Explainer(run).explain_test(0).figure(top_k=1)
+    words = " ".join(text.get_text() for text in figure.texts)
+    assert "looks like" in words  # a figure without its sources, where the API is asked for one
+
+
+def test_a_source_that_changed_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    """The data set is moved: root and image are the copy's."""
+    from dataclasses import replace
+
+    run = load(tiny_run)
     copy = tmp_path / "birds"
-    shutil.copytree(birds, copy)
-    options = {"train__epochs": 1, "train__backbone_epochs": 0, "dataset__root": copy}
-    run = train(parse_config(tiny_arguments(tmp_path / "logs", **options)), progress=False)
-    source = load(run).sources[0]
-    path = copy / source.path
-    Image.open(path).convert("RGB").rotate(180).save(path)
+    shutil.copytree(run.config.dataset.root, copy)
+    dataset = replace(run.config.dataset, root=str(copy))
+    explainer = Explainer(replace(run, config=replace(run.config, dataset=dataset)))
+    evidence = explainer.explain_test(0).evidence[0]
+    assert evidence.source is not None
+    path = copy / evidence.source.path
+    with Image.open(path) as image:
+        image.convert("RGB").rotate(180).save(path)
     with pytest.raises(DataError, match=r"has changed since prototype \d+ was projected"):
-        explain_images(run, out=tmp_path / "out")
-
-
-def test_crop_takes_the_pixels_of_the_box():
-    image = np.arange(5 * 6 * 3, dtype=np.uint8).reshape(5, 6, 3)
-    assert (crop(image, Box(1, 2, 4, 5)) == image[2:5, 1:4]).all()
+        explainer.explain_test(0).save(tmp_path / "x.png")

@@ -66,9 +66,11 @@ def crop(image: UInt8[np.ndarray, "H W 3"], box: Box) -> UInt8[np.ndarray, "h w 
 def overlay(
     image: UInt8[np.ndarray, "H W 3"], values: Float[np.ndarray, "H W"]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The image in grey under a map's colours: clear where the map is least, yellow where it is largest."""
-    span = float(values.max() - values.min())
-    strength = (values - values.min()) / span if span > 0 else np.zeros_like(values)
+    """The image in grey under a map's colours: clear where the map is least, yellow in its top hundredth."""
+    low, high = float(values.min()), float(np.quantile(values, 0.99))
+    if high <= low:  # a map of a few pixels
+        high = float(values.max())
+    strength = np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)
     grey = (image @ np.array([0.299, 0.587, 0.114]))[..., None]
     colours = 255 * matplotlib.colormaps["viridis"](strength)[..., :3]
     share = 0.65 * strength[..., None]

@@ -1,0 +1,134 @@
+"""Figures stay legible with awkward content, leave no global state, and keep text as text in PDF files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from pixpnet.figures import (
+    FIGURE_FORMATS,
+    AtlasEntry,
+    ContrastColumn,
+    ContrastRow,
+    EvidenceRow,
+    Picture,
+    atlas_figure,
+    contrast_figure,
+    crop,
+    evidence_figure,
+    overlay,
+    save_figure,
+)
+from pixpnet.figures.panels import THIS_IMAGE, TRAINING_IMAGE
+from pixpnet.types import Box
+
+LONG = "137.Very_long_winded_Name_of_a_Class_of_Birds_that_goes_on_and_on_with_$dollars$_and_even_more_words"
+
+
+def picture(height: int, width: int, box: Box | None = None) -> Picture:
+    image = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Picture(image, box or Box(0, 0, width, height))
+
+
+SEEN = (
+    picture(32, 32),  # the receptive field is the image
+    picture(128, 75, Box(0, 0, 0, 0)),  # the cell sees nothing
+    picture(75, 128, Box(100.5, 20.2, 128, 75)),
+)
+
+
+def evidence() -> Figure:
+    rows = [
+        EvidenceRow(
+            seen=seen,
+            source=seen if number else None,
+            map=np.zeros(seen.image.shape[:2]),
+            prototype=123456,
+            class_name=LONG,
+            similarity=-0.001,
+            weight=1234.5 if number else -1234.5,
+        )
+        for number, seen in enumerate(SEEN)
+    ]
+    return evidence_figure(rows, title=f"{LONG} {LONG}", note=LONG * 2, map_title="map", footer="footer")
+
+
+def contrast() -> Figure:
+    rows = [ContrastRow(seen, seen, None, 123456, LONG, -12.3, (-1234.5, 1234.5)) for seen in SEEN]
+    columns = ContrastColumn(f"for {LONG}", rows), ContrastColumn("for none", [])
+    return contrast_figure(*columns, title=f"Why {LONG} and not {LONG}?", note="note", footer="footer")
+
+
+def atlas() -> Figure:
+    entries = [AtlasEntry(seen, f"prototype 123456, weight −1234.50, from {LONG}") for seen in SEEN] * 2
+    return atlas_figure(entries, title=LONG, note=LONG)
+
+
+FIGURES = [evidence, contrast, atlas]
+
+
+@pytest.mark.parametrize("make", FIGURES)
+def test_words_touch_nothing_and_stay_on_the_page(make: Callable[[], Figure]) -> None:
+    figure = make()
+    figure.dpi = 100
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    texts = {text.get_text(): text.get_window_extent(renderer).padded(-1) for text in figure.texts}
+    pictures = [axes.get_window_extent(renderer) for axes in figure.axes]
+    for text, area in texts.items():
+        assert figure.bbox.containsx(area.x0), text
+        assert figure.bbox.containsx(area.x1), text
+        assert figure.bbox.containsy(area.y0), text
+        assert not any(area.overlaps(other) for other in pictures), text
+    for first, second in combinations(texts, 2):
+        assert not texts[first].overlaps(texts[second]), (first, second)
+
+
+@pytest.mark.parametrize("suffix", FIGURE_FORMATS)
+def test_files_depend_on_the_figure_alone(suffix: str, tmp_path: Path) -> None:
+    settings = dict(matplotlib.rcParams)
+    first, second = (save_figure(atlas(), tmp_path / name / f"figure.{suffix}") for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+    assert dict(matplotlib.rcParams) == settings
+    if suffix == "pdf":
+        content = first.read_bytes()
+        assert b"/CIDFontType2" in content  # letters of a font, not their outlines
+        assert b"/Type3" not in content
+
+
+def test_endless_figures_are_drawn_smaller(tmp_path: Path) -> None:
+    tall = Figure(figsize=(1, 700))
+    save_figure(tall, tmp_path / "tall.png")
+    assert (tmp_path / "tall.png").stat().st_size > 0
+
+
+def test_marks_differ_without_colour() -> None:
+    assert THIS_IMAGE.line_style != TRAINING_IMAGE.line_style
+
+
+def test_crop_takes_the_pixels_that_the_box_touches() -> None:
+    image = np.arange(5 * 6 * 3, dtype=np.uint8).reshape(5, 6, 3)
+    assert (crop(image, Box(1, 2, 4, 5)) == image[2:5, 1:4]).all()
+    assert (crop(image, Box(1.6, 2.9, 3.1, 4)) == image[2:4, 1:4]).all()
+    assert crop(image, Box(0, 0, 0, 0)).size == 0
+
+
+def test_an_overlay_is_clear_where_the_map_is_least_and_yellow_where_it_is_most() -> None:
+    image = np.full((10, 20, 3), 100, dtype=np.uint8)
+    values = np.linspace(-3, -1, 200).reshape(10, 20)
+    shown = overlay(image, values)
+    assert (shown[0, 0] == 100).all()
+    red, green, blue = shown[-1, -1].astype(int)
+    assert min(red, green) > 2 * blue
+    assert (overlay(image, np.full((10, 20), 7.0)) == 100).all()
+    spot = np.zeros((10, 20))
+    spot[3, 4] = 1e-6
+    changed = (overlay(image, spot) != 100).any(axis=2)
+    assert changed.sum() == 1
+    assert changed[3, 4]
