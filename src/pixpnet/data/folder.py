@@ -19,7 +19,15 @@ from pixpnet.data.spec import DatasetSpec, ImageSet
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
 
-__all__ = ["class_folders", "find_tree", "images_below", "read_folder", "read_trees", "set_aside"]
+__all__ = [
+    "class_folders",
+    "find_tree",
+    "image_records",
+    "images_below",
+    "read_folder",
+    "read_trees",
+    "set_aside",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -90,9 +98,9 @@ def read_trees(root: Path, train: Path, test: Path | None, *, spec: DatasetSpec)
             raise DataError(f"{test}/{name} is a class that {train} does not have.")
     records = [
         tuple(
-            ImageRecord(image_id=path.relative_to(root).as_posix(), path=path, label=label)
+            record
             for label, name in enumerate(class_names)
-            for path in images_below(tree / name)
+            for record in image_records(root, tree / name, label=label)
         )
         for tree in (train, test)
         if tree is not None
@@ -136,13 +144,21 @@ def class_folders(place: Path) -> tuple[str, ...]:
 
 
 def images_below(place: Path) -> list[Path]:
-    """The image files of a folder and of the folders in it, in the order of their paths."""
+    """The image files of a folder by their names, then those of the folders in it."""
     found = []
     for folder, inner, names in os.walk(place):
-        inner[:] = [name for name in inner if name[0] != "."]
+        inner[:] = sorted(name for name in inner if name[0] != ".")
         found += [
-            Path(folder, name)
-            for name in names
+            Path(f"{folder}{os.sep}{name}")
+            for name in sorted(names)
             if name[0] != "." and os.path.splitext(name)[1].lower() in _SUFFIXES
         ]
-    return sorted(found)
+    return found
+
+
+def image_records(root: Path, place: Path, *, label: int) -> list[ImageRecord]:
+    """Records of the images below a folder; their ids are their paths below `root`."""
+    start = (
+        len(root.as_posix().rstrip("/")) + 1 if root != Path() else 0
+    )  # relative_to takes ten times as long
+    return [ImageRecord(path.as_posix()[start:], path, label) for path in images_below(place)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pixpnet.data.folder import class_folders, images_below, read_trees
+from pixpnet.data.folder import class_folders, image_records, images_below, read_trees
 from pixpnet.data.spec import Archive, DatasetSpec, ImageSet
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
@@ -54,10 +54,10 @@ def read_imagenette(root: Path, *, spec: DatasetSpec) -> ImageSet:
     def records(split: str) -> tuple[ImageRecord, ...]:
         found = []
         for label, synset in enumerate(names):
-            paths = images_below(root / split / synset)
-            if not paths:
+            images = image_records(root, root / split / synset, label=label)
+            if not images:
                 raise DataError(f"{root / split / synset} ({names[synset]}) holds no image.")
-            found += [ImageRecord(path.relative_to(root).as_posix(), path, label) for path in paths]
+            found += images
         return tuple(found)
 
     return ImageSet(

@@ -1,0 +1,233 @@
+"""A folder of one's own images: with a test, without one, and with parts, boxes and masks beside."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from real_layouts import write_image, write_tree
+
+from pixpnet.config import DatasetConfig
+from pixpnet.data.datasets import read_dataset
+from pixpnet.data.folder import set_aside
+from pixpnet.data.masks import load_mask
+from pixpnet.errors import DataError
+from pixpnet.types import Box, ImageRecord
+
+
+def read(root, **options):
+    return read_dataset(DatasetConfig(name="folder", root=str(root), **options))
+
+
+def ids(records):
+    return [record.image_id for record in records]
+
+
+@pytest.mark.parametrize("test", ["test", "val", "valid", "validation"])
+def test_a_tree_with_a_test(tmp_path, test):
+    write_tree(tmp_path, ("train", test), ("cat", "ant"), 2)
+    images = read(tmp_path)
+    assert images.class_names == ("ant", "cat")
+    assert ids(images.train) == [
+        *("train/ant/train0.png", "train/ant/train1.png", "train/cat/train0.png", "train/cat/train1.png")
+    ]
+    assert ids(images.test) == [f"{test}/{name}/{test}{n}.png" for name in ("ant", "cat") for n in (0, 1)]
+
+
+def test_of_test_and_val_the_test_counts(tmp_path, caplog):
+    write_tree(tmp_path, ("train", "test", "val"), ("cat", "ant"), 2)
+    images = read(tmp_path)
+    assert {name.split("/")[0] for name in ids(images.test)} == {"test"}
+    assert f"{tmp_path / 'test'} is the test; {tmp_path / 'val'} is left aside" in caplog.text
+
+
+@pytest.mark.parametrize("split", ["", "train"])
+def test_a_tree_without_a_test_is_split(tmp_path, caplog, split):
+    caplog.set_level(logging.INFO, logger="pixpnet")
+    write_tree(tmp_path, (split,), ("cat", "ant", "bee"), 10)
+    images = read(tmp_path)
+    assert images.class_names == ("ant", "bee", "cat")
+    assert Counter(record.label for record in images.test) == {0: 2, 1: 2, 2: 2}
+    assert Counter(record.label for record in images.train) == {0: 8, 1: 8, 2: 8}
+    assert len({*ids(images.train), *ids(images.test)}) == 30
+    assert ids(read(tmp_path).test) == ids(images.test)
+    assert ids(read(tmp_path, seed=1).test) != ids(images.test)
+    assert len(read(tmp_path, test_size=0.5).test) == 15
+    assert (
+        "has no test/: 6 of 30 images are set aside for it (dataset.test-size, dataset.seed)" in caplog.text
+    )
+
+
+def test_the_folder_may_lie_in_the_root(tmp_path):
+    for splits in (("",), ("train", "test")):
+        root = write_tree(tmp_path / str(len(splits)) / "folder", splits, ("cat", "ant"), 3)
+        assert read(root.parent).root == root
+        assert read(root).root == root
+
+
+RECORDS = st.lists(st.integers(0, 3), min_size=1, max_size=60)
+
+
+@given(labels=RECORDS, share=st.floats(0.01, 0.99), seed=st.integers(0, 5))
+def test_every_class_gives_its_share(labels, share, seed):
+    records = [ImageRecord(f"{number}.png", Path(), label) for number, label in enumerate(labels)]
+    kept, test = set_aside(records, share=share, seed=seed)
+    assert sorted([*kept, *test], key=lambda record: int(record.image_id[:-4])) == records
+    taken, kept_of = (Counter(record.label for record in part) for part in (test, kept))
+    for label, count in Counter(labels).items():
+        assert kept_of[label] >= 1
+        assert abs(taken[label] - share * count) <= 0.5 or taken[label] in (1, count - 1)
+        assert taken[label] >= 1 or count == 1
+
+
+def test_a_new_image_moves_few_others():
+    records = [ImageRecord(f"{number}.png", Path(), 0) for number in range(101)]
+    before, after = (set(ids(set_aside(some, share=0.2, seed=0)[1])) for some in (records[:100], records))
+    assert len(before ^ after) <= 2
+
+
+def test_grey_and_transparent_images(tmp_path):
+    write_tree(tmp_path, ("",), ("cat", "ant"), 3)
+    write_image(tmp_path / "ant" / "grey.png", mode="L")
+    write_image(tmp_path / "ant" / "clear.png", mode="RGBA")
+    from pixpnet.data.images import load_image
+
+    images = read(tmp_path)
+    assert {load_image(record.path).mode for record in (*images.train, *images.test)} == {"RGB"}
+    assert len(images.train) + len(images.test) == 8
+
+
+def test_what_is_hidden_or_no_image_is_left_aside(tmp_path):
+    write_tree(tmp_path, ("train", "test"), ("cat", "ant"), 1)
+    write_image(tmp_path / "train" / "cat" / ".thumbnails" / "x.png")
+    (tmp_path / "train" / "cat" / "._x.png").touch()
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "train" / "cat" / "notes.txt").touch()
+    assert ids(read(tmp_path).train) == ["train/ant/train0.png", "train/cat/train0.png"]
+
+
+@pytest.fixture
+def annotated_tree(tmp_path):
+    root = write_tree(tmp_path, ("train", "test"), ("cat", "ant"), 2)
+    (root / "parts.csv").write_text(
+        "image,part,x,y,visible\n"
+        "train/cat/train0.png,left ear,3,4.5,1\n"
+        "train/cat/train0.png,tail,1,1,0\n"
+        "test/ant/test1.png, tail, 0, 0, 1\n"
+    )
+    (root / "boxes.csv").write_text("image,x,y,width,height\ntrain/cat/train0.png,2,3,20,10\n")
+    (root / "masks" / "train" / "cat").mkdir(parents=True)
+    Image.new("L", (40, 32), 255).save(root / "masks" / "train" / "cat" / "train0.png")
+    return root
+
+
+def test_parts_boxes_and_masks(annotated_tree):
+    images = read(annotated_tree)
+    assert images.part_names == ("left ear", "tail")
+    records = {record.image_id: record for record in (*images.train, *images.test)}
+    cat, ant, other = (
+        records[name] for name in ("train/cat/train0.png", "test/ant/test1.png", "train/ant/train0.png")
+    )
+    np.testing.assert_array_equal(cat.part_points[0], (3.5, 5.0))
+    np.testing.assert_array_equal(cat.part_visible, (True, False))
+    np.testing.assert_array_equal(ant.part_points[1], (0.5, 0.5))
+    np.testing.assert_array_equal(ant.part_visible, (False, True))
+    np.testing.assert_array_equal(other.part_visible, (False, False))
+    assert (cat.box, other.box) == (Box(2, 3, 22, 13), None)
+    assert (cat.mask, other.mask) == (annotated_tree / "masks" / "train" / "cat" / "train0.png", None)
+    assert load_mask(cat.mask).all()
+
+
+def test_notes_follow_the_images_of_one_tree(tmp_path):
+    write_tree(tmp_path, ("",), ("cat", "ant"), 5)
+    for name in ("cat", "ant"):
+        write_image(tmp_path / "masks" / name / "x1.png")
+    (tmp_path / "boxes.csv").write_text("IMAGE,Height,Width,y,x\n./cat/x1.png,4,3,2,1\nant\\x2.png,1,1,1,1\n")
+    (tmp_path / "parts.csv").write_text("part,image,x,y\near,cat/x1.png,1,2\n")
+    images = read(tmp_path)
+    assert images.class_names == ("ant", "cat")
+    records = {record.image_id: record for record in (*images.train, *images.test)}
+    assert len(records) == 10
+    assert records["cat/x1.png"].box == Box(1, 2, 4, 6)
+    assert records["ant/x2.png"].box == Box(1, 1, 2, 2)
+    assert records["cat/x1.png"].part_visible.all()
+    assert records["ant/x1.png"].mask == tmp_path / "masks" / "ant" / "x1.png"
+
+
+CAT = "train/cat/train0.png"
+PARTS, BOXES = "image,part,x,y\n", "image,x,y,width,height\n"
+WRONG = {
+    "header of parts": ("parts.csv", "image,part,x\n", "line 1: wanted a header with image, part, x, y, got"),
+    "nothing in parts": ("parts.csv", "", "parts.csv is empty; wanted a header with image, part, x, y"),
+    "semicolons": ("parts.csv", "image;part;x;y\n", "line 1: wanted a header with image, part, x, y"),
+    "half a line": ("parts.csv", f"{PARTS}{CAT},ear,1\n", "line 2: wanted 4 fields, got"),
+    "part of nothing": ("parts.csv", f"{PARTS}x.png,ear,1,2\n", "line 2: there is no image 'x.png'"),
+    "part twice": ("parts.csv", f"{PARTS}{CAT},ear,1,2\n{CAT},ear,1,3\n", "line 3: part ear of train"),
+    "part in words": ("parts.csv", f"{PARTS}\n{CAT},ear,left,2\n", "line 3: wanted x and y of a part"),
+    "part half seen": ("parts.csv", f"image,part,x,y,visible\n{CAT},ear,1,2,.5\n", "line 2: wanted whether"),
+    "box of nothing": ("boxes.csv", f"{BOXES}{CAT},1,2,0,3\n", "line 2: wanted a box with a"),
+    "box of words": ("boxes.csv", f"{BOXES}{CAT},1,2,x,3\n", "line 2: wanted x, y, width and"),
+    "box twice": ("boxes.csv", f"{BOXES}{CAT},1,2,3,3\n{CAT},1,2,3,3\n", "on line 2 already"),
+    "no text": ("boxes.csv", b"\xff\xfe", "boxes.csv cannot be read"),
+    "mask of nothing": ("masks/cat/x.png", "", "x.png is the mask of no image: there is no cat/x.*"),
+    "class without images": ("train/dog/notes.txt", "", "train/dog holds no image (of .bmp"),
+    "class of the test": ("test/dog/x.png", "", "test/dog is a class that"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_an_error_names_file_and_line(annotated_tree, case):
+    name, content, message = WRONG[case]
+    path = annotated_tree / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError) as raised:
+        read(annotated_tree)
+    assert message in str(raised.value)
+    assert str(annotated_tree) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_too_few_images_for_a_test(tmp_path):
+    write_tree(tmp_path, ("",), ("cat", "ant"), 1)
+    with pytest.raises(DataError, match="has no test/, and too few images to set one aside from them"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty", "heap"])
+def test_no_tree_at_all(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    write_image(tmp_path / "heap" / "cat.png")
+    with pytest.raises(
+        DataError, match=r"looked for folders of images in .*with <class>/<image>, as dataset"
+    ):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "wanted"),
+    [
+        ("L", [0, 127, 128, 255], [0, 0, 1, 1]),
+        ("L", [0, 1, 0, 1], [0, 1, 0, 1]),
+        ("L", [0, 0, 0, 0], [0, 0, 0, 0]),
+        ("P", [0, 1, 9, 200], [0, 1, 1, 1]),
+        ("1", [0, 1, 1, 0], [0, 1, 1, 0]),
+    ],
+)
+def test_masks_of_every_kind(tmp_path, mode, values, wanted):
+    image = Image.fromarray(np.array(values, dtype=np.uint8).reshape(2, 2), "L")
+    if mode == "P":
+        image.putpalette([0, 0, 0] * 256)
+    elif mode == "1":
+        image = image.point([0] + [255] * 255).convert("1", dither=Image.Dither.NONE)
+    image.save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(load_mask(tmp_path / "mask.png").ravel(), np.array(wanted, dtype=bool))
+
+
+def test_a_mask_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError, match=r"x.png is not a mask that can be read"):
+        load_mask(tmp_path / "x.png")
