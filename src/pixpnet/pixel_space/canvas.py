@@ -105,7 +105,8 @@ class Canvas:
         if self.cells is None or self.places is None:
             return values
         grid = values.new_full((len(values), self.size[0] * self.size[1]), empty)
-        return grid.index_copy_(1, self.places, values.flatten(1)[:, self.cells]).view(-1, *self.size)
+        grid[:, self.places] = values.flatten(1)[:, self.cells]
+        return grid.view(len(values), *self.size)
 
 
 def make_canvas(

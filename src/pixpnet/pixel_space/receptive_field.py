@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -50,12 +51,19 @@ def receptive_field_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
     (rows, columns), (height, width) = canvas.size, canvas.image_size
     maps = _empty((*similarities.shape[:2], height, width), similarities)
     step = max(1, BLOCK // (rows * columns + rows * width + height * width))
-    with torch.autocast(similarities.device.type, enabled=False):
+    with _full_precision(similarities.device.type):
         for part, target in zip(
             similarities.flatten(0, 1).split(step), maps.flatten(0, 1).split(step), strict=True
         ):
             reduction(part, canvas, target)
     return maps
+
+
+def _full_precision(device: str) -> AbstractContextManager:
+    """No autocast, where there is such a thing."""
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def _empty(size: tuple[int, ...], like: Tensor) -> Tensor:
