@@ -1,0 +1,72 @@
+"""A report of the shared run, and one browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from pixpnet.report import collect as collecting
+from pixpnet.report import write_report
+from pixpnet.report.collect import Report, collect
+from pixpnet.report.html import render
+from pixpnet.training import load
+
+NASTY = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "</script></style><b>{{ 7*7 }}")
+"""Names of the three classes in a report that must stay harmless."""
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+SWITCHES = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def page_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the shared run, as a file."""
+    return write_report(tiny_run, out=tmp_path_factory.mktemp("report") / "page.html", images=2)
+
+
+@pytest.fixture(scope="session")
+def report(tiny_run: Path) -> Report:
+    """What the report of the shared run is made of."""
+    return collect(tiny_run, images=2)
+
+
+@pytest.fixture(scope="session")
+def nasty_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run whose classes have names that try to become markup."""
+
+    def load_nasty(path: Path):
+        run = load(path)
+        sources = [replace(source, class_name=NASTY[source.label]) for source in run.sources]
+        return replace(run, class_names=NASTY, sources=tuple(sources))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collecting, "load", load_nasty)
+        nasty = replace(collect(tiny_run, images=2), run_dir=NASTY[0], dataset=NASTY[2])
+    file = tmp_path_factory.mktemp("nasty") / "page.html"
+    file.write_text(render(nasty), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium with an empty profile."""
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        pytest.skip(f"no Chromium is installed ({', '.join(CHROMIUM)})")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(SWITCHES))
+        yield browser
+        browser.close()
