@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -134,6 +134,7 @@ def test_the_room_is_a_quarter_of_the_memory_for_all_processes(tmp_path, monkeyp
     assert memory_budget() == 250
 
 
+@settings(deadline=None)
 @given(
     name=st.sampled_from(sorted(DATASETS)),
     width=st.integers(1, 600),
