@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pixpnet.certificate import REGIONS, REPLACEMENTS, certify
+from pixpnet.certificate.trials import Trial
 from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.prototypes import build_network
@@ -260,6 +261,16 @@ def test_a_seed_gives_the_same_certificate_and_another_seed_another():
     torch.manual_seed(99)
     assert try_it(network, seed=5) == first
     assert try_it(network, seed=6).findings != first.findings
+
+
+def test_each_trial_and_each_seed_has_noise_of_its_own():
+    def noise(number, seed):
+        trial = Trial(number=number, image=0, prototype=0, other=1)
+        return REPLACEMENTS["noise"](trial, pictures(2), shape=torch.Size((3, *SIZE)), seed=seed)
+
+    assert torch.equal(noise(3, 5), noise(3, 5))
+    assert not torch.equal(noise(3, 5), noise(6, 5))
+    assert not torch.equal(noise(3, 5), noise(3, 6))
 
 
 def test_batches_do_not_matter():
