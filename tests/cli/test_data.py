@@ -1,4 +1,4 @@
-"""``pixpnet data`` and ``explain``: what they hand on, and what they print."""
+"""``pixpnet data``: what it hands on, and what it prints."""
 
 from __future__ import annotations
 
@@ -39,19 +39,3 @@ def test_synthbirds_defaults_are_those_of_training(
     monkeypatch.setattr("pixpnet.data.synthbirds.render_dataset", render)
     assert pixpnet("data", "synthbirds", "--out", tmp_path).code == 0
     assert asked == {"classes": 10, "size": 128, "train_images": 60, "test_images": 30, "seed": 0}
-
-
-def test_explain_hands_on_its_arguments(pixpnet: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
-
-    def explain_images(run_dir: Path, images: list[Path], *, top_k: int, out: Path | None) -> list[Path]:
-        asked.append((run_dir, images, top_k, out))
-        return [Path("one.png"), Path("two.png")]
-
-    monkeypatch.setattr("pixpnet.explanation.explain_images", explain_images)
-    assert pixpnet("explain", "run") == (0, "one.png\ntwo.png\n", "")
-    pixpnet("explain", "run", "a.png", "b.png", "--top-k", "3", "--out", "there")
-    assert asked == [
-        (Path("run"), [], 5, None),
-        (Path("run"), [Path("a.png"), Path("b.png")], 3, Path("there")),
-    ]

@@ -95,7 +95,8 @@ def test_a_contrast_shows_what_speaks_for_either_class(explanation: Explanation)
     figure = explanation.figure(top_k=2, against=explanation.runner_up)
     said = words(figure)
     assert f"the logits differ by {contrast.difference:.2f}" in said
-    counted = {text.get_text().split(",")[0]: text for text in figure.texts if " × (" in text.get_text()}
+    captions = [text for text in figure.texts if text.get_text().startswith("prototype ")]
+    counted = {text.get_text().split(",")[0]: text for text in captions}
     for side, left in ((contrast.for_target, True), (contrast.for_other, False)):
         for share in side[:2]:
             text = counted.pop(f"prototype {share.evidence.prototype}")

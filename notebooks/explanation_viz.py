@@ -1,0 +1,99 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What the network saw
+#
+# The explanation of a test image: which patch of it looks like which patch of a training image, and what
+# that adds to the logit.
+
+# %%
+import os
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Image, display
+from matplotlib.figure import Figure
+
+from pixpnet.explanation import Explainer
+from pixpnet.explanation.atlas import draw_atlas
+from pixpnet.training import load
+
+# %% [markdown]
+# Your log directory goes here: a run directory, or a folder of runs, of which the newest is taken. (The
+# environment variable `PIXPNET_RUN_DIR` wins over it.)
+
+# %%
+LOG_DIR = "../logs/protonet"
+IMAGE = 0  # index of the test image, or the path of an image file
+TOP_K = 5
+
+
+# %%
+def newest_run(folder: Path) -> Path:
+    """The run directory in a folder that was started last (or the folder itself)."""
+    runs = sorted(path.parents[1] for path in folder.rglob("results/config.yaml"))
+    if not runs:
+        raise SystemExit(f"There is no run in {folder.resolve()}; put your log directory in LOG_DIR.")
+    return max(runs, key=lambda run: run.name)
+
+
+def show(figure: Figure) -> None:
+    """Show a figure below the cell."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    display(Image(buffer.getvalue()))
+
+
+run_dir = newest_run(Path(os.environ.get("PIXPNET_RUN_DIR", LOG_DIR)))
+explainer = Explainer(load(run_dir))
+print(run_dir)
+
+# %% [markdown]
+# ## Evidence
+# A row for each of the prototypes that add most. The boxes are receptive fields: they hold every pixel that
+# the network compared, and no others.
+
+# %%
+explanation = explainer.explain_test(IMAGE) if isinstance(IMAGE, int) else explainer.explain(IMAGE)
+show(explanation.figure(top_k=TOP_K))
+
+# %% [markdown]
+# The contributions of all prototypes sum to the logit.
+
+# %%
+columns = ["prototype", "class_name", "similarity", "weight", "contribution"]
+table = pd.DataFrame([one.to_dict() for one in explanation.evidence])[columns]
+print(f"sum of the contributions {table.contribution.sum():.4f}, logit {explanation.logit:.4f}")
+table.head(10)
+
+# %% [markdown]
+# ## As other methods would show it
+# Upsampling the similarity map suggests other pixels than those that the network saw.
+
+# %%
+show(explanation.figure(top_k=TOP_K, method="upsampling"))
+
+# %% [markdown]
+# ## Why not the second most likely class?
+# The numbers of both columns sum to the difference of the two logits.
+
+# %%
+show(explanation.figure(top_k=TOP_K, against=explanation.runner_up))
+
+# %% [markdown]
+# ## All prototypes of the predicted class
+
+# %%
+show(draw_atlas(explainer, explanation.predicted))
