@@ -131,6 +131,7 @@ def test_maps_are_those_of_evaluation_whatever_the_caller_has_switched():
 
 
 NO_RULE = {
+    "values without derivative": (lambda z, _: z * 2 + z.data, {}, r"\(getattr\): what it gives has no"),
     "absolute value": (lambda z, _: z.abs(), {}, r"'abs_1' \(abs\): it is none"),
     "gate": (lambda z, _: z * z.mean((2, 3), keepdim=True), {}, r"'mul' \(mul\): two maps"),
     "weighted sum": (lambda z, _: torch.add(z, z, alpha=2), {}, r"'add\w*' \(add\): a sum of two maps"),

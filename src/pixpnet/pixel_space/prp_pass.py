@@ -40,8 +40,8 @@ class RelevancePass(fx.Interpreter):
     """Features of images; the derivative of them by the images is relevance, not a gradient.
 
     Operations are those of the traced network. Convolutions and linear layers are new modules that share the
-    network's weights, or have the weights merged with those of the batch norm behind them; the network's own
-    modules are only called.
+    network's weights, or have them merged with those of the batch norm behind; the network's own modules are
+    only called. (zennit's canonizers merge in the network itself, and keep the batch norm's ε.)
     """
 
     def __init__(
@@ -75,7 +75,8 @@ class RelevancePass(fx.Interpreter):
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         if n.op in ("placeholder", "output"):
             return super().run_node(n)
-        sources = list(_sources((args, kwargs)))
+        # What depends on the image is what takes part in derivatives: nothing else here does.
+        sources = [tensor for tensor in _tensors((args, kwargs)) if tensor.requires_grad]
         if not sources:
             with torch.no_grad():
                 value = super().run_node(n)
@@ -98,7 +99,10 @@ class RelevancePass(fx.Interpreter):
         treatment = self._treatment(node)
         function = self._function(node)
         if treatment is Treatment.ROUTE:
-            return function(*args, **kwargs)
+            output = function(*args, **kwargs)
+            if any(not tensor.requires_grad for tensor in _tensors(output)):
+                raise NoRule("what it gives has no derivative")
+            return output
         if len(sources) == 1:
             (source,) = sources
             rule = share_rule() if treatment is Treatment.SHARE else pass_rule()
@@ -230,16 +234,15 @@ def _traced(network: PrototypeNetwork) -> fx.GraphModule:
         ) from error
 
 
-def _sources(value: Any) -> Iterator[Tensor]:
-    """Tensors that depend on the image: nothing else here takes part in derivatives."""
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in an argument or result."""
     if isinstance(value, Tensor):
-        if value.requires_grad:
-            yield value
+        yield value
     elif isinstance(value, (tuple, list)):
         for item in value:
-            yield from _sources(item)
+            yield from _tensors(item)
     elif isinstance(value, dict):
-        yield from _sources(list(value.values()))
+        yield from _tensors(list(value.values()))
 
 
 def _put(arguments: Any, old: Tensor, new: Tensor) -> Any:

@@ -86,7 +86,7 @@ FUNCTIONS: dict[Callable[..., Any], Treatment] = {
     **dict.fromkeys((torch.relu, functional.relu, functional.relu6), Treatment.PASS),
     **dict.fromkeys((torch.sigmoid, functional.sigmoid), Treatment.PASS),
     **dict.fromkeys(
-        (functional.avg_pool2d, functional.adaptive_avg_pool2d, torch.adaptive_avg_pool1d, torch.mean),
+        (functional.avg_pool2d, functional.adaptive_avg_pool2d, torch.mean),
         Treatment.SHARE,
     ),
     **dict.fromkeys(
