@@ -73,6 +73,15 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path, caplog, monkeypatch):
     assert "part_points_train.csv cannot be written" in caplog.text
 
 
+def test_maps_of_other_colours_are_worth_a_warning(tmp_path, caplog):
+    root = write_funnybirds(tmp_path)
+    for path in (root / "test_part_map").rglob("*.png"):
+        Image.new("RGB", (40, 32), (1, 2, 3)).save(path)
+    read(root)
+    assert f"the maps of {root / 'test'} have none of the known colours" in caplog.text
+    assert f"the maps of {root / 'train'}" not in caplog.text
+
+
 def test_without_maps_parts_are_not_known(tmp_path, caplog):
     root = write_funnybirds(tmp_path)
     shutil.rmtree(root / "test_part_map")

@@ -155,6 +155,10 @@ def _measure(root: Path, split: str, records: Sequence[ImageRecord], progress: P
         visible[record.image_id] = np.array([point is not None for point in found])
         if progress is not None:
             progress(done, len(records))
+    if not any(seen.any() for seen in visible.values()):
+        _logger.warning(
+            "the maps of %s have none of the known colours: no part is visible anywhere", root / split
+        )
     return PartTable(tuple(PART_COLOURS), points, visible)
 
 
