@@ -167,3 +167,12 @@ def test_without_names_ids_count_from_one(cub_folder, name, old, new, message):
     with pytest.raises(DataError) as raised:
         read_cub(root, spec=SPEC)
     assert message in str(raised.value)
+
+
+def test_masks_are_found_where_there_are_segmentations(cub_folder):
+    root = cub_folder()
+    assert {record.mask for record in read_cub(root, spec=SPEC).train} == {None}
+    mask = root / "segmentations" / "001.Class 1" / "bird 1.png"
+    mask.parent.mkdir(parents=True)
+    mask.touch()
+    assert [record.mask for record in read_cub(root, spec=SPEC).train[:3]] == [None, mask, None]
