@@ -193,7 +193,7 @@ def test_the_best_projected_network_is_kept_and_tested(tiny_arguments, tmp_path)
 
 
 def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tiny_arguments, tmp_path, monkeypatch):
-    import pixpnet.training.run as module
+    import pixpnet.training.learner as module
 
     original = module.loss_terms
     calls = []

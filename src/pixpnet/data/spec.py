@@ -131,7 +131,7 @@ class DatasetSpec:
         geometry = self.fixed_geometry
         if geometry is None:
             side = self.default_size if size is None else size
-            geometry = Geometry(resize=side, crop=side, crop_scale=(0.5, 1.0))
+            geometry = Geometry(resize=side, crop=side, crop_scale=(0.7, 1.0))
         elif size is not None and (size, size) != geometry.image_size:
             raise ConfigError(
                 f"dataset.size is {size}, but {self.name} is always {geometry.image_size[0]} pixels wide; "

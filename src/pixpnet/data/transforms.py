@@ -3,7 +3,7 @@
 The order is `object_window` (crop), `first_transform` (no randomness, so its result could be kept), then
 `training_transform` or `evaluation_transform`, then `to_normalized`. Geometry works on 8-bit PIL images,
 bilinear. The augmentations are those of PixPNet 1.0.0; what its description leaves open is torchvision's
-default: shear along x, a random resized crop of 8-100 % of the area (`Geometry.crop_scale`; 50-100 % for sets
+default: shear along x, a random resized crop of 8-100 % of the area (`Geometry.crop_scale`; 70-100 % for sets
 whose size is free) with aspect ratio 3/4 to 4/3, black where an image ends.
 """
 

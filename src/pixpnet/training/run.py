@@ -4,51 +4,34 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
 from pixpnet.data import ClassificationImages, EpochLoader, Splits, loader, open_splits
-from pixpnet.errors import CheckpointError, ConfigError, PixPNetError
+from pixpnet.errors import CheckpointError, ConfigError
 from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
-from pixpnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pixpnet.training.checkpoint import Checkpoint, load_checkpoint
 from pixpnet.training.display import Display, EpochBar
 from pixpnet.training.finish import finish
+from pixpnet.training.learner import Learner
 from pixpnet.training.logs import RunLogs
 from pixpnet.training.loop import evaluate, train_epoch
-from pixpnet.training.measures import EpochMeter, LossTerms, classifier_terms, loss_terms
-from pixpnet.training.optim import (
-    GroupSpec,
-    build_optimizer,
-    classifier_groups,
-    prototype_groups,
-    set_learning_rates,
-)
+from pixpnet.training.measures import EpochMeter
+from pixpnet.training.optim import GroupSpec, build_optimizer
 from pixpnet.training.project import project, similarity_table, start_prototypes_from_data
 from pixpnet.training.readout import train_readout
 from pixpnet.training.rundir import RunDirectory, write_text
-from pixpnet.training.setup import PooledClassifier, distributed, make_accelerator, mix, seeded
+from pixpnet.training.setup import make_accelerator, mix, seeded
 from pixpnet.training.stages import EpochPlan, plan_epochs
-from pixpnet.types import PrototypeSource
-
-
-@dataclass
-class Position:
-    """Where a run stands."""
-
-    epoch: int = 0
-    step: int = 0
-    best_accuracy: float | None = None
-    best_checkpoint: str | None = None
-    train_seconds: float = 0.0
-    sources: tuple[PrototypeSource, ...] = ()
+from pixpnet.training.state import Position, restore, save
 
 
 class Run:
@@ -81,12 +64,9 @@ class Run:
         self.receptive_field = self._receptive_field()
         self.network = self.network.to(self.accelerator.device)
         self.train_batches = self._loader(self.splits.train, shuffle=True)
-        self.classifier: PooledClassifier | None = None
-        self.optimizer: torch.optim.Optimizer | None = None
-        self.groups: list[GroupSpec] = []
-        self._training: tuple[str, nn.Module] | None = None
+        self.learner = Learner(self.network, self.backbone, config=config, accelerator=self.accelerator)
         if checkpoint is not None:
-            self._restore(checkpoint)
+            restore(self, checkpoint)
         if config.train.compile:
             self.network.backbone.compile()
         self.directory = directory or self._create_directory()
@@ -165,27 +145,28 @@ class Run:
                     torch.manual_seed(mix(self.seed, plan.epoch, self.accelerator.process_index))
                     self._run_epoch(plan, bar)
                     self.position.train_seconds += time.perf_counter() - start
-                    self._save(plan)
+                    save(self, plan)
             finish(self)
         return self.directory.path
 
     def _run_epoch(self, plan: EpochPlan, bar: EpochBar) -> None:
         start = time.perf_counter()
-        model = self._enter(plan)
-        assert self.optimizer is not None
-        set_learning_rates(self.optimizer, self.groups, plan)
+        if plan.epoch == self.config.train.backbone_epochs + 1 and self.config.model.prototype_init == "data":
+            self._start_prototypes()
+        optimizer = self.learner.enter(plan)
+        model = self.learner.training_module
         self.position.epoch = plan.epoch
         bar.describe(f"epoch {plan.epoch}/{len(self.plans)} {plan.stage}")
         self.train_batches.set_epoch(plan.epoch)
         meter = self._meter()
         self.position.sources = ()
         self.position.step += train_epoch(
-            self._step_function(model),
+            self.learner.step_function(model),
             self.train_batches,
             num_batches=len(self.train_batches),
             model=model,
-            parameters=[p for group in self.groups for p in group.parameters],
-            optimizer=self.optimizer,
+            parameters=self.learner.parameters,
+            optimizer=optimizer,
             accelerator=self.accelerator,
             meter=meter,
             accumulate=self.config.train.accumulate_grad_batches or 1,
@@ -196,7 +177,7 @@ class Run:
         )
         meter.gather(self.accelerator)
         values = meter.values("train", self.config.loss)
-        rates = {f"hp/lr_group_{i}": group["lr"] for i, group in enumerate(self.optimizer.param_groups)}
+        rates = {f"hp/lr_group_{i}": group["lr"] for i, group in enumerate(optimizer.param_groups)}
         self.log({**rates, **values})
         if self.config.tb_logging:
             self.logs.histograms(self.network, self._first_images(), step=self.position.step)
@@ -207,59 +188,6 @@ class Run:
             values |= self.evaluate(self.splits.validation, "val")
             self.log({name: value for name, value in values.items() if name.startswith("val_")})
         self.display.line(self._epoch_line(plan, values, time.perf_counter() - start))
-
-    def _enter(self, plan: EpochPlan) -> nn.Module:
-        """Set up the modules, modes and optimizer of an epoch's stage; returns the module to train."""
-        kind = resolve_optimizer(self.config.optimizer.name)
-        if plan.stage == "backbone":
-            if self.classifier is None:
-                self.classifier = self._build_classifier()
-            if self.optimizer is None:
-                self.groups = classifier_groups(
-                    self.network.backbone, self.classifier.head, self.config.optimizer
-                )
-                self.optimizer = build_optimizer(kind, self.groups, self.config.optimizer)
-            self.classifier.train()
-            return self._wrapped(plan.stage, self.classifier)
-        if self.classifier is not None or plan.epoch == 1:
-            self.classifier, self.optimizer = None, None
-            if self.config.model.prototype_init == "data":
-                self._start_prototypes()
-        if self.optimizer is None:
-            self.groups = prototype_groups(self.network, self.config.optimizer)
-            self.optimizer = build_optimizer(kind, self.groups, self.config.optimizer)
-        self.network.train()
-        frozen = plan.stage == "warm-up"
-        self.network.backbone.requires_grad_(not frozen)
-        self.network.backbone.train(not frozen)
-        return self._wrapped(plan.stage, self.network)
-
-    def _wrapped(self, stage: str, module: nn.Module) -> nn.Module:
-        """The module to call in training; made anew where a stage begins, since others learn in it."""
-        if self._training is None or self._training[0] != stage:
-            self._training = (stage, distributed(module, self.accelerator))
-        return self._training[1]
-
-    def _build_classifier(self) -> PooledClassifier:
-        return PooledClassifier(
-            self.backbone, channels=self.backbone.out_channels, num_classes=self.network.num_classes
-        ).to(self.accelerator.device)
-
-    def _step_function(self, model: nn.Module):
-        if self.classifier is not None:
-
-            def classifier_step(images: Tensor, labels: Tensor) -> tuple[LossTerms, Tensor]:
-                logits = model(images)
-                return classifier_terms(logits, labels), logits
-
-            return classifier_step
-
-        def prototype_step(images: Tensor, labels: Tensor) -> tuple[LossTerms, Tensor]:
-            output = model(images)
-            terms = loss_terms(output, labels, network=self.network, config=self.config.loss)
-            return terms, output.logits
-
-        return prototype_step
 
     def _start_prototypes(self) -> None:
         start_prototypes_from_data(
@@ -332,9 +260,9 @@ class Run:
 
     def evaluate(self, images: ClassificationImages, split: str) -> dict[str, float]:
         """Losses and accuracies on images, in eval mode."""
-        module = self.network if self.classifier is None else self.classifier
+        module = self.learner.module
         meter = evaluate(
-            self._step_function(module),
+            self.learner.step_function(module),
             self._loader(images, shuffle=False),
             modules=[module],
             accelerator=self.accelerator,
@@ -364,73 +292,6 @@ class Run:
             parts.append(f"val {values['val_accuracy']:.3f}")
         parts += ["projected"] if plan.project else []
         return "  ".join([*parts, f"{seconds:.1f} s"])
-
-    # -- saving and restoring -----------------------------------------------------------------------------
-
-    def checkpoint(self) -> Checkpoint:
-        """The state at the end of an epoch."""
-        splits, position = self.splits, self.position
-        return Checkpoint(
-            config_yaml=config_to_yaml(self.config),
-            class_names=tuple(splits.class_names),
-            image_size=splits.image_size,
-            mean=splits.mean,
-            std=splits.std,
-            network=self.network.state_dict(),
-            sources=position.sources,
-            epoch=position.epoch,
-            step=position.step,
-            classifier=None if self.classifier is None else self.classifier.head.state_dict(),
-            optimizer=None if self.optimizer is None else self.optimizer.state_dict(),
-            seed=self.seed,
-            metrics_bytes=self.logs.metrics_bytes,
-            best_accuracy=position.best_accuracy,
-            best_checkpoint=position.best_checkpoint,
-            train_seconds=position.train_seconds,
-        )
-
-    def _save(self, plan: EpochPlan) -> None:
-        """Write this epoch's checkpoint, then drop those that are neither the last nor the best."""
-        if not self.main:
-            return
-        if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
-            raise PixPNetError(
-                f"Weights are no longer finite after epoch {self.position.epoch}; a smaller optimizer.lr may "
-                f"help. The last good checkpoint stays in {self.directory.checkpoints}."
-            )
-        path = self.directory.checkpoint_file(epoch=self.position.epoch, step=self.position.step)
-        if self.config.train.checkpoint and plan.project:
-            accuracy = self.logs.last("val_accuracy")
-            assert accuracy is not None, "validation follows every projection"
-            if self.position.best_accuracy is None or accuracy > self.position.best_accuracy:
-                self.position.best_accuracy, self.position.best_checkpoint = accuracy, path.name
-        save_checkpoint(self.checkpoint(), path)
-        for other in self.directory.checkpoint_files():
-            if other != path and other.name != self.position.best_checkpoint:
-                other.unlink()
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        self.network.load_state_dict(checkpoint.network)
-        self.position = Position(
-            epoch=checkpoint.epoch,
-            step=checkpoint.step,
-            best_accuracy=checkpoint.best_accuracy,
-            best_checkpoint=checkpoint.best_checkpoint,
-            train_seconds=checkpoint.train_seconds,
-            sources=checkpoint.sources,
-        )
-        if checkpoint.classifier is not None:
-            self.classifier = self._build_classifier()
-            self.classifier.head.load_state_dict(checkpoint.classifier)
-            self.groups = classifier_groups(
-                self.network.backbone, self.classifier.head, self.config.optimizer
-            )
-        else:
-            self.groups = prototype_groups(self.network, self.config.optimizer)
-        kind = resolve_optimizer(self.config.optimizer.name)
-        self.optimizer = build_optimizer(kind, self.groups, self.config.optimizer)
-        if checkpoint.optimizer is not None:
-            self.optimizer.load_state_dict(checkpoint.optimizer)
 
 
 def train(config: Config, *, progress: bool = True) -> Path:
