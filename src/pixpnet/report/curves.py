@@ -101,7 +101,8 @@ def _points(rows: Sequence[dict[str, str]], column: str) -> tuple[Point, ...]:
 def _chart(title: str, points: dict[str, tuple[Point, ...]], *, is_share: bool, config: Config) -> Chart:
     values = [value for line in points.values() for _, value in line]
     last = max(epoch for line in points.values() for epoch, _ in line)
-    low, high = (0.0, 1.0) if is_share else (min(0.0, *values), max(values) or 1.0)
+    low, high = (0.0, 1.0) if is_share else (min(0.0, *values), max(0.0, *values))
+    high = high if high > low else 1.0
     step = _round_step((high - low) / 4)
     low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
 

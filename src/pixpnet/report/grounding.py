@@ -86,8 +86,11 @@ def grounding(run: LoadedRun, *, trials: int = TRIALS) -> Grounding:
 def _read(path: Path, checkpoint: Path) -> Certificate | None:
     """The certificate in a file; none if it is missing, can't be read, or is another network's."""
     try:
-        certificate = Certificate.from_dict(json.loads(path.read_text()))
-    except (OSError, ValueError, AttributeError, DataError):
+        values = json.loads(path.read_text())
+        certificate = Certificate.from_dict(values) if isinstance(values, dict) else None
+    except (OSError, ValueError, DataError):
+        certificate = None
+    if certificate is None:
         return None
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     return certificate if certificate.checkpoint_sha256 == digest else None

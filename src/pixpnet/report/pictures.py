@@ -17,7 +17,7 @@ __all__ = ["Album", "Patch", "patch"]
 ENCODINGS = ((None, 92), (160, 86), (112, 82), (80, 76))
 """(longer side in pixels, none: as it is; JPEG quality), from the best to the smallest."""
 
-BUDGET = 9_000_000
+BUDGET = 8_000_000
 """Bytes of JPEG files that a report may hold; base64 adds a third."""
 
 
@@ -100,5 +100,5 @@ def _jpeg(image: Image.Image, side: int | None, quality: int) -> bytes:
         image = image.copy()
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality, subsampling=0, optimize=True)
+    image.save(file, "JPEG", quality=quality, subsampling=0)
     return file.getvalue()

@@ -1,0 +1,325 @@
+"""What a report counts, chooses and warns of."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixpnet.config import Config, ModelConfig
+from pixpnet.data import read_dataset
+from pixpnet.errors import CheckpointError
+from pixpnet.report.atlas import times_on_top
+from pixpnet.report.confusion import confusion, most_confused
+from pixpnet.report.curves import read_charts
+from pixpnet.report.evidence import shown_images
+from pixpnet.report.findings import CHECKS, Subject, check
+from pixpnet.report.metrics import read_metrics
+from pixpnet.report.names import readable_names
+from pixpnet.report.objects import object_shares
+from pixpnet.report.overview import percent, settings
+from pixpnet.report.pictures import Album, patch
+from pixpnet.report.predictions import Predictions
+from pixpnet.training import load
+from pixpnet.types import Box, PrototypeSource
+
+PREDICTIONS = Predictions(
+    labels=np.array([0, 0, 0, 1, 1, 2]),
+    probabilities=np.array(
+        [
+            [0.9, 0.1, 0.0],
+            [0.2, 0.7, 0.1],
+            [0.1, 0.8, 0.1],
+            [0.3, 0.6, 0.1],
+            [0.5, 0.4, 0.1],
+            [0.1, 0.0, 0.9],
+        ],
+        dtype=np.float32,
+    ),
+    similarities=np.zeros((6, 2), dtype=np.float32),
+)
+
+
+def test_accuracies():
+    assert PREDICTIONS.accuracy == pytest.approx(3 / 6)
+    assert PREDICTIONS.class_accuracy == pytest.approx((1 / 3 + 1 / 2 + 1) / 3)
+    assert PREDICTIONS.confusion.tolist() == [[1, 2, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_most_confused_pairs():
+    first, second = most_confused(PREDICTIONS)
+    assert (first.truth, first.predicted, first.count, first.images, first.example) == (0, 1, 2, 3, 2)
+    assert (second.truth, second.predicted, second.count, second.example) == (1, 0, 1, 4)
+    shown = confusion(PREDICTIONS, ("a", "b", "c"), pairs=1)
+    assert (shown.pairs, shown.wrong, shown.images) == ((first,), 3, 6)
+    assert shown.shades == ((2, 4, 0), (3, 3, 0), (0, 0, 5))
+
+
+def test_many_classes_have_pairs_but_no_table():
+    names = tuple(str(number) for number in range(60))
+    probabilities = np.eye(60, dtype=np.float32)
+    similarities = np.zeros((60, 1), dtype=np.float32)
+    shown = confusion(Predictions(np.roll(np.arange(60), 1), probabilities, similarities), names, pairs=3)
+    assert (shown.counts, len(shown.pairs), shown.wrong) == ((), 3, 60)
+
+
+def test_images_are_chosen_once_each():
+    assert shown_images(PREDICTIONS, 1) == {"each": [0], "wrong": [2], "unsure": [4]}
+    assert shown_images(PREDICTIONS, 9) == {"each": [0, 3, 5], "wrong": [2, 1, 4], "unsure": []}
+
+
+def test_times_on_top_count_positive_contributions_only():
+    weights = np.array([[1, 0], [2, 0], [3, 0], [4, -1], [0, 1]], dtype=np.float32)
+    predictions = Predictions(
+        labels=np.array([0, 1]),
+        probabilities=np.array([[1, 0], [0, 1]], dtype=np.float32),
+        similarities=np.ones((2, 5), dtype=np.float32),
+    )
+    assert times_on_top(predictions, weights).tolist() == [0, 1, 1, 1, 1]
+
+
+def source(prototype: int, image: str = "", cell: tuple[int, int] = (0, 0)) -> PrototypeSource:
+    return PrototypeSource(
+        prototype=prototype,
+        image_id=image or str(prototype),
+        path="a.png",
+        label=0,
+        class_name="a",
+        sha256="",
+        cell=cell,
+        box=Box(0, 0, 4, 4),
+        distance_before=0.0,
+    )
+
+
+FINE = Subject(
+    prototypes=np.eye(4, dtype=np.float32),
+    distance="l2",
+    weights=np.array([[1, 0], [1, 0], [0, 1], [0, 1]], dtype=np.float32),
+    own_class=np.array([[1, 0], [1, 0], [0, 1], [0, 1]], dtype=bool),
+    sources=tuple(source(number) for number in range(4)),
+    on_object=(0.1, 0.5, 1.0, 0.3),
+    class_names=("a", "b"),
+    mean_percent=20.0,
+)
+
+
+def wary(subject: Subject):
+    return [finding for finding in check(subject) if finding.is_fine is not True]
+
+
+def test_a_fine_network_has_no_warnings():
+    assert [finding.is_fine for finding in check(FINE)] == [True] * len(CHECKS)
+
+
+@pytest.mark.parametrize(("percent_", "is_part"), [(49.9, True), (50.0, False), (52.5, False)])
+def test_half_of_the_image_is_not_a_part(percent_, is_part):
+    found = wary(replace(FINE, mean_percent=percent_))
+    assert (not found) == is_part
+    if found:
+        assert found[0].title.startswith("This is not a part")
+        assert f"{percent_:.1f} %" in found[0].title
+
+
+def test_shared_patches_are_found():
+    shared = (source(0, "x", (1, 2)), source(1, "x", (2, 1)), source(2, "y"), source(3, "x", (1, 2)))
+    (finding,) = wary(replace(FINE, sources=shared))
+    assert finding.prototypes == ((0, 3),)
+    assert "2 prototypes share" in finding.title
+
+
+def test_nearly_equal_prototypes_are_grouped():
+    prototypes = np.array([[1, 0, 0], [1, 0.1, 0], [1, 0.2, 0], [0, 0, 1]], dtype=np.float32)
+    (finding,) = wary(replace(FINE, prototypes=prototypes))
+    assert finding.prototypes == ((0, 1, 2),), "0 and 2 are near to 1, so all hang together"
+    assert "3 prototypes" in finding.title
+
+
+def test_lengths_matter_to_l2_only():
+    prototypes = np.array([[1, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
+    assert not wary(replace(FINE, prototypes=prototypes))
+    (finding,) = wary(replace(FINE, prototypes=prototypes, distance="cosine"))
+    assert finding.prototypes == ((0, 1),)
+
+
+def test_prototypes_on_the_background_are_found():
+    (finding,) = wary(replace(FINE, on_object=(0.09, None, 0.0, 0.1)))
+    assert finding.is_fine is False
+    assert finding.prototypes == ((0,), (2,))
+    (finding,) = wary(replace(FINE, on_object=(None,) * 4))
+    assert finding.is_fine is None
+
+
+def test_classes_without_evidence_are_found():
+    (finding,) = wary(replace(FINE, own_class=np.array([[1, 0]] * 4, dtype=bool)))
+    assert finding.classes == ("b",)
+    weights = np.array([[-1, 0], [0, 0], [0, 1], [0, 1]], dtype=np.float32)
+    (finding,) = wary(replace(FINE, weights=weights))
+    assert finding.classes == ("a",)
+
+
+def test_warnings_come_first():
+    found = check(replace(FINE, mean_percent=60.0, on_object=(None,) * 4))
+    assert [finding.is_fine for finding in found] == [False, None, True, True, True]
+
+
+def test_shares_of_the_object_are_the_masks(tiny_run):
+    run = load(tiny_run)
+    image_set = read_dataset(run.config.dataset)
+    for one, share in zip(run.sources, object_shares(run, image_set), strict=True):
+        mask = np.asarray(Image.open((image_set.root / "segmentations" / one.path[7:]).with_suffix(".png")))
+        left, top, right, bottom = (int(side) for side in one.box)
+        assert share == pytest.approx((mask[top:bottom, left:right] > 0).mean())
+
+
+def test_without_masks_the_bounding_box_tells(tiny_run):
+    run = load(tiny_run)
+    image_set = read_dataset(run.config.dataset)
+    boxed = tuple(replace(record, mask=None, box=Box(16, 8, 48, 64)) for record in image_set.train)
+    pixels = np.zeros((64, 64))
+    pixels[8:, 16:48] = 1
+    for one, share in zip(run.sources, object_shares(run, replace(image_set, train=boxed)), strict=True):
+        left, top, right, bottom = (int(side) for side in one.box)
+        assert share == pytest.approx(pixels[top:bottom, left:right].mean())
+    bare = tuple(replace(record, mask=None, box=None) for record in image_set.train)
+    assert set(object_shares(run, replace(image_set, train=bare))) == {None}
+
+
+def write_metrics(path: Path, *lines: str) -> Path:
+    path.write_text(
+        "\n".join(("epoch,step,train_accuracy,val_accuracy,test_accuracy,train_total_loss", *lines))
+    )
+    return path
+
+
+def test_curves_follow_the_logged_figures(tmp_path):
+    config = replace(Config(), train=replace(Config().train, backbone_epochs=1))
+    file = write_metrics(
+        tmp_path / "m.csv", "1,5,0.25,,,2.5", "1,5,,0.2,,", "2,9,0.5,0.4,,1.5", "2,9,,,0.45,"
+    )
+    accuracy, loss = read_charts(file, config)
+    assert [one.points for one in accuracy.series] == [
+        ((1, 0.25), (2, 0.5)),
+        ((1, 0.2), (2, 0.4)),
+        ((2, 0.45),),
+    ]
+    table = [(epoch, [value.split()[:1] for value in values]) for epoch, values in accuracy.table]
+    assert table == [(1, [["25.0"], ["20.0"], []]), (2, [["50.0"], ["40.0"], ["45.0"]])]
+    assert [(end, name) for _, end, name in accuracy.stages] == [(1, "backbone"), (2, "warm-up")]
+    (x1, y1), (x2, y2) = (map(float, point.split(",")) for point in accuracy.series[0].path.split())
+    ticks = {text: y for y, text in accuracy.y_ticks}
+    assert x1 < x2
+    assert y1 == ticks["25 %"]
+    assert y2 == ticks["50 %"]
+    assert [one.name for one in loss.series] == ["training"]
+    assert "from 2.5 to 1.5" in loss.summary
+    assert max(float(text) for _, text in loss.y_ticks) >= 2.5
+
+
+def test_curves_need_figures(tmp_path):
+    assert read_charts(tmp_path / "none.csv", Config()) == ()
+    assert read_charts(write_metrics(tmp_path / "m.csv", "1,5,,,,"), Config()) == ()
+    (chart,) = read_charts(write_metrics(tmp_path / "m.csv", "1,5,,,,0"), Config())
+    assert chart.title == "Loss"
+    (chart,) = read_charts(write_metrics(tmp_path / "m.csv", "1,5,,,,-3", "2,9,,,,-2"), Config())
+    lowest, highest = (float(chart.y_ticks[end][1]) for end in (0, -1))
+    assert lowest <= -3
+    assert highest == 0
+
+
+def test_settings_mark_what_is_not_default():
+    changes = {"model": ModelConfig(name="protonet", distance="cosine"), "seed": 3}
+    config = replace(Config(), **changes)
+    sections = {section.title: section for section in settings(config)}
+    assert {one.name: one.value for one in sections["run"].settings if not one.is_default} == {"seed": "3"}
+    changed = {one.name: one.value for one in sections["model"].settings if not one.is_default}
+    assert changed == {"name": "protonet", "distance": "cosine"}
+    assert all(one.is_default for one in sections["loss"].settings)
+
+
+def test_percents_are_never_rounded_to_all_or_nothing():
+    assert [percent(share).replace("\N{NO-BREAK SPACE}", " ") for share in (0, 1e-9, 0.5, 0.99999, 1)] == [
+        "0 %",
+        "<0.1 %",
+        "50.0 %",
+        ">99.9 %",
+        "100 %",
+    ]
+
+
+def test_names_lose_numbers_only_where_they_stay_different():
+    assert readable_names(["001.Blue_Wren", "2-Red wren"]) == ("Blue Wren", "Red wren")
+    assert readable_names(["1.Wren", "2.Wren"]) == ("1.Wren", "2.Wren")
+    assert readable_names(["1", "2"]) == ("1", "2")
+
+
+def test_metrics_are_flattened(tmp_path):
+    file = tmp_path / "interpretability.yaml"
+    file.write_text("consistency:\n  hard: 61.23456\n  interval: [50.5, 70.25]\nprototypes: 12\n")
+    assert read_metrics(file) == (
+        ("consistency · hard", "61.23"),
+        ("consistency · interval", "50.5 – 70.25"),
+        ("prototypes", "12"),
+    )
+    assert read_metrics(tmp_path / "none.yaml") == ()
+    for damaged in ("[1, 2]", "a: [1"):
+        file.write_text(damaged)
+        with pytest.raises(CheckpointError, match=r"interpretability\.yaml"):
+            read_metrics(file)
+
+
+def css(style: str) -> dict[str, list[float]]:
+    pairs = (part.split(":") for part in style.split(";"))
+    return {
+        name: [float(number.rstrip("%")) / 100 for number in value.split() if number.endswith("%")]
+        for name, value in pairs
+    }
+
+
+@pytest.mark.parametrize("box", [(0, 0, 10, 10), (90, 20, 100, 50), (30, 5, 35, 45), (0, 0, 100, 50)])
+def test_a_crop_shows_the_box_and_nothing_else(box):
+    """CSS: a background of that size in a container of side 1, moved by position × (1 − size)."""
+    shown = patch("i0", Box(*box), image_size=(50, 100))
+    rules = css(shown.crop)
+    for axis, side in ((0, 100), (1, 50)):
+        size, position = rules["background-size"][axis], rules["background-position"][axis]
+        offset = position * (1 - size)
+        start, end = (edge * side / size for edge in (-offset, 1 - offset))
+        assert (start, end) == pytest.approx((box[axis], box[axis + 2]), abs=0.05)
+    frame = css(shown.frame)
+    assert frame["left"][0] * 100 == pytest.approx(box[0])
+    assert (frame["top"][0] + frame["height"][0]) * 50 == pytest.approx(box[3])
+
+
+def picture(seed: int, side: int = 200) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def decoded(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))))
+
+
+def test_an_album_keeps_every_picture_once():
+    album, grey = Album(), np.full((20, 30, 3), 77, dtype=np.uint8)
+    first = album.add("a", grey)
+    assert album.add("a", grey) == first != album.add("b", picture(0))
+    uris = album.data_uris()
+    assert set(uris) == {album["a"], album["b"]}
+    assert "c" not in album
+    assert np.abs(np.asarray(decoded(uris[first])).astype(int) - 77).max() <= 2
+    assert decoded(uris[first]).size == (30, 20)
+
+
+def test_many_pictures_are_made_smaller():
+    large, small = Album(), Album(budget=60_000)
+    for seed in range(8):
+        large.add(str(seed), picture(seed))
+        small.add(str(seed), picture(seed))
+    assert {decoded(uri).size for uri in large.data_uris().values()} == {(200, 200)}
+    assert {decoded(uri).size for uri in small.data_uris().values()} == {(80, 80)}
+    assert sum(map(len, small.data_uris().values())) < 60_000 * 4 / 3 + 1000
