@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
+from pixpnet.config import DatasetConfig
 from pixpnet.data.archives import whole_folder
 from pixpnet.data.spec import Archive, Progress
 from pixpnet.errors import DataError
@@ -34,7 +35,7 @@ _HARMLESS: Mapping[tuple[str, str], Any] = {
 _LARGEST = 200 * 2**20
 
 
-def cifar10_archive() -> Archive:
+def cifar10_archive(config: DatasetConfig) -> Archive:
     """The authors' archive, as torchvision knows it."""
     from torchvision.datasets import CIFAR10
 

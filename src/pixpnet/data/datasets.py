@@ -34,12 +34,13 @@ _CARS = Normalization(mean=(0.4708, 0.4602, 0.4550), std=(0.2891, 0.2882, 0.2967
 _CIFAR10 = Normalization(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
 
 
-_CUB_ARCHIVE = Archive(
-    url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
-    md5="97eceeb196236b17998738112f37df78",
-    folder="CUB_200_2011",
-    limit=4 * 10**9,
-)
+def _cub_archive(config: DatasetConfig) -> Archive:
+    return Archive(
+        url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
+        md5="97eceeb196236b17998738112f37df78",
+        folder="CUB_200_2011",
+        limit=4 * 10**9,
+    )
 
 
 def _cub(name: str, geometry: Geometry) -> DatasetSpec:
@@ -49,7 +50,7 @@ def _cub(name: str, geometry: Geometry) -> DatasetSpec:
         folder="CUB_200_2011",
         markers=("images.txt",),
         source="It is downloaded on first use (https://data.caltech.edu/records/65de6-vp158).",
-        archive=lambda config: _CUB_ARCHIVE,
+        archive=_cub_archive,
         num_classes=200,
         normalization=_CUB,
         fixed_geometry=geometry,
@@ -81,7 +82,7 @@ _ALL = (
         folder="cifar10",
         markers=(BATCHES,),
         source="It is downloaded on first use (https://www.cs.toronto.edu/~kriz/cifar.html).",
-        archive=lambda config: cifar10_archive(),
+        archive=cifar10_archive,
         num_classes=10,
         normalization=_CIFAR10,
         fixed_geometry=Geometry(resize=(32, 32), padding=4),
@@ -105,7 +106,7 @@ _ALL = (
         folder="imagenette",
         markers=("train", "val"),
         source="It is downloaded on first use (https://github.com/fastai/imagenette).",
-        archive=lambda config: imagenette_archive(config.imagenette_size or "full"),
+        archive=imagenette_archive,
         num_classes=10,
         normalization=_IMAGENET,
         fixed_geometry=Geometry(crop=224),

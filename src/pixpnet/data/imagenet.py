@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pixpnet.config import DatasetConfig
 from pixpnet.data.folder import class_folders, image_records, images_below, read_trees
 from pixpnet.data.spec import Archive, DatasetSpec, ImageSet
 from pixpnet.errors import DataError
@@ -70,10 +71,11 @@ def read_imagenette(root: Path, *, spec: DatasetSpec) -> ImageSet:
     )
 
 
-def imagenette_archive(size: str) -> Archive:
-    """Fastai's archive of a size, as torchvision knows it."""
+def imagenette_archive(config: DatasetConfig) -> Archive:
+    """Fastai's archive of the size that is asked for (full), as torchvision knows it."""
     from torchvision.datasets import Imagenette
 
+    size = config.imagenette_size or "full"
     url, md5 = Imagenette._ARCHIVES[size]
     return Archive(url=url, md5=md5, folder=IMAGENETTE_FOLDERS[size], limit=4 * 10**9)
 
