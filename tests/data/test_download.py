@@ -54,6 +54,9 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(206 if start else 200)
+        if action == "from the start":
+            start = 0
+            self.send_header("Content-Range", f"bytes 0-{len(content) - 1}/{len(content)}")
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         if action != "no length":
@@ -144,8 +147,9 @@ def test_a_stall_counts_as_a_drop(server, fetch):
     assert server.ranges == [None, "bytes=250000-"]
 
 
-def test_a_server_that_cannot_resume_starts_over(server, fetch):
-    server.plan = ["drop", "no range"]
+@pytest.mark.parametrize("action", ["no range", "from the start"])
+def test_a_server_that_cannot_resume_starts_over(server, fetch, action):
+    server.plan = ["drop", action]
     fetch()
     assert fetch.path.read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=250000-"]

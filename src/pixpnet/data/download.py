@@ -155,7 +155,7 @@ def _fetch(url: str, part: Path, *, progress: Progress | None, timeout: float) -
 
 def _resumes_at(response: http.client.HTTPResponse, start: int) -> bool:
     given = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return response.status == 206 and given is not None and int(given[1]) == start
+    return given is not None and int(given[1]) == start
 
 
 def _check_room(part: Path, wanted: int) -> None:
