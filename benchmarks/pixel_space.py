@@ -2,9 +2,9 @@
 
 (a) The loop restates the definition: cell after cell, all prototypes at once, in place. (b) is this loop
 painting the maximum, the mean and the sum of all 2000 prototypes, as an explanation does that paints before
-it chooses; beside it stands our map of the 10 that are shown. Runs are interleaved, short ones several in a
-row, and medians reported. Times are processor time on one thread, memory is what a second run holds at its
-peak, in a process of its own (Linux).
+it chooses; beside it stands our map of the 10 that are shown. They run in turns, short ones several times in
+a row; medians of single runs are reported. Times are processor time on one thread. Memory is what a second
+run holds at its peak, in a process of its own (Linux).
 
 Usage: python benchmarks/pixel_space.py [--layers maxpool3 maxpool5] [--prototypes 10 200 2000] [--rounds 5]
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import math
 import multiprocessing
 import re
 import statistics
@@ -31,6 +30,8 @@ from pixpnet.receptive_fields import ReceptiveField, receptive_field
 SIDE, ALL, SHOWN = 224, 2000, 10
 REDUCTIONS = ("max", "mean", "sum")
 LAYERS = ("maxpool3", "maxpool5")
+TURN = 0.4
+"""Seconds of runs in a row; a first run pays for memory where a virtual machine gave it back to its host."""
 
 
 def bells(centers: Tensor, sigma: float) -> Tensor:
@@ -82,16 +83,19 @@ def ours(similarities: Tensor, field: ReceptiveField, reduction: str, shown: int
 
 
 def medians(subjects: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each subject, in turns of 50 ms or one run; a first round warms up."""
+    """Median seconds of single runs, in turns of TURN seconds or one run; a first round only warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for number in range(rounds + 1):
         for name, subject in subjects.items():
-            runs = 1 if number == 0 else math.ceil(0.05 / seconds[name][0])
-            start = time.process_time()
-            for _ in range(runs):
+            began = time.process_time()
+            while True:
+                start = time.process_time()
                 subject()
-            seconds[name].append((time.process_time() - start) / runs)
-    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
+                if number:
+                    seconds[name].append(time.process_time() - start)
+                if time.process_time() - began > TURN or not number:
+                    break
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def peak(subject: Callable[[], object]) -> float:
