@@ -134,9 +134,9 @@ def test_a_dropped_connection_goes_on_where_it_ended(server, fetch):
     assert fetch.waits == [1.0, 1.0]
 
 
-def test_drops_that_bring_something_are_not_counted(server, fetch):
-    server.plan = ["drop", "drop", "drop"]
-    fetch(attempts=1)
+def test_only_failures_in_a_row_count(server, fetch):
+    server.plan = [500, "drop", 500, "drop", 500, "whole"]
+    fetch(attempts=2)
     assert fetch.path.read_bytes() == CONTENT
 
 
