@@ -65,7 +65,10 @@ def load_mask(record: ImageRecord, *, window: tuple[int, int, int, int]) -> Imag
         mask.load()
         # A palette's numbers, not its colours: 0 is background whatever colour it has.
         values = np.asarray(mask)
-    is_object = values.reshape(*values.shape[:2], -1).any(axis=2)
+        values = values.reshape(*values.shape[:2], -1)
+    is_object = values.any(axis=2)
+    if mask.mode in ("LA", "RGBA"):
+        is_object = values[:, :, :-1].any(axis=2) & (values[:, :, -1] > 0)
     return Image.fromarray(np.where(is_object, 255, 0).astype(np.uint8)).crop(window)
 
 
