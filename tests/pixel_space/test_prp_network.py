@@ -208,6 +208,15 @@ def test_spellings_of_the_same_operations():
         torch.testing.assert_close(other, maps[0], msg=name)
 
 
+def test_a_parameter_is_a_constant():
+    learned, plain = (
+        maps_of(network_of(After(operation, norm=nn.BatchNorm2d(9))))
+        for operation in (lambda z, more: z * (more["norm"].weight[0] + 1), lambda z, _: z * 2)
+    )
+    assert (plain > 0).any()
+    torch.testing.assert_close(learned, plain)
+
+
 def test_averages_in_other_words():
     one, other = (
         maps_of(network_of(After(operation, pool=nn.AdaptiveAvgPool2d(1))))
