@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixpnet.backbones import build_backbone
+    from pixpnet.certificate import verify
     from pixpnet.config import Config
     from pixpnet.errors import (
         CheckpointError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         UnsupportedOperationError,
     )
     from pixpnet.explanation import explain
+    from pixpnet.pixel_space import pixel_space_map
     from pixpnet.prototypes import PrototypeNetwork
     from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field
     from pixpnet.training import load, resume, train
@@ -41,10 +43,12 @@ __all__ = [
     "build_backbone",
     "explain",
     "load",
+    "pixel_space_map",
     "probe_receptive_field",
     "receptive_field",
     "resume",
     "train",
+    "verify",
 ]
 
 # Loaded on first use: `import pixpnet` alone does not wait for torch.
@@ -60,10 +64,12 @@ _HOMES = {
     "build_backbone": "backbones",
     "explain": "explanation",
     "load": "training",
+    "pixel_space_map": "pixel_space",
     "probe_receptive_field": "receptive_fields",
     "receptive_field": "receptive_fields",
     "resume": "training",
     "train": "training",
+    "verify": "certificate",
 }
 
 
