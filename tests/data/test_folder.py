@@ -158,6 +158,14 @@ def test_notes_follow_the_images_of_one_tree(tmp_path):
     assert records["ant/x1.png"].mask == tmp_path / "masks" / "ant" / "x1.png"
 
 
+@pytest.mark.parametrize("splits", [("",), ("train", "test")])
+def test_a_class_may_be_called_masks(tmp_path, splits):
+    write_tree(tmp_path, splits, ("masks", "no masks"), 4)
+    images = read(tmp_path)
+    assert images.class_names == ("masks", "no masks")
+    assert {record.mask for record in images.train} == {None}
+
+
 CAT = "train/cat/train0.png"
 PARTS, BOXES = "image,part,x,y\n", "image,x,y,width,height\n"
 WRONG = {

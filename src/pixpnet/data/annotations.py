@@ -110,8 +110,8 @@ def _image(row: Row, ids: set[str]) -> str:
 
 
 def _find_masks(folder: Path, ids: set[str]) -> dict[str, Path]:
-    """The mask of an image has its path below `masks/`, with any suffix."""
-    if not folder.is_dir():
+    """The mask of an image has its path below `masks/`, with any suffix; a class may have that name, too."""
+    if not folder.is_dir() or any(image.startswith(f"{MASKS}/") for image in ids):
         return {}
     by_stem = {image.rpartition(".")[0]: image for image in ids}
     masks = {}

@@ -135,12 +135,14 @@ def set_aside(
 
 
 def class_folders(place: Path) -> tuple[str, ...]:
-    """Names of the folders in a folder, hidden ones and the masks left aside."""
+    """Names of the folders in a folder, hidden ones left aside, and masks of the others."""
     if not place.is_dir():
         return ()
     with os.scandir(place) as entries:
         names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
-    return tuple(sorted(name for name in names if name != MASKS))
+    if MASKS in names and any((place / MASKS / name).is_dir() for name in names):
+        names.remove(MASKS)
+    return tuple(sorted(names))
 
 
 def images_below(place: Path) -> list[Path]:
