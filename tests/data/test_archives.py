@@ -64,6 +64,7 @@ UNSAFE = {
     "link": (member("set/x", type=tarfile.SYMTYPE, linkname="/etc"), "neither a plain file nor a folder"),
     "hard link": (member("set/x", type=tarfile.LNKTYPE, linkname="set/images.txt"), "neither a plain file"),
     "device": (member("set/x", type=tarfile.CHRTYPE), "neither a plain file"),
+    "full of holes": (member("set/x", type=tarfile.GNUTYPE_SPARSE), "neither a plain file"),
     "pipe": (member("set/x", type=tarfile.FIFOTYPE), "neither a plain file"),
     "twice": (member("set/images.txt"), "stands in it twice"),
     "large": (member("set/x", size=10**6), "unpacks to more than 0.0 GB, which it should not"),

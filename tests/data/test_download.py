@@ -174,6 +174,13 @@ def test_what_another_file_left_is_thrown_away(server, fetch, left):
     assert server.ranges[-1] is None
 
 
+def test_more_than_there_is_cannot_be_gone_on_with(server, fetch):
+    fetch.part.parent.mkdir()
+    fetch.part.write_bytes(CONTENT + b"more")
+    fetch(md5=None)
+    assert fetch.path.read_bytes() == CONTENT
+
+
 def test_a_part_that_was_whole_is_not_fetched_again(server, fetch):
     fetch.part.parent.mkdir()
     fetch.part.write_bytes(CONTENT)
