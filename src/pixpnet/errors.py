@@ -14,7 +14,7 @@ class DataError(PixPNetError):
 
 
 class UnsupportedOperationError(PixPNetError):
-    """A network operation whose receptive field is not known."""
+    """A network operation without a rule: its receptive field, or how relevance passes it, is not known."""
 
 
 class CheckpointError(PixPNetError):

@@ -32,7 +32,7 @@ class MapRequest:
         reduction: How `receptive_field` joins the cells that cover a pixel.
         sigma_factor: `receptive_field`: standard deviation of a cell's Gaussian, in sides of the full field.
         generator: `random`: its source of noise.
-        network: `prp`: the network, in eval mode.
+        network: `prp`: the network, in any mode.
         images: `prp`: the normalised images that the similarities belong to.
         lowest: `prp`: the least value that each normalised colour channel can take; from the images if None.
         highest: `prp`: the largest.
