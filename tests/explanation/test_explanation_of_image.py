@@ -16,6 +16,7 @@ from pixpnet.errors import ConfigError
 from pixpnet.explanation import Explanation, explain_image
 from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.pixel_space import MAPPINGS
+from pixpnet.pixel_space.prp import prp_maps
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import receptive_field
 from pixpnet.types import Box
@@ -164,6 +165,11 @@ def test_every_mapping_gives_a_map() -> None:
     assert (explanation.map(0, "random") == explanation.map(0, "random")).all()
     assert (explanation.map(0, "random") != explanation.map(0, "random", seed=1)).any()
     assert (explanation.map(0, reduction="sum") > explanation.map(0)).any()
+    mean, std = torch.tensor(NORMALIZATION.mean), torch.tensor(NORMALIZATION.std)
+    limits = {"lowest": -mean / std, "highest": (1 - mean) / std}
+    image, prototypes = explanation.normalized[None], [best.prototype]
+    wanted = prp_maps(explanation.network, image, prototypes=prototypes, **limits)[0, 0]
+    assert maps["prp"] == pytest.approx(wanted.numpy(), rel=1e-4)
     with pytest.raises(ConfigError, match="did you mean upsampling"):
         explanation.map(0, "upsample")
 

@@ -11,7 +11,7 @@ __all__ = ["FIGURE_FORMATS", "save_figure"]
 
 _DPI = 110
 _MOST_PIXELS = 60_000
-"""Of a side; matplotlib draws up to 65,535."""
+"""Of a side; matplotlib before 3.10 draws up to 65,535."""
 
 FIGURE_FORMATS = {
     "png": {"Software": None},
