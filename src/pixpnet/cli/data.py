@@ -1,26 +1,29 @@
-"""``pixpnet data``: the names of the data sets, and SynthBirds as files."""
+"""``pixpnet data``: the names of the data sets, getting them, looking at them, and SynthBirds as files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pixpnet.cli.arguments import Parser, whole_number
 from pixpnet.config.options import OPTIONS, did_you_mean
 from pixpnet.config.ranges import Range
-from pixpnet.errors import ConfigError
+from pixpnet.errors import ConfigError, DataError
 
 __all__ = ["run"]
 
 USAGE = """\
 usage: pixpnet data list
+       pixpnet data prepare NAME [--root data]
+       pixpnet data check NAME [--root data] [--out FILE.png]
        pixpnet data synthbirds --out DIR [--classes 10] [--size 128] [...]
 
-`pixpnet data synthbirds --help` tells more."""
+`pixpnet data prepare --help` and so on tell more."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """List the data sets, or render SynthBirds."""
+    """List, prepare or check data sets, or render SynthBirds."""
     name, *rest = arguments or ["--help"]
     if name in ("-h", "--help"):
         print(USAGE)
@@ -39,16 +42,90 @@ def _list(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _synthbirds(arguments: Sequence[str]) -> int:
-    options = _synthbirds_parser().parse(arguments)
+def _prepare(arguments: Sequence[str]) -> int:
+    parser = Parser(
+        prog="pixpnet data prepare",
+        description="Download, unpack or render a data set, and read its tables, so that training can start.",
+    )
+    _add_name_and_root(parser)
+    options = parser.parse(arguments)
+    from pixpnet.data.datasets import prepare
+
+    with _bar("preparing") as progress:
+        images = prepare(options.name, options.root, progress=progress)
+    print(
+        f"{images.name} in {images.root}: {images.num_classes} classes, {len(images.train)} training and "
+        f"{len(images.test)} test images"
+    )
+    return 0
+
+
+def _check(arguments: Sequence[str]) -> int:
+    parser = Parser(
+        prog="pixpnet data check",
+        description=(
+            "Read every image of a data set: counts, damaged files, images in both splits, class balance, "
+            "visible parts; and draw a sheet of them. The exit code is 1 if an image is damaged or stands "
+            "in training and test."
+        ),
+    )
+    _add_name_and_root(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the sheet, a PNG (default: logs/data/<name>.png)"
+    )
+    _add_synthbirds(parser)
+    options = parser.parse(arguments)
+    from pixpnet.config import DatasetConfig
+    from pixpnet.data.check import check_dataset
+    from pixpnet.data.contact_sheet import annotated_sheet
+    from pixpnet.data.datasets import read_dataset
+
+    config = DatasetConfig(
+        name=options.name,
+        root=str(options.root),
+        size=options.size,
+        classes=options.classes,
+        train_images=options.train_images,
+        test_images=options.test_images,
+        seed=options.seed,
+    )
+    with _bar("reading images") as progress:
+        found = check_dataset(read_dataset(config, progress=progress), progress=progress)
+    out = options.out or Path("logs", "data", f"{found.images.name.lower()}.png")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    annotated_sheet(found.images).save(out, format="PNG")
+    print("\n".join([*found.lines(), f"sheet of images: {out}"]))
+    if not found.is_sound:
+        raise DataError(
+            f"{len(found.damaged)} damaged images and {len(found.leaked)} in training and in the test: "
+            "see the list above."
+        )
+    return 0
+
+
+def _add_name_and_root(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a name of `pixpnet data list`")
+    parser.add_argument(
+        "--root", type=Path, default=Path(OPTIONS["dataset.root"].default), help="folder of the data sets"
+    )
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _synthbirds(arguments: Sequence[str]) -> int:
+    options = _synthbirds_parser().parse(arguments)
     from pixpnet.data import DATASETS
     from pixpnet.data.synthbirds import render_dataset
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("rendering images", total=None)
+    with _bar("rendering images") as progress:
         render_dataset(
             options.out,
             classes=options.classes,
@@ -56,7 +133,7 @@ def _synthbirds(arguments: Sequence[str]) -> int:
             train_images=options.train_images,
             test_images=options.test_images,
             seed=options.seed,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     print(options.out)
     return 0
@@ -69,6 +146,11 @@ def _synthbirds_parser() -> Parser:
         description="Render SynthBirds in the folder layout of CUB-200-2011; a seed gives the same pixels.",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder to write")
+    _add_synthbirds(parser)
+    return parser
+
+
+def _add_synthbirds(parser: Parser) -> None:
     for name in ("size", "classes", "train-images", "test-images", "seed"):
         option = OPTIONS[f"dataset.{name}"]
         assert isinstance(option.range, Range)
@@ -80,7 +162,11 @@ def _synthbirds_parser() -> Parser:
             metavar="N",
             help=f"{option.help.removeprefix('SYNTHBIRDS: ')} (default: {shown})",
         )
-    return parser
 
 
-ACTIONS: Mapping[str, Callable[[Sequence[str]], int]] = {"list": _list, "synthbirds": _synthbirds}
+ACTIONS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "list": _list,
+    "prepare": _prepare,
+    "check": _check,
+    "synthbirds": _synthbirds,
+}
