@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
+import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -116,3 +118,11 @@ def write_funnybirds(root: Path, *, classes: int = 2, train: int = 4, test: int 
     )
     (root / "parts.json").write_text("{}")
     return root
+
+
+def packed(folder: Path, inner: str) -> bytes:
+    """A .tgz file of a folder, under another name."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.add(folder, inner)
+    return buffer.getvalue()

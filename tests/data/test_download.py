@@ -1,15 +1,22 @@
 """Downloads from a server that drops, stalls, refuses and lies."""
 
 import hashlib
+import logging
 import shutil
 import socket
 import threading
+from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from real_layouts import packed
 
+from pixpnet.data import readers
+from pixpnet.data.datasets import DATASETS, prepare
 from pixpnet.data.download import check_md5, download
+from pixpnet.data.spec import Archive
 from pixpnet.errors import DataError
 
 CONTENT = np.random.default_rng(0).bytes(700_000)
@@ -278,3 +285,22 @@ def test_md5(tmp_path):
     check_md5(tmp_path / "file", MD5)
     with pytest.raises(DataError, match="delete it and get it again"):
         check_md5(tmp_path / "file", "0" * 32)
+
+
+def test_a_whole_set_over_a_bad_line(server, cub_folder, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="pixpnet")
+    monkeypatch.setattr(readers, "download", partial(download, sleep=lambda seconds: None))
+    server.content = packed(cub_folder(size=(200, 150)), "CUB_200_2011")
+    server.plan = ["drop", 503, "drop", "whole"]
+    md5 = hashlib.md5(server.content).hexdigest()
+    archive = Archive(url=server.url, md5=md5, folder="CUB_200_2011", limit=10**8)
+    monkeypatch.setitem(DATASETS, "CUB200", replace(DATASETS["CUB200"], archive=lambda config: archive))
+    seen = []
+    images = prepare("CUB200", tmp_path / "data", progress=lambda done, total: seen.append((done, total)))
+    assert (images.root, len(images.train), len(images.test)) == (tmp_path / "data" / "CUB_200_2011", 12, 6)
+    assert len(server.ranges) == 4
+    assert (len(server.content), len(server.content)) in seen
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["CUB_200_2011", "birds.tgz"]
+    assert prepare("CUB200224", tmp_path / "data").train[0].path == images.train[0].path
+    assert len(server.ranges) == 4
+    assert f"CUB200 is not in {tmp_path / 'data'}: downloading {server.url} and unpacking it" in caplog.text

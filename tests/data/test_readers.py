@@ -1,13 +1,12 @@
 """From a missing set to a read one: archives that are downloaded, or lie there already."""
 
 import hashlib
-import io
 import logging
-import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from real_layouts import SYNSETS, write_cifar10, write_tree
+from real_layouts import SYNSETS, packed, write_cifar10, write_tree
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data import readers
@@ -16,11 +15,8 @@ from pixpnet.data.spec import Archive, Normalization
 from pixpnet.errors import DataError
 
 
-def pack(folder: Path, inner: str) -> tuple[bytes, Archive]:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        tar.add(folder, inner)
-    content = buffer.getvalue()
+def as_archive(folder: Path, inner: str) -> tuple[bytes, Archive]:
+    content = packed(folder, inner)
     md5 = hashlib.md5(content).hexdigest()
     return content, Archive(
         url="https://data.example/a/set.tgz?download=1", md5=md5, folder=inner, limit=10**8
@@ -32,9 +28,9 @@ def archives(tmp_path, cub_folder):
     """Name, and the content of an archive of that set."""
     source = tmp_path / "sources"
     return {
-        "CUB200224": pack(cub_folder("sources/cub"), "CUB_200_2011"),
-        "CIFAR10": pack(write_cifar10(source), "cifar-10-batches-py"),
-        "IMAGENETTE": pack(write_tree(source / "ten", ("train", "val"), SYNSETS, 1), "imagenette2"),
+        "CUB200224": as_archive(cub_folder("sources/cub"), "CUB_200_2011"),
+        "CIFAR10": as_archive(write_cifar10(source), "cifar-10-batches-py"),
+        "IMAGENETTE": as_archive(write_tree(source / "ten", ("train", "val"), SYNSETS, 1), "imagenette2"),
     }
 
 
@@ -53,10 +49,7 @@ def web(archives, monkeypatch):
         return destination
 
     for name, (_, archive) in archives.items():
-        replaced = DATASETS[name].__class__(
-            **{**vars(DATASETS[name]), "archive": lambda config, archive=archive: archive}
-        )
-        monkeypatch.setitem(DATASETS, name, replaced)
+        monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], archive=lambda config, a=archive: a))
     monkeypatch.setattr(readers, "download", download)
     return fetched
 
