@@ -58,7 +58,7 @@ class Axis:
         edges = [size * part // parts for part in range(parts + 1)]
         bands = []
         for start, stop in pairwise(edges):
-            rows = np.flatnonzero((starts < np.minimum(stop, stops)) & (stops > start))
+            rows = np.flatnonzero((starts < stop) & (stops > start))
             first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
             bands.append(Band(start, stop, first, last))
         return tuple(bands)
