@@ -10,12 +10,12 @@ import pytest
 import pixpnet
 
 LAYERS = [
-    {"errors", "types", "log"},
+    {"errors", "types", "log", "seeds"},
     {"config"},
     {"receptive_fields"},
     {"backbones"},
     {"prototypes", "losses"},
-    {"projection", "pixel_space"},
+    {"projection", "pixel_space", "metrics"},
     {"data"},
     {"training"},
     {"figures"},
