@@ -54,7 +54,7 @@ def nasty_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collecting, "load", load_nasty)
-        nasty = replace(collect(tiny_run, images=2), run_dir=NASTY[0], dataset=NASTY[2])
+        nasty = replace(collect(tiny_run, images=2), run=NASTY[0], dataset=NASTY[2])
     file = tmp_path_factory.mktemp("nasty") / "page.html"
     file.write_text(render(nasty), encoding="utf-8")
     return file

@@ -147,13 +147,13 @@ def test_pointing_at_a_row_moves_both_boxes(opened, page_file, report, article):
         assert row.get_attribute("data-words") in one.locator("figcaption").nth(1).inner_text()
 
 
-def test_boxes_are_the_receptive_fields(opened, page_file, report):
+def test_boxes_are_the_receptive_fields(opened, page_file, report, tiny_run):
     """From the explanation to the pixels on the screen."""
     from pixpnet.explanation import Explainer
     from pixpnet.training import load
 
     example = report.examples[0]
-    explainer = Explainer(load(report.run_dir))
+    explainer = Explainer(load(tiny_run))
     index = [record.path.name for record in explainer.image_set.test].index(example.name)
     evidence = explainer.explain_test(index).evidence
     one = opened(page_file).page.locator(".example").first

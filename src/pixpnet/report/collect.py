@@ -45,7 +45,8 @@ class Report:
     network: str
     """Backbone and layer."""
     lead: str
-    run_dir: str
+    run: str
+    """Name of the run directory."""
     image_size: tuple[int, int]
     facts: tuple[Fact, ...]
     findings: tuple[Finding, ...]
@@ -103,7 +104,7 @@ def collect(run_dir: str | Path, *, images: int, progress: Progress = lambda doi
         dataset=run.config.dataset.name,
         network="/".join(filter(None, (model.feature_extractor, model.feature_layer))),
         lead=_lead(run, predictions, field.mean_percent),
-        run_dir=str(run_dir),
+        run=directory.path.resolve().name,
         image_size=run.image_size,
         facts=facts(run, predictions, field=field, info=read_yaml(directory.results / "model_info.yaml")),
         findings=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
