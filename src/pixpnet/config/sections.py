@@ -21,7 +21,7 @@ class DatasetConfig:
         train_images: SYNTHBIRDS: training images per class.
         test_images: SYNTHBIRDS: test images per class.
         seed: Seed of what is made once: SYNTHBIRDS' images, and the test images of a FOLDER that has none.
-        test_size: FOLDER: share of each class's images for the test, where the folder has no test/ and no val/.
+        test_size: FOLDER: share of each class for the test, where the folder has no test/ and no val/.
         normalization: Mean and standard deviation: the data set's own (else measured), measured or imagenet.
         imagenette_size: IMAGENETTE: which of fastai's archives; none: the one that is there, else full.
         workers: Loader processes (0: load in the main process); none: one per free core, at most 8.
