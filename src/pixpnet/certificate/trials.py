@@ -17,13 +17,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pixpnet.certificate.record import Certificate, FailedTrial, Finding
-from pixpnet.data.images import stable_seed
 from pixpnet.data.spec import Progress
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.pixel_space import upsampling_region
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.prototypes.distances import DISTANCES, exact_distance, patch_rows
 from pixpnet.receptive_fields import ReceptiveField
+from pixpnet.seeds import stable_seed
 from pixpnet.training.loop import evaluating
 from pixpnet.types import Box
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
-import torch
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
@@ -27,9 +23,10 @@ from pixpnet.data.transforms import (
     to_normalized,
     training_transform,
 )
+from pixpnet.seeds import seeded, stable_seed
 from pixpnet.types import ImageRecord
 
-__all__ = ["ClassificationImages", "Draw", "Postponed", "Sample", "load_image", "seeded", "stable_seed"]
+__all__ = ["ClassificationImages", "Draw", "Postponed", "Sample", "load_image"]
 
 _Item = TypeVar("_Item", Image.Image, AnnotatedImage)
 
@@ -59,24 +56,6 @@ class Draw(NamedTuple):
 
     epoch: int
     position: int
-
-
-def stable_seed(*parts: int | str) -> int:
-    """The same seed for the same parts, on every machine and in every process.
-
-    >>> stable_seed(42, "validation") == stable_seed(42, "validation") != stable_seed(43, "validation")
-    True
-    """
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=7).digest()
-    return int.from_bytes(digest, "little")
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Torch's CPU randomness starts from the seed inside, and goes on as if nothing happened outside."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
-        yield
 
 
 class ClassificationImages(Dataset[Sample]):

@@ -9,8 +9,9 @@ from functools import partial
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from pixpnet.data.images import ClassificationImages, Draw, Postponed, Sample, stable_seed
+from pixpnet.data.images import ClassificationImages, Draw, Postponed, Sample
 from pixpnet.data.postponed import PostponedBatch, PostponedImages, collate, finish
+from pixpnet.seeds import stable_seed
 
 __all__ = ["EpochBatches", "EpochLoader", "loader", "worker_count"]
 

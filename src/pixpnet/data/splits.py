@@ -13,10 +13,11 @@ from pixpnet.config import DatasetConfig
 from pixpnet.data.cache import ImageCache, memory_cache
 from pixpnet.data.cache_file import file_cache
 from pixpnet.data.datasets import find_dataset, read_dataset
-from pixpnet.data.images import ClassificationImages, stable_seed
+from pixpnet.data.images import ClassificationImages
 from pixpnet.data.normalization import measure_normalization
 from pixpnet.data.spec import Geometry, ImageSet, Normalization, Progress
 from pixpnet.errors import ConfigError, DataError
+from pixpnet.seeds import stable_seed
 from pixpnet.types import ImageRecord
 
 __all__ = ["Splits", "evenly_over_classes", "hold_out", "open_splits"]

@@ -18,6 +18,7 @@ from pixpnet.data import ClassificationImages, EpochLoader, Splits, loader, open
 from pixpnet.errors import CheckpointError, ConfigError
 from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
+from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.checkpoint import Checkpoint, load_checkpoint
 from pixpnet.training.display import Display, EpochBar
 from pixpnet.training.finish import finish
@@ -29,7 +30,7 @@ from pixpnet.training.optim import GroupSpec, build_optimizer
 from pixpnet.training.project import project, similarity_table, start_prototypes_from_data
 from pixpnet.training.readout import train_readout
 from pixpnet.training.rundir import RunDirectory, write_text
-from pixpnet.training.setup import make_accelerator, mix, seeded
+from pixpnet.training.setup import make_accelerator
 from pixpnet.training.stages import EpochPlan, plan_epochs
 from pixpnet.training.state import Position, restore, save
 
@@ -56,7 +57,7 @@ class Run:
         self.config = config = replace(config, seed=self.seed, dataset=dataset)
         self.display = Display(Console(stderr=True), progress and self.main)
         self.position = Position()
-        with seeded(self.seed):
+        with seeded(self.seed, gpus=True):
             self.backbone = self._build_backbone(pretrained=checkpoint is None)
             self._check_before_data()
             self.splits = self._open_splits()
@@ -133,7 +134,7 @@ class Run:
 
     def train(self) -> Path:
         """Run every epoch that is not done, then test; returns the run directory."""
-        with seeded(self.seed):
+        with seeded(self.seed, gpus=True):
             self._announce()
             steps = len(self.train_batches)
             remaining = self.plans[self.position.epoch :]
@@ -142,7 +143,7 @@ class Run:
             ) as bar:
                 for plan in remaining:
                     start = time.perf_counter()
-                    torch.manual_seed(mix(self.seed, plan.epoch, self.accelerator.process_index))
+                    torch.manual_seed(stable_seed(self.seed, plan.epoch, self.accelerator.process_index))
                     self._run_epoch(plan, bar)
                     self.position.train_seconds += time.perf_counter() - start
                     save(self, plan)
@@ -193,7 +194,7 @@ class Run:
         start_prototypes_from_data(
             self.network,
             self._loader(self.splits.projection, shuffle=False),
-            generator=torch.Generator().manual_seed(mix(self.seed, 1)),
+            generator=torch.Generator().manual_seed(stable_seed(self.seed, "prototypes")),
             accelerator=self.accelerator,
         )
 
@@ -229,7 +230,7 @@ class Run:
             batch_size=self.config.train.batch_size,
             xent=self.config.loss.xent,
             l1=self.config.loss.l1,
-            generator=torch.Generator().manual_seed(mix(self.seed, self.position.epoch, 2)),
+            generator=torch.Generator().manual_seed(stable_seed(self.seed, self.position.epoch, "readout")),
         )
 
     # -- helpers ------------------------------------------------------------------------------------------

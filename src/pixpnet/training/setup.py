@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
@@ -33,30 +31,6 @@ class PooledClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.backbone(images).mean(dim=(2, 3)))
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """torch's generators started from the seed; their former state comes back."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
-def mix(*numbers: int) -> int:
-    """One seed from several numbers: splitmix64's finaliser over their running sum.
-
-    >>> mix(1, 2) == mix(1, 2) != mix(2, 1)
-    True
-    """
-    state = 0
-    for number in numbers:
-        state = (state + number + 0x9E3779B97F4A7C15) & (2**64 - 1)
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
-        state ^= state >> 31
-    return state >> 1
 
 
 def make_accelerator(config: Config) -> tuple[Accelerator, torch.dtype | None]:
