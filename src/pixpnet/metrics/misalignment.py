@@ -142,7 +142,8 @@ def spatial_misalignment(
     if not (before.similarity > 0).all():
         raise DataError(
             f"{int((~(before.similarity > 0)).sum())} of {len(before.similarity)} similarities are not "
-            "positive before the attack; their change in percent means nothing. Measure a network with log similarity."
+            "positive before the attack, so their change in percent means nothing; "
+            "measure a network with log similarity."
         )
     other = prototype_classes[None] != prototype_classes[prototypes][:, None]
     above = [((seen.similarities > seen.similarity[:, None]) & other).sum(dim=1) for seen in (before, after)]

@@ -49,9 +49,7 @@ def argmax_centers(maps: Float[Tensor, "b p H W"]) -> Float[Tensor, "b p 2"]:
     """
     if maps.isnan().any():
         raise DataError("a pixel-space map holds NaN, so it has no largest pixel.")
-    # argmax promises no particular pixel among equals; the first place where the maximum is reached does.
-    flat = maps.flatten(2)
-    first = (flat == flat.amax(dim=2, keepdim=True)).to(torch.uint8).cummax(dim=2).values.eq(0).sum(dim=2)
+    first = maps.flatten(2).argmax(dim=2)
     width = maps.shape[3]
     return torch.stack((first % width, first // width), dim=-1).to(maps.dtype) + 0.5
 
