@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.metrics import (
     Observation,
     attack_outside,
+    box_mask,
     require_positive_similarity,
     spatial_misalignment,
     top_region,
 )
+from pixpnet.receptive_fields import receptive_field
 
 SHOWN = torch.zeros(2, 5, 5, dtype=torch.bool)
 SHOWN[:, 1:3, 1:4] = True
@@ -40,6 +43,23 @@ def test_nothing_happens_where_nothing_else_counts():
     attacked = attack_outside(looks_inside, images(), displayed=SHOWN)
     assert attacked.equal(images())
     assert not attacked.requires_grad
+
+
+def test_what_the_receptive_field_shows_cannot_change():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 3, stride=2))
+    field = receptive_field(network, (13, 13))
+    image = torch.rand(1, 3, 13, 13)
+
+    def at_cell(x):
+        return network(x)[:, 0, 2, 3].exp()
+
+    exact = field.box(2, 3)
+    shown = box_mask(exact, image_size=(13, 13))[None]
+    attacked = attack_outside(at_cell, image, displayed=shown)
+    assert attacked.equal(image)
+    less = box_mask(exact._replace(left=exact.left + 1), image_size=(13, 13))[None]
+    assert at_cell(attack_outside(at_cell, image, displayed=less)) < at_cell(image)
 
 
 def test_each_image_is_attacked_alone():
