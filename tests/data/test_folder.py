@@ -117,7 +117,7 @@ def annotated_tree(tmp_path):
         "image,part,x,y,visible\n"
         "train/cat/train0.png,left ear,3,4.5,1\n"
         "train/cat/train0.png,tail,1,1,0\n"
-        "test/ant/test1.png, tail, 0, 0, 1\n"
+        'test/ant/test1.png, "tail", 0, 0, 1\n'
     )
     (root / "boxes.csv").write_text("image,x,y,width,height\ntrain/cat/train0.png,2,3,20,10\n")
     (root / "masks" / "train" / "cat").mkdir(parents=True)
