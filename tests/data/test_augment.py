@@ -15,11 +15,12 @@ from pixpnet.config import DatasetConfig
 from pixpnet.data import transforms
 from pixpnet.data.augment import Augmentation, augment, draw_augmentation
 from pixpnet.data.datasets import DATASETS
-from pixpnet.data.images import Draw, seeded
+from pixpnet.data.images import Draw
 from pixpnet.data.loading import loader
 from pixpnet.data.spec import Geometry
 from pixpnet.data.splits import open_splits
 from pixpnet.data.transforms import HorizontalFlip, RandomResizedCrop, first_transform, training_transform
+from pixpnet.seeds import seeded
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 to_tensor = v2.functional.pil_to_tensor

@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from pixpnet.data.cache import memory_cache
-from pixpnet.data.images import ClassificationImages, Draw, load_image, seeded, stable_seed
+from pixpnet.data.images import ClassificationImages, Draw, load_image
 from pixpnet.data.spec import Geometry, Normalization
 from pixpnet.errors import DataError
+from pixpnet.seeds import seeded, stable_seed
 from pixpnet.types import Box, ImageRecord
 
 NORMALIZATION = Normalization(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5))

@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from pixpnet.data.datasets import DATASETS
 from pixpnet.data.decode import load_mask
-from pixpnet.data.images import ClassificationImages, seeded
+from pixpnet.data.images import ClassificationImages
 from pixpnet.data.spec import Geometry, Normalization
 from pixpnet.data.transforms import (
     Enlarge,
@@ -25,6 +25,7 @@ from pixpnet.data.transforms import (
     training_transform,
 )
 from pixpnet.errors import DataError
+from pixpnet.seeds import seeded
 from pixpnet.types import Box, ImageRecord
 
 BILINEAR = v2.InterpolationMode.BILINEAR

@@ -14,15 +14,15 @@ __all__ = ["run"]
 USAGE = """\
 usage: pixpnet demo [--section.option value ...]
 
-Renders pictures of birds, trains a network on them, projects its prototypes, tests it and draws
-explanations. Options change the packaged configuration; the defaults below are those of pixpnet train."""
+Renders pictures of birds, trains a network on them, projects its prototypes, tests it, draws
+explanations and writes a report. Options change the packaged configuration; the defaults below are those of pixpnet train."""
 
 TOP_K = 5
 """Prototypes in each explanation."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Train with the packaged configuration, explain some test images, and say where everything is."""
+    """Train with the packaged configuration, explain, report, and say where everything is."""
     if asks_for_help(arguments):
         print(f"{USAGE}\n{options_help()}")
         return 0
@@ -30,9 +30,12 @@ def run(arguments: Sequence[str]) -> int:
         config = parse_config(["-c", str(packaged), *arguments])
     run_dir = train_showing_run(config)
     from pixpnet.explanation import explain_images
+    from pixpnet.report import write_report
 
     pictures = explain_images(run_dir, top_k=TOP_K)
+    report = write_report(run_dir)
     print(f"run: {run_dir}")
     for picture in pictures:
         print(f"explanation: {picture}")
+    print(f"report: {report}")
     return 0

@@ -34,7 +34,7 @@ COMMANDS = {
         Command("verify", "pixpnet.cli.verify", "try whether pixels outside the displayed boxes matter"),
         Command("report", "pixpnet.cli.report", "write one HTML file that shows a run"),
         Command("rf", "pixpnet.cli.rf", "receptive fields of every layer of a backbone"),
-        Command("data", "pixpnet.cli.data", "list the data sets, or render SynthBirds"),
+        Command("data", "pixpnet.cli.data", "list, prepare and check data sets; render SynthBirds"),
     )
 }
 

@@ -2,8 +2,9 @@
 
 from pixpnet.explanation.evidence import Contrast, Evidence, Share
 from pixpnet.explanation.explainer import Explainer, explain
+from pixpnet.explanation.explanation import Explanation
 from pixpnet.explanation.files import explain_images
-from pixpnet.explanation.one_image import Explanation, explain_image
+from pixpnet.explanation.one_image import explain_image
 
 __all__ = [
     "Contrast",

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.explanation.evidence import Evidence, Share
-from pixpnet.explanation.one_image import Explanation
+from pixpnet.explanation.explanation import Explanation
 from pixpnet.figures import (
     ContrastColumn,
     ContrastRow,

@@ -15,7 +15,8 @@ from torch import Tensor
 from pixpnet.data import ClassificationImages, ImageSet, Normalization, find_dataset, load_image, read_dataset
 from pixpnet.data.transforms import evaluation_transform, first_transform, to_normalized
 from pixpnet.errors import DataError
-from pixpnet.explanation.one_image import Explanation, explain_image
+from pixpnet.explanation.explanation import Explanation
+from pixpnet.explanation.one_image import explain_image
 from pixpnet.training import LoadedRun, load
 from pixpnet.types import ImageRecord, PrototypeSource
 

@@ -16,7 +16,7 @@ from pixpnet.explanation.class_names import find_class
 from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.explanation.drawing import RANKINGS
 from pixpnet.explanation.explainer import Explainer
-from pixpnet.explanation.one_image import Explanation
+from pixpnet.explanation.explanation import Explanation
 from pixpnet.figures import FIGURE_FORMATS, save_figure
 from pixpnet.pixel_space.request import choice
 from pixpnet.training import LoadedRun, load

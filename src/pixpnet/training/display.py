@@ -41,9 +41,9 @@ class Display:
 
     @contextmanager
     def rendering(self) -> Iterator[Callable[[int, int], None]]:
-        """A bar that appears when images are made for a data set; tell it (done, total)."""
+        """A bar that appears when a data set is rendered or downloaded; tell it (done, total)."""
         bar = Progress(console=self.console, disable=not self.progress or not self.console.is_terminal)
-        task = bar.add_task("rendering images", total=None, visible=False)
+        task = bar.add_task("preparing images", total=None, visible=False)
         with bar:
             yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
@@ -55,6 +55,8 @@ class Display:
     def closing_table(self, title: str, rows: Mapping[str, str]) -> None:
         """The run's figures."""
         table = Table(title=title, show_header=False, title_justify="left")
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
         for name, value in rows.items():
             table.add_row(name, value)
         if self.progress:
