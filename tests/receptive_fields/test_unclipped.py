@@ -59,7 +59,7 @@ def test_chains_follow_the_recurrence_of_start_jump_and_size(chain: list[Layer])
 
 
 # Interpolation is left out: at the border torch clamps it, so that it reads other pixels (of weight 0) than
-# on an endless image. Row 0 of doubled rows reads rows 0 and 1 of the image, but rows -1 and 0 without a border.
+# on an endless image. Row 0 of doubled rows reads rows 0 and 1 of the image, without a border rows -1 and 0.
 BESIDES = ("padding", "joined_places", "upsampling")
 ZERO_PADDED = tuple(name for name in STEPS if name not in BESIDES)
 
