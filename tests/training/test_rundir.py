@@ -2,9 +2,11 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pixpnet.config import Config, ModelConfig
 from pixpnet.errors import CheckpointError
+from pixpnet.training.logs import RunLogs
 from pixpnet.training.rundir import MetricsFile, RunDirectory, write_atomically, write_text
 
 NOW = datetime(2026, 11, 22, 18, 15, 38)
@@ -69,3 +71,15 @@ def test_metrics_rows_leave_empty_what_was_not_logged_and_can_be_cut_back(tmp_pa
     reopened = MetricsFile(metrics.path, ["a", "b"])
     reopened.append(epoch=2, step=20, values={"a": 2.0})
     assert metrics.path.read_text() == "epoch,step,a,b\n1,10,,0.5\n2,20,2.0,\n"
+
+
+def test_tensorboard_forgets_what_came_after_the_step_that_a_run_goes_on_from(tmp_path):
+    directory = RunDirectory(tmp_path)
+    for resumed_at, steps in ((None, (1, 2, 3)), (1, (2,))):
+        logs = RunLogs(directory, config(tmp_path), active=True, resumed_at=resumed_at)
+        for step in steps:
+            logs.log({"train_accuracy": step / 10}, epoch=step, step=step)
+        logs.close()
+    events = EventAccumulator(str(directory.tensorboard))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train_accuracy")] == [1, 2]

@@ -25,7 +25,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
 class RunLogs:
     """Where a run's figures go; does nothing in processes that are not the main one."""
 
-    def __init__(self, directory: RunDirectory, config: Config, *, active: bool) -> None:
+    def __init__(
+        self, directory: RunDirectory, config: Config, *, active: bool, resumed_at: int | None = None
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.active = active
@@ -37,7 +39,9 @@ class RunLogs:
             folder.mkdir(parents=True, exist_ok=True)
             write_yaml(folder / "hparams.yaml", hparams)
         self.metrics = MetricsFile(directory.metrics_file, COLUMNS)
-        self.writer = SummaryWriter(str(directory.tensorboard))
+        # TensorBoard forgets what an interrupted run logged after the step that it goes on from.
+        purge = None if resumed_at is None else resumed_at + 1
+        self.writer = SummaryWriter(str(directory.tensorboard), purge_step=purge)
 
     @property
     def metrics_bytes(self) -> int:

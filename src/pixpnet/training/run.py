@@ -71,7 +71,8 @@ class Run:
         if config.train.compile:
             self.network.backbone.compile()
         self.directory = directory or self._create_directory()
-        self.logs = RunLogs(self.directory, self.config, active=self.main)
+        resumed_at = None if checkpoint is None else checkpoint.step
+        self.logs = RunLogs(self.directory, self.config, active=self.main, resumed_at=resumed_at)
 
     def _check_before_data(self) -> None:
         """What can be told to be wrong before images are made, so that nothing is written for it."""
