@@ -185,9 +185,15 @@ def test_no_file_and_what_is_required(pixpnet: Callable, folder: Path, line: str
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("trian", "'trian' is not one of train, demo, explain, rf, data; did you mean train?"),
-        ("--verson", "'--verson' is not one of train, demo, explain, rf, data"),
-        ("data synthbird", "data: 'synthbird' is not one of list, synthbirds; did you mean synthbirds?"),
+        (
+            "trian",
+            "'trian' is not one of train, demo, explain, verify, report, rf, data; did you mean train?",
+        ),
+        ("--verson", "'--verson' is not one of train, demo, explain, verify, report, rf, data"),
+        (
+            "data synthbird",
+            "data: 'synthbird' is not one of list, prepare, check, synthbirds; did you mean synthbirds?",
+        ),
         ("data list x", "data list: unknown argument 'x' (options: --help)"),
         ("data synthbirds", "data synthbirds: the following arguments are required: --out"),
         (

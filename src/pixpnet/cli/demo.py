@@ -15,8 +15,8 @@ USAGE = """\
 usage: pixpnet demo [--section.option value ...]
 
 Renders pictures of birds, trains a network on them, projects its prototypes, tests it, draws
-explanations and writes a report. Options change the packaged configuration; the defaults below are those of
-pixpnet train."""
+explanations and writes a report. Options change the packaged configuration; the defaults below are
+those of pixpnet train."""
 
 TOP_K = 5
 """Prototypes in each explanation."""
