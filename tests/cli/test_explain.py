@@ -26,6 +26,7 @@ DEFAULTS = {
     [
         ("", [], {}),
         ("a.png b.png --top-k 3 --out there", ["a.png", "b.png"], {"top_k": 3, "out": Path("there")}),
+        ("--top-k 2 a.png --class 3 b.png", ["a.png", "b.png"], {"top_k": 2, "against": "3"}),
         ("--class 3 --by similarity", [], {"against": "3", "by": "similarity"}),
         ("a.png --atlas --method prp", ["a.png"], {"atlas": True, "method": "prp"}),
         ("--format pdf,JSON,pdf", [], {"formats": ("pdf", "json")}),

@@ -22,13 +22,13 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, allow_abbrev=False)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The values of the arguments.
+        """The values of the arguments; options may stand between the positional ones.
 
         Raises:
             ConfigError: If one is unknown, missing or has a wrong value.
             SystemExit: After ``--help``.
         """
-        values, unknown = self.parse_known_args(arguments)
+        values, unknown = self.parse_known_intermixed_args(arguments)
         if unknown:
             known = [name for action in self._actions for name in action.option_strings]
             nearest = did_you_mean(unknown[0].partition("=")[0], known)
