@@ -57,6 +57,16 @@ def test_damaged_images_are_listed(root):
     ] * 2
 
 
+def test_damaged_masks_are_listed(root):
+    mask = root / "segmentations" / paths(root)[2].relative_to(root / "images")
+    mask.parent.mkdir(parents=True)
+    Image.new("L", (40, 32), 255).save(mask)
+    assert check_dataset(read(root)).is_sound
+    Image.new("L", (32, 40), 255).save(mask)
+    (text,) = check_dataset(read(root)).damaged
+    assert f"{mask} is 32 x 40 pixels, its image" in text
+
+
 def test_the_same_pixels_in_another_file_are_found(root):
     files = paths(root)
     Image.open(files[0]).save(files[4], compress_level=1)  # training and test, other bytes

@@ -56,7 +56,7 @@ def test_an_unknown_name_gets_the_nearest_ones():
         ConfigError, match=r"'cub201' is not known; did you mean CUB200.* There are CUB200, .*FOLDER"
     ):
         find_dataset("cub201")
-    with pytest.raises(ConfigError, match=r"'MNIST' is not known; There are"):
+    with pytest.raises(ConfigError, match=r"'MNIST' is not known. There are"):
         find_dataset("MNIST")
 
 

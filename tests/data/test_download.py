@@ -5,6 +5,7 @@ import logging
 import shutil
 import socket
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,7 @@ from real_layouts import packed
 
 from pixpnet.data import readers
 from pixpnet.data.datasets import DATASETS, prepare
+from pixpnet.data.download import _one_process as one_process
 from pixpnet.data.download import check_md5, download
 from pixpnet.data.spec import Archive
 from pixpnet.errors import DataError
@@ -278,6 +280,29 @@ def test_two_at_a_time_fetch_a_file_once(server, fetch):
     assert fetch.path.read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=250000-"]
     assert left_behind(fetch) == ["birds.tgz"]
+
+
+def test_a_third_process_waits_for_the_one_that_waited(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="pixpnet")
+    fcntl = pytest.importorskip("fcntl")
+    entered, may_leave = threading.Event(), threading.Event()
+
+    def second():
+        with one_process(tmp_path / "birds.tgz"):
+            entered.set()
+            may_leave.wait(10)
+
+    thread = threading.Thread(target=second)
+    with one_process(tmp_path / "birds.tgz"):
+        thread.start()
+        while "waiting for it" not in caplog.text:
+            time.sleep(0.01)
+        time.sleep(0.1)
+    assert entered.wait(10)
+    with (tmp_path / ".birds.tgz.lock").open("w") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    may_leave.set()
+    thread.join()
 
 
 def test_md5(tmp_path):

@@ -173,6 +173,8 @@ WRONG = {
     "nothing in parts": ("parts.csv", "", "parts.csv is empty; wanted a header with image, part, x, y"),
     "semicolons": ("parts.csv", "image;part;x;y\n", "line 1: wanted a header with image, part, x, y"),
     "half a line": ("parts.csv", f"{PARTS}{CAT},ear,1\n", "line 2: wanted 4 fields, got"),
+    "decimal commas": ("parts.csv", f"{PARTS}{CAT},ear,1,5,2,5\n", "line 2: wanted 4 fields, got"),
+    "open quote": ("parts.csv", f'{PARTS}"{CAT},ear,1,2\n' + 200000 * "x", "is a quotation mark not closed?"),
     "part of nothing": ("parts.csv", f"{PARTS}x.png,ear,1,2\n", "line 2: there is no image 'x.png'"),
     "part twice": ("parts.csv", f"{PARTS}{CAT},ear,1,2\n{CAT},ear,1,3\n", "line 3: part ear of train"),
     "part in words": ("parts.csv", f"{PARTS}\n{CAT},ear,left,2\n", "line 3: wanted x and y of a part"),
@@ -182,6 +184,8 @@ WRONG = {
     "box twice": ("boxes.csv", f"{BOXES}{CAT},1,2,3,3\n{CAT},1,2,3,3\n", "on line 2 already"),
     "no text": ("boxes.csv", b"\xff\xfe", "boxes.csv cannot be read"),
     "mask of nothing": ("masks/cat/x.png", "", "x.png is the mask of no image: there is no cat/x.*"),
+    "second mask": ("masks/train/cat/train0.bmp", "", "is a second mask of train/cat/train0.png; "),
+    "mask of two": ("train/cat/train0.jpg", "", "is the mask of train/cat/train0.jpg or of"),
     "class without images": ("train/dog/notes.txt", "", "train/dog holds no image (of .bmp"),
     "class of the test": ("test/dog/x.png", "", "test/dog is a class that"),
 }  # fmt: skip
@@ -198,6 +202,28 @@ def test_an_error_names_file_and_line(annotated_tree, case):
     assert message in str(raised.value)
     assert str(annotated_tree) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("splits", "wrong", "missing"),
+    [
+        (("training", "test"), "test", "train"),
+        (("Train", "Test"), "Test", "train"),
+        (("train", "Testing"), "Testing", "test"),
+        (("val",), "val", "train"),
+    ],
+)
+def test_a_split_of_another_name_is_no_class(tmp_path, splits, wrong, missing):
+    write_tree(tmp_path, splits, ("cat", "ant"), 2)
+    with pytest.raises(
+        DataError, match=f"{wrong} holds folders like a split, but .* no {tmp_path / missing};"
+    ):
+        read(tmp_path)
+
+
+def test_a_class_may_have_the_name_of_a_split(tmp_path):
+    write_tree(tmp_path, ("",), ("val", "testing"), 2)
+    assert read(tmp_path).class_names == ("testing", "val")
 
 
 def test_too_few_images_for_a_test(tmp_path):

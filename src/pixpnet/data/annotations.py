@@ -7,6 +7,7 @@ continuous one from (x, y) to (x + width, y + height).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -113,11 +114,18 @@ def _find_masks(folder: Path, ids: set[str]) -> dict[str, Path]:
     """The mask of an image has its path below `masks/`, with any suffix; a class may have that name, too."""
     if not folder.is_dir() or any(image.startswith(f"{MASKS}/") for image in ids):
         return {}
-    by_stem = {image.rpartition(".")[0]: image for image in ids}
-    masks = {}
+    by_stem: defaultdict[str, list[str]] = defaultdict(list)
+    for image in sorted(ids):
+        by_stem[image.rpartition(".")[0]].append(image)
+    masks: dict[str, Path] = {}
     for path in sorted(path for path in folder.rglob("*.*") if path.is_file() and path.name[0] != "."):
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem not in by_stem:
             raise DataError(f"{path} is the mask of no image: there is no {stem}.* below {folder.parent}.")
-        masks[by_stem[stem]] = path
+        image, *others = by_stem[stem]
+        if others:
+            raise DataError(f"{path} is the mask of {image} or of {others[0]}: rename one of these.")
+        if image in masks:
+            raise DataError(f"{path} is a second mask of {image}; {masks[image]} is there already.")
+        masks[image] = path
     return masks

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixpnet.data.decode import load_image
+from pixpnet.data.decode import load_image, load_mask
 from pixpnet.data.spec import ImageSet, Progress
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
@@ -24,7 +24,7 @@ class DatasetCheck:
 
     images: ImageSet
     damaged: tuple[str, ...]
-    """For each image that cannot be read: why."""
+    """For each image that cannot be read, or whose mask cannot be: why."""
     leaked: tuple[tuple[str, ...], ...]
     """Ids of images with the same pixels that stand in training and in test."""
     repeated: tuple[tuple[str, ...], ...]
@@ -98,9 +98,10 @@ def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress | No
 
 
 def _look(record: ImageRecord) -> str | tuple[bytes, bool]:
-    """Why the image cannot be read, or a digest of its pixels and whether box and parts lie in it."""
+    """Why the image (or its mask) can't be read, or a digest of its pixels and whether box and parts fit."""
     try:
         image = load_image(record.path)
+        load_mask(record, window=(0, 0, image.width, image.height))
     except DataError as error:
         return str(error)
     digest = hashlib.blake2b(f"{image.size}".encode() + image.tobytes(), digest_size=16).digest()

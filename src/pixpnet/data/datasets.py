@@ -166,8 +166,8 @@ def find_dataset(name: str) -> DatasetSpec:
     if _plain(name) in known:
         return known[_plain(name)]
     near = [known[match].name for match in difflib.get_close_matches(_plain(name), known, n=3)]
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise ConfigError(f"dataset.name {name!r} is not known; {hint}There are {', '.join(DATASETS)}.")
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    raise ConfigError(f"dataset.name {name!r} is not known{hint} There are {', '.join(DATASETS)}.")
 
 
 def read_dataset(config: DatasetConfig, *, progress: Progress | None = None) -> ImageSet:

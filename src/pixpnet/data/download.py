@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
+import os
 import re
 import shutil
 import socket
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from pixpnet.data.spec import Progress
 from pixpnet.errors import DataError
@@ -205,13 +207,22 @@ def _one_process(destination: Path) -> Iterator[None]:
         yield
         return
     path = destination.with_name(f".{destination.name}.lock")
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _logger.info("another process downloads %s; waiting for it", destination)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _logger.info("another process downloads %s; waiting for it", destination)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(path, file):
+                continue  # who had it deleted it, and a third process may have made and locked another
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    """Whether an open file still has that name."""
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -33,6 +33,8 @@ _logger = logging.getLogger(__name__)
 
 _SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 _TESTS = ("test", "val", "valid", "validation")
+_SPLITS = frozenset(("train", "training", "testing", *_TESTS))
+"""Names that are of no class, if there are folders in it."""
 
 
 def find_tree(spec: DatasetSpec, root: Path) -> Path:
@@ -70,6 +72,7 @@ def read_folder(root: Path, *, spec: DatasetSpec, test_size: float, seed: int) -
             )
         images = read_trees(root, train, tests[0], spec=spec)
     else:
+        _check_names(root, has_train=train.is_dir())
         images = read_trees(root, train if train.is_dir() else root, None, spec=spec)
         kept, test = set_aside(images.train, share=test_size, seed=seed)
         if not test:
@@ -117,6 +120,18 @@ def read_trees(root: Path, train: Path, test: Path | None, *, spec: DatasetSpec)
         train=records[0],
         test=records[1] if test is not None else (),
     )
+
+
+def _check_names(root: Path, *, has_train: bool) -> None:
+    """Raises where a split that is not spelled as we read it would be taken for a class, or be left aside."""
+    missing = root / ("test" if has_train else "train")
+    for name in class_folders(root):
+        is_read = has_train and name.lower() == "train"
+        if name.lower() in _SPLITS and not is_read and class_folders(root / name):
+            raise DataError(
+                f"{root / name} holds folders like a split, but there is no {missing}; "
+                "wanted train/<class>/<image> and test/<class>/<image>, with these names."
+            )
 
 
 def set_aside(

@@ -70,13 +70,20 @@ def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()
     An optional column that is not there has empty fields; columns of other names are left aside.
 
     Raises:
-        DataError: No such file, no text, a column missing in the header, or a line with too few fields.
+        DataError: No such file, no text, a column missing in the header, or a line with too few or too many
+            fields.
     """
     header: list[str] = []
     places: list[int | None] = []
     table = []
     reader = csv.reader(_lines(path, ",".join(columns)), skipinitialspace=True)
-    for line in reader:
+    try:
+        lines = [(reader.line_num, line) for line in reader]
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {reader.line_num}: {error}; is a quotation mark not closed?"
+        ) from error
+    for number, line in lines:
         fields = [field.strip() for field in line]
         if not any(fields):
             continue
@@ -85,18 +92,14 @@ def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()
             missing = [name for name in columns if name not in header]
             if missing:
                 raise DataError(
-                    f"{path}, line {reader.line_num}: wanted a header with {', '.join(columns)}, "
+                    f"{path}, line {number}: wanted a header with {', '.join(columns)}, "
                     f"got {','.join(fields)!r} without {', '.join(missing)}."
                 )
             places = [header.index(name) if name in header else None for name in (*columns, *optional)]
-        elif len(fields) < len(header):
-            raise DataError(
-                f"{path}, line {reader.line_num}: wanted {len(header)} fields, got {','.join(line)!r}."
-            )
+        elif len(fields) < len(header) or any(fields[len(header) :]):
+            raise DataError(f"{path}, line {number}: wanted {len(header)} fields, got {','.join(line)!r}.")
         else:
-            table.append(
-                Row(path, reader.line_num, ["" if place is None else fields[place] for place in places])
-            )
+            table.append(Row(path, number, ["" if place is None else fields[place] for place in places]))
     if not header:
         raise DataError(f"{path} is empty; wanted a header with {', '.join(columns)}.")
     return table
