@@ -160,7 +160,7 @@ def test_masks_are_read_and_cropped_with_the_image(masked):
 
 KINDS = {
     "1": lambda mask: mask.convert("1"),
-    "L": lambda mask: mask.point(lambda value: value // 255 * 3),
+    "L": lambda mask: mask.point(lambda value: value // 255 * 128),
     "RGB": lambda mask: Image.merge("RGB", (Image.new("L", mask.size), mask, Image.new("L", mask.size))),
     "RGBA": lambda mask: Image.merge("RGBA", (mask, mask, mask, Image.new("L", mask.size, 255))),
     "transparent": lambda mask: Image.merge("LA", (Image.new("L", mask.size, 255), mask)),

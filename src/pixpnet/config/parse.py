@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -95,6 +96,6 @@ def _build(values: Mapping[str, Any]) -> Config:
     for name, value in values.items():
         by_section[OPTIONS[name].section][OPTIONS[name].field] = value
     if "name" in by_section["dataset"]:
-        by_section["dataset"]["name"] = by_section["dataset"]["name"].replace("-", "").upper()
+        by_section["dataset"]["name"] = re.sub("[-_]", "", by_section["dataset"]["name"]).upper()
     sections = {name: section(**by_section[name]) for name, section in SECTIONS.items()}
     return Config(**by_section[""], **sections)

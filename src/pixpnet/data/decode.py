@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pixpnet.data.masks import object_pixels
 from pixpnet.data.spec import Geometry
 from pixpnet.data.transforms import first_size, object_window
 from pixpnet.errors import DataError
@@ -63,12 +64,7 @@ def load_mask(record: ImageRecord, *, window: tuple[int, int, int, int]) -> Imag
                 f"{image.width} x {image.height}; they must be of the same size."
             )
         mask.load()
-        # A palette's numbers, not its colours: 0 is background whatever colour it has.
-        values = np.asarray(mask)
-        values = values.reshape(*values.shape[:2], -1)
-    is_object = values.any(axis=2)
-    if mask.mode in ("LA", "RGBA"):
-        is_object = values[:, :, :-1].any(axis=2) & (values[:, :, -1] > 0)
+        is_object = object_pixels(mask)
     return Image.fromarray(np.where(is_object, 255, 0).astype(np.uint8)).crop(window)
 
 

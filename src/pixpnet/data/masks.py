@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from pixpnet.errors import DataError
-
-__all__ = ["load_mask"]
+__all__ = ["object_pixels"]
 
 
-def load_mask(path: Path) -> Bool[np.ndarray, "H W"]:
+def object_pixels(mask: Image.Image) -> Bool[np.ndarray, "H W"]:
     """True where the object is.
 
-    Of a palette image, every colour but colour 0; else what is brighter than half (values of 0 and 1: what
-    is 1). CUB's segmentations hold the votes of five people, so the majority decides.
-
-    Raises:
-        DataError: Missing, or not an image.
+    Of a palette image, every number but 0, whatever its colour; else what is at least half as bright as
+    white in some channel, and not transparent (of values of 0 and 1: what is 1). CUB's segmentations hold the
+    votes of five people, so the majority decides.
     """
-    try:
-        with Image.open(path) as image:
-            values = np.asarray(image if image.mode in ("1", "L", "P") else image.convert("L"))
-            is_palette = image.mode == "P"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is not a mask that can be read: {error}.") from error
-    if is_palette or values.max(initial=0) <= 1:
-        return values.astype(bool)
-    return values >= 128
+    values = np.asarray(mask)
+    values = values.reshape(*values.shape[:2], -1)
+    visible = np.ones(values.shape[:2], dtype=bool)
+    if mask.mode in ("LA", "RGBA"):
+        values, visible = values[:, :, :-1], values[:, :, -1] > 0
+    brightest = values.max(axis=2)
+    if mask.mode == "P" or brightest.max(initial=0) <= 1:
+        return visible & (brightest > 0)
+    half = 128 if values.dtype == np.uint8 else 32768
+    return visible & (brightest >= half)
