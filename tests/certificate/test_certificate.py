@@ -32,7 +32,7 @@ NOTHING = Finding(
 
 def test_a_trained_run_passes(tiny_run):
     run = load(tiny_run)
-    certificate = verify(run, trials=60, seed=1)
+    certificate = verify(tiny_run, trials=60, seed=1)
     assert certificate.passed
     assert (certificate.trials, certificate.seed) == (60, 1)
     assert not certificate.is_empty

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import pixpnet
-from pixpnet.errors import CheckpointError, DataError
+from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.explanation import Explainer, Explanation
 from pixpnet.training import load
 
@@ -55,6 +55,20 @@ def test_images_of_other_kinds_and_sizes(explainer: Explainer) -> None:
     assert (explanation.image[..., 0] == explanation.image[..., 1]).all()
     with pytest.raises(DataError, match=r"shape \(3, 32, 32\); wanted \(3, 64, 64\)"):
         explainer.explain(torch.zeros(3, 32, 32))
+
+
+def test_tensors_that_are_no_normalised_image_are_refused(explainer: Explainer) -> None:
+    with pytest.raises(DataError, match="values that are not finite"):
+        explainer.explain(torch.full((3, 64, 64), torch.nan))
+    with pytest.raises(DataError, match=r"torch.uint8 values; wanted the normalised pixels"):
+        explainer.explain(torch.zeros(3, 64, 64, dtype=torch.uint8))
+
+
+def test_no_prototypes_are_no_figure_and_a_class_may_be_numpys(explainer: Explainer) -> None:
+    explanation = explainer.explain_test(0)
+    with pytest.raises(ConfigError, match="top_k=-1: a figure shows at least one"):
+        explanation.figure(top_k=-1)
+    assert explanation.evidence_for(np.int64(1)) == explanation.evidence_for(1)
 
 
 def test_sources_are_the_training_images(explainer: Explainer) -> None:

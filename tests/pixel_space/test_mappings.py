@@ -145,3 +145,10 @@ def test_mistakes(options, message):
     }
     with pytest.raises(ConfigError, match=message):
         pixel_space_map(**given)
+
+
+def test_images_that_the_similarities_are_not_of_are_refused():
+    count, size = len(SIMILARITIES), FIELD.image_size
+    for shape in ((count, 3, size[0] + 1, size[1]), (count + 1, 3, *size)):
+        with pytest.raises(ConfigError, match="images have the shape"):
+            maps("upsampling", images=torch.zeros(shape))

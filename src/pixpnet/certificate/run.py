@@ -15,7 +15,7 @@ from pixpnet.data import ClassificationImages, Normalization, find_dataset, read
 from pixpnet.data.spec import Progress
 from pixpnet.errors import DataError
 from pixpnet.receptive_fields import ReceptiveField
-from pixpnet.training import LoadedRun
+from pixpnet.training import LoadedRun, load
 
 __all__ = ["certificate_file", "verify"]
 
@@ -23,7 +23,7 @@ BATCH_SIZE = 32
 
 
 def verify(
-    run: LoadedRun,
+    run: LoadedRun | str | Path,
     *,
     trials: int = 1000,
     seed: int = 0,
@@ -34,7 +34,7 @@ def verify(
     """Try, on sampled test images and prototypes, whether what lies outside a displayed box has an influence.
 
     Args:
-        run: A trained network.
+        run: A trained network, or its run directory.
         trials: How many pairs of image and prototype.
         seed: Draws them.
         batch_size: Trials per batch; measured are three images each.
@@ -42,9 +42,11 @@ def verify(
         progress: Told (trials done, trials in all).
 
     Raises:
+        CheckpointError: There is no such run.
         ConfigError: No trials, or a receptive field of another network.
         DataError: The test images are missing, or there are fewer than two.
     """
+    run = run if isinstance(run, LoadedRun) else load(run)
     config = run.config.dataset
     image_set = read_dataset(config)
     if not image_set.test:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from operator import index
+from typing import SupportsIndex
 
 from pixpnet.errors import ConfigError
 
@@ -13,7 +15,7 @@ __all__ = ["find_class"]
 _NEAREST = 3
 
 
-def find_class(class_names: Sequence[str], wanted: int | str) -> int:
+def find_class(class_names: Sequence[str], wanted: SupportsIndex | str) -> int:
     """The index of a class given by index or by name; case, ``_`` and a number in front may be left out.
 
     Raises:
@@ -24,18 +26,19 @@ def find_class(class_names: Sequence[str], wanted: int | str) -> int:
     """
     if isinstance(wanted, str) and wanted in class_names:
         return list(class_names).index(wanted)
-    if isinstance(wanted, int) or re.fullmatch(r"\d+", wanted):
-        if not 0 <= int(wanted) < len(class_names):
+    if not isinstance(wanted, str) or re.fullmatch(r"\d+", wanted):
+        number = int(wanted) if isinstance(wanted, str) else index(wanted)  # NumPy's whole numbers too
+        if not 0 <= number < len(class_names):
             raise ConfigError(f"there is no class {wanted}; the classes are 0 to {len(class_names) - 1}.")
-        return int(wanted)
+        return number
     plain = [_plain(name) for name in class_names]
-    found = [index for index, name in enumerate(plain) if name == _plain(wanted)]
+    found = [place for place, name in enumerate(plain) if name == _plain(wanted)]
     if len(found) == 1:
         return found[0]
     near = found or [
         plain.index(match) for match in difflib.get_close_matches(_plain(wanted), plain, n=_NEAREST, cutoff=0)
     ]
-    names = ", ".join(class_names[index] for index in near[:_NEAREST])
+    names = ", ".join(class_names[place] for place in near[:_NEAREST])
     problem = "fits several classes" if found else "is not one of the classes"
     raise ConfigError(
         f"{wanted!r} {problem}; nearest: {names} (or an index from 0 to {len(class_names) - 1})."

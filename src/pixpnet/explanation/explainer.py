@@ -56,7 +56,7 @@ class Explainer:
         Files are taken as cropped to their object already, where the run's data set does that.
 
         Raises:
-            DataError: The file can't be read, or the tensor has another size than the network's input.
+            DataError: The file can't be read, or the tensor is no normalised image of the network's size.
         """
         if isinstance(image, Tensor):
             return self._explain(self._sized(image), name="image")
@@ -122,6 +122,9 @@ class Explainer:
         wanted = (3, *self.run.image_size)
         if tuple(image.shape) != wanted:
             raise DataError(f"the image is a tensor of shape {tuple(image.shape)}; wanted {wanted}.")
+        if not (image.is_floating_point() and image.isfinite().all()):
+            found = "values that are not finite" if image.is_floating_point() else f"{image.dtype} values"
+            raise DataError(f"the image is a tensor of {found}; wanted the normalised pixels, as floats.")
         return image.float()
 
     def _view(self, records: Iterable[ImageRecord]) -> ClassificationImages:
@@ -136,6 +139,6 @@ def explain(run: LoadedRun | str | Path, image: Explainable) -> Explanation:
 
     Raises:
         CheckpointError: There is no such run.
-        DataError: The image can't be read, or the tensor has another size than the network's input.
+        DataError: The image can't be read, or the tensor is no normalised image of the network's size.
     """
     return Explainer(run if isinstance(run, LoadedRun) else load(run)).explain(image)

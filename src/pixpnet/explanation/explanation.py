@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ class Explanation:
         """Of the predicted class."""
         return self.logits[self.predicted]
 
-    def evidence_for(self, target: int | str) -> tuple[Evidence, ...]:
+    def evidence_for(self, target: SupportsIndex | str) -> tuple[Evidence, ...]:
         """What the prototypes say for a class, largest contribution first; sums to that class's logit.
 
         Raises:
@@ -83,7 +83,7 @@ class Explanation:
         weights = self.weights[:, find_class(self.class_names, target)].tolist()
         return largest_first(replace(one, weight=weights[one.prototype]) for one in self.evidence)
 
-    def against(self, other: int | str) -> Contrast:
+    def against(self, other: SupportsIndex | str) -> Contrast:
         """Why the predicted class and not another one.
 
         Raises:
@@ -170,11 +170,14 @@ class Explanation:
             against: Draw why the predicted class and not this one.
 
         Raises:
-            ConfigError: There is no such method, order or class, or the class is the predicted one.
+            ConfigError: There is no such method, order or class, the class is the predicted one, or top_k is
+                not positive.
             DataError: A prototype's training image is gone or has changed.
         """
         from pixpnet.explanation.drawing import draw_contrast, draw_evidence
 
+        if top_k < 1:
+            raise ConfigError(f"top_k={top_k}: a figure shows at least one prototype.")
         if against is None:
             return draw_evidence(self, top_k=top_k, by=by, method=method)
         return draw_contrast(self, against, top_k=top_k, by=by, method=method)

@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from pixpnet.errors import CheckpointError, ConfigError, DataError
+from pixpnet.errors import ConfigError, DataError
 from pixpnet.explanation.atlas import atlas_to_dict, draw_atlas
 from pixpnet.explanation.class_names import find_class
 from pixpnet.explanation.displays import DISPLAYS
@@ -19,7 +19,7 @@ from pixpnet.explanation.explainer import Explainer
 from pixpnet.explanation.explanation import Explanation
 from pixpnet.figures import FIGURE_FORMATS, save_figure
 from pixpnet.pixel_space.request import choice
-from pixpnet.training import LoadedRun, load
+from pixpnet.training import load
 
 __all__ = ["FORMATS", "explain_images", "write_explanation"]
 
@@ -63,8 +63,9 @@ def explain_images(
     choice(RANKINGS, by, what="by")
     _check_formats(formats)
     _check_files(images)
-    explainer = Explainer(_projected(load(run_dir)))
-    run = explainer.run
+    run = load(run_dir)
+    run.require_sources()
+    explainer = Explainer(run)
     other = None if against is None else find_class(run.class_names, against)
     folder = Path(out) if out is not None else _default_folder(run.checkpoint)
     taken: set[Path] = set()
@@ -157,15 +158,6 @@ def _check_files(images: Sequence[str | Path]) -> None:
     missing = [path for path in images if not Path(path).exists()]
     if missing:
         raise DataError(f"{missing[0]} is missing; wanted an image.")
-
-
-def _projected(run: LoadedRun) -> LoadedRun:
-    if not run.sources:
-        raise CheckpointError(
-            f"{run.checkpoint}: its prototypes are not training patches; it was written between "
-            "projections, or the run had none (train.no-push-prototypes)."
-        )
-    return run
 
 
 def _default_folder(checkpoint: Path) -> Path:

@@ -66,6 +66,12 @@ class MapRequest:
                 f"the map is to have {_sides(self.image_size)} pixels, but the receptive field is of an "
                 f"image of {_sides(self.receptive_field.image_size)}; both are (height, width)"
             )
+        if self.images is not None:
+            given, wanted = tuple(self.images.shape), (len(self.similarities), 3, *self.image_size)
+            if given != wanted:
+                raise ConfigError(
+                    f"images have the shape {_sides(given)}, but the rest asks for {_sides(wanted)}"
+                )
 
 
 def _sides(size: tuple[int, ...]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from pixpnet.errors import CheckpointError, ConfigError
+from pixpnet.errors import ConfigError
 from pixpnet.explanation import Explainer
 from pixpnet.report.atlas import Chapter, atlas
 from pixpnet.report.confusion import Confusion, confusion
@@ -77,7 +77,8 @@ def collect(run_dir: str | Path, *, images: int, progress: Progress = lambda doi
     if images < 1:
         raise ConfigError(f"images={images}: a report shows at least one image of each group.")
     directory = RunDirectory.open(run_dir)
-    run = _projected(load(run_dir))
+    run = load(run_dir)
+    run.require_sources()
     names, explainer, album = readable_names(run.class_names), Explainer(run), Album()
     gallery, field = Gallery(explainer, album, names), explainer.receptive_field
     progress("looking at the test images")
@@ -118,15 +119,6 @@ def collect(run_dir: str | Path, *, images: int, progress: Progress = lambda doi
         settings=settings(run.config),
         album=album,
     )
-
-
-def _projected(run: LoadedRun) -> LoadedRun:
-    if not run.sources:
-        raise CheckpointError(
-            f"{run.checkpoint}: its prototypes are not training patches; it was written between "
-            "projections, or the run had none (train.no-push-prototypes)."
-        )
-    return run
 
 
 def _subject(

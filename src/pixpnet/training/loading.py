@@ -33,6 +33,18 @@ class LoadedRun:
     epoch: int
     checkpoint: Path
 
+    def require_sources(self) -> None:
+        """Check that the prototypes are training patches.
+
+        Raises:
+            CheckpointError: The checkpoint was written between projections.
+        """
+        if not self.sources:
+            raise CheckpointError(
+                f"{self.checkpoint}: its prototypes are not training patches; it was written between "
+                "projections, or the run had none (train.no-push-prototypes)."
+            )
+
     def receptive_field(self) -> ReceptiveField:
         """The receptive field of each prototype-sized patch of the feature grid."""
         field = receptive_field(self.network.backbone, self.image_size)
