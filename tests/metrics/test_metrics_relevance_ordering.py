@@ -145,6 +145,8 @@ def test_summary_that_cannot_be():
         summarise_curves(CurveSums(np.array([[1.0, 1.0], [0, 0]]), np.array([1, 0])), shares)
     with pytest.raises(DataError, match="NaN"):
         summarise_curves(CurveSums(np.array([[1.0, np.nan]]), np.array([1])), shares)
+    with pytest.raises(DataError, match="NaN"):
+        deletion_auc(CurveSums(np.array([[2.0, 1.0], [1.0, np.nan]]), np.array([1, 1])), shares)
     curves, valid = normalised_curves(np.array([[1.0, 5.0, 1.0]]))
     assert (curves.tolist(), valid.tolist()) == ([[0, 0, 0]], [False])
 

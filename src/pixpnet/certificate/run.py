@@ -11,11 +11,12 @@ from torch import Tensor
 
 from pixpnet.certificate.record import Certificate
 from pixpnet.certificate.trials import certify
-from pixpnet.data import ClassificationImages, Normalization, find_dataset, read_dataset
+from pixpnet.data import ClassificationImages, read_dataset
 from pixpnet.data.spec import Progress
 from pixpnet.errors import DataError
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.training import LoadedRun, load
+from pixpnet.training.rundir import RunDirectory
 
 __all__ = ["certificate_file", "verify"]
 
@@ -47,18 +48,12 @@ def verify(
         DataError: The test images are missing, or there are fewer than two.
     """
     run = run if isinstance(run, LoadedRun) else load(run)
-    config = run.config.dataset
-    image_set = read_dataset(config)
+    image_set = read_dataset(run.config.dataset)
     if not image_set.test:
         raise DataError(f"{image_set.root} has no test image, which a certificate is made with.")
-    images = ClassificationImages(
-        tuple(image_set.test),
-        geometry=find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox),
-        normalization=Normalization(run.mean, run.std),
-    )
     certificate = certify(
         run.network,
-        _Pixels(images),
+        _Pixels(run.images(image_set.test)),
         receptive_field=run.receptive_field() if receptive_field is None else receptive_field,
         trials=trials,
         seed=seed,
@@ -76,10 +71,9 @@ def verify(
 
 def certificate_file(checkpoint: Path) -> Path:
     """Where the certificate of a checkpoint lies: in its run's results, or beside one that lies alone."""
-    if checkpoint.parent.name == "checkpoints" and len(checkpoint.parents) > 3:
-        results = checkpoint.parents[3] / "results"
-        if (results / "config.yaml").is_file():
-            return results / "certificate.json"
+    run = RunDirectory.of_checkpoint(checkpoint)
+    if run is not None:
+        return run.results / "certificate.json"
     return checkpoint.with_name(f"{checkpoint.stem}.certificate.json")
 
 

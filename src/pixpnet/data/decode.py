@@ -26,7 +26,8 @@ def load_image(path: Path | str) -> Image.Image:
     """The image of a file, as 8-bit RGB.
 
     Grey, 16-bit and CMYK images are converted; transparent pixels are laid over white. The orientation tag of
-    a camera is ignored, because boxes and part points count the pixels as they are stored.
+    a camera is ignored, because boxes and part points count the pixels as they are stored (but Pillow
+    turns TIFF files by it).
 
     Raises:
         DataError: Naming the file: missing, not an image, truncated, or of a kind that has no range (float).

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.explanation.evidence import source_to_dict
 from pixpnet.explanation.explainer import Explainer
-from pixpnet.explanation.one_image import head_weights
 from pixpnet.figures import AtlasEntry, Picture, atlas_figure
 from pixpnet.figures.panels import decimal
 from pixpnet.pixel_space.request import choice
@@ -21,7 +20,7 @@ __all__ = ["atlas_to_dict", "draw_atlas", "prototypes_of_class"]
 def prototypes_of_class(explainer: Explainer, class_index: int) -> list[int]:
     """A class's prototypes, largest weight first; where they belong to every class, those from its images."""
     run = explainer.run
-    weights = head_weights(run.network)[:, class_index].tolist()
+    weights = run.network.class_weights()[:, class_index].tolist()
     if is_class_specific(run.network.own_class):
         members = run.network.own_class[:, class_index].nonzero().flatten().tolist()
     else:
@@ -37,7 +36,7 @@ def draw_atlas(explainer: Explainer, class_index: int, *, method: str = "recepti
         DataError: A training image is gone or has changed.
     """
     display, run = choice(DISPLAYS, method, what="method"), explainer.run
-    weights = head_weights(run.network)[:, class_index].tolist()
+    weights = run.network.class_weights()[:, class_index].tolist()
     entries = []
     for prototype in prototypes_of_class(explainer, class_index):
         source = run.sources[prototype]
@@ -52,7 +51,7 @@ def draw_atlas(explainer: Explainer, class_index: int, *, method: str = "recepti
 def atlas_to_dict(explainer: Explainer, class_index: int) -> dict[str, Any]:
     """What the atlas shows, as plain values."""
     run = explainer.run
-    weights = head_weights(run.network)[:, class_index].tolist()
+    weights = run.network.class_weights()[:, class_index].tolist()
     return {
         "class_index": class_index,
         "class_name": run.class_names[class_index],

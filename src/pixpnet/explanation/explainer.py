@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from pixpnet.errors import DataError
 from pixpnet.explanation.explanation import Explanation
 from pixpnet.explanation.one_image import explain_image
 from pixpnet.training import LoadedRun, load
-from pixpnet.types import ImageRecord, PrototypeSource
+from pixpnet.types import PrototypeSource
 
 __all__ = ["Explainer", "explain"]
 
@@ -94,12 +93,12 @@ class Explainer:
 
     @cached_property
     def _test_images(self) -> ClassificationImages:
-        return self._view(self.image_set.test)
+        return self.run.images(self.image_set.test)
 
     @cached_property
     def _sources(self) -> ClassificationImages:
         wanted = {source.image_id for source in self.run.sources}
-        return self._view(record for record in self.image_set.train if record.image_id in wanted)
+        return self.run.images(record for record in self.image_set.train if record.image_id in wanted)
 
     @cached_property
     def _source_index(self) -> dict[str, int]:
@@ -126,10 +125,6 @@ class Explainer:
             found = "values that are not finite" if image.is_floating_point() else f"{image.dtype} values"
             raise DataError(f"the image is a tensor of {found}; wanted the normalised pixels, as floats.")
         return image.float()
-
-    def _view(self, records: Iterable[ImageRecord]) -> ClassificationImages:
-        """Images as the network is tested on them."""
-        return ClassificationImages(tuple(records), geometry=self._geometry, normalization=self.normalization)
 
 
 def explain(run: LoadedRun | str | Path, image: Explainable) -> Explanation:

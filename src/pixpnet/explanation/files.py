@@ -20,6 +20,7 @@ from pixpnet.explanation.explanation import Explanation
 from pixpnet.figures import FIGURE_FORMATS, save_figure
 from pixpnet.pixel_space.request import choice
 from pixpnet.training import load
+from pixpnet.training.rundir import RunDirectory
 
 __all__ = ["FORMATS", "explain_images", "write_explanation"]
 
@@ -162,9 +163,8 @@ def _check_files(images: Sequence[str | Path]) -> None:
 
 def _default_folder(checkpoint: Path) -> Path:
     """Under the run directory's results, or beside a checkpoint that lies elsewhere."""
-    if checkpoint.parent.name == "checkpoints" and len(checkpoint.parents) > 3:
-        return checkpoint.parents[3] / "results" / "explanations"
-    return checkpoint.parent / "explanations"
+    run = RunDirectory.of_checkpoint(checkpoint)
+    return (checkpoint.parent if run is None else run.results) / "explanations"
 
 
 def _safe(name: str) -> str:

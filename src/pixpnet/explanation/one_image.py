@@ -16,7 +16,7 @@ from pixpnet.prototypes.heads import is_class_specific
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.types import PrototypeSource
 
-__all__ = ["explain_image", "head_weights"]
+__all__ = ["explain_image"]
 
 
 @torch.no_grad()
@@ -49,7 +49,7 @@ def explain_image(
     output = network.from_features(features)
     logits = output.logits[0]
     predicted = int(logits.argmax())
-    weights = head_weights(network)
+    weights = network.class_weights()
     of_predicted = weights[:, predicted].tolist()
     owners = _owners(network, class_names)
     evidence = []
@@ -87,12 +87,6 @@ def explain_image(
         name=name,
         truth=truth,
     )
-
-
-@torch.no_grad()
-def head_weights(network: PrototypeNetwork) -> Float[Tensor, "p c"]:
-    """What one unit of each prototype's similarity adds to each logit: heads are linear, without bias."""
-    return network.head(torch.eye(network.num_prototypes, device=network.prototypes.device))
 
 
 def _pixels(image: Float[Tensor, "3 H W"], normalization: Normalization) -> UInt8[np.ndarray, "H W 3"]:

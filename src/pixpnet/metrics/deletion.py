@@ -11,6 +11,7 @@ from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean
 from pixpnet.metrics.relevance_ordering import (
     CurveSums,
     SimilarityOf,
+    mean_curves,
     normalised_curves,
     relevance_curve,
     summarise_curves,
@@ -60,9 +61,8 @@ def deletion_auc(
     Raises:
         DataError: As `insertion_auc`.
     """
-    curves = sums.similarities / np.maximum(sums.images, 1)[:, None]
     # Backwards in time a deletion is an insertion: from the empty image to the whole one.
-    normalised, rising = normalised_curves(np.ascontiguousarray(curves[:, ::-1]))
+    normalised, rising = normalised_curves(np.ascontiguousarray(mean_curves(sums)[:, ::-1]))
     valid = rising & (sums.images > 0)
     areas = trapezoid(normalised[valid], shares[-1] - shares[::-1])
     return bootstrap_mean(areas, left_out=int((~valid).sum()), seed=seed, resamples=resamples)

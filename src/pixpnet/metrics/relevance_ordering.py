@@ -22,6 +22,7 @@ __all__ = [
     "CurveSums",
     "OrderingSummary",
     "SimilarityOf",
+    "mean_curves",
     "normalised_curves",
     "perturbed_images",
     "pixel_counts",
@@ -135,6 +136,17 @@ def relevance_curve(
     return torch.cat(similarities)[: len(counts)]
 
 
+def mean_curves(sums: CurveSums) -> Float64[np.ndarray, "p n"]:
+    """Each prototype's curve, the mean over its images; 0 where it has none.
+
+    Raises:
+        DataError: A similarity is not finite.
+    """
+    if not np.isfinite(sums.similarities).all():
+        raise DataError("a similarity along a relevance curve is NaN or infinite.")
+    return sums.similarities / np.maximum(sums.images, 1)[:, None]
+
+
 def normalised_curves(
     curves: Float64[np.ndarray, "p n"],
 ) -> tuple[Float64[np.ndarray, "p n"], Bool[np.ndarray, "p"]]:
@@ -161,9 +173,7 @@ def summarise_curves(
     Raises:
         DataError: That leaves no prototype, or a similarity is not finite.
     """
-    if not np.isfinite(sums.similarities).all():
-        raise DataError("a similarity in the relevance ordering test is NaN or infinite.")
-    curves = sums.similarities / np.maximum(sums.images, 1)[:, None]
+    curves = mean_curves(sums)
     normalised, rising = normalised_curves(curves)
     valid = rising & (sums.images > 0)
     left_out = int((~valid).sum())

@@ -115,6 +115,11 @@ class PrototypeNetwork(nn.Module):
         """Similarity of every patch to every prototype."""
         return self.similarity(self.distance_maps(z))
 
+    @torch.no_grad()
+    def class_weights(self) -> Float[Tensor, "p c"]:
+        """What one unit of each prototype's similarity adds to each logit: heads are linear, without bias."""
+        return self.head(torch.eye(self.num_prototypes, device=self.prototypes.device))
+
     def prune(self, keep: Bool[Tensor, "p"] | Int[Tensor, "n"] | Sequence[int]) -> None:
         """Keep only these prototypes (mask, or distinct indices in the order wanted), in place.
 

@@ -22,7 +22,7 @@ from pixpnet.report.names import readable_names
 from pixpnet.report.objects import object_shares
 from pixpnet.report.overview import Fact, Section, facts, percent, read_yaml, settings
 from pixpnet.report.pictures import Album
-from pixpnet.report.predictions import Predictions, class_weights, predict
+from pixpnet.report.predictions import Predictions, predict
 from pixpnet.training import LoadedRun, load
 from pixpnet.training.rundir import RunDirectory
 
@@ -82,7 +82,8 @@ def collect(run_dir: str | Path, *, images: int, progress: Progress = lambda doi
     names, explainer, album = readable_names(run.class_names), Explainer(run), Album()
     gallery, field = Gallery(explainer, album, names), explainer.receptive_field
     progress("looking at the test images")
-    predictions, weights = predict(run.network, explainer.test_images()), class_weights(run.network)
+    predictions = predict(run.network, explainer.test_images())
+    weights = run.network.class_weights().cpu().numpy()
     confused = confusion(predictions, names, pairs=PAIRS)
     progress("looking at the prototypes")
     on_object = object_shares(run, explainer.image_set)

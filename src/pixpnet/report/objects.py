@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 from torch import Tensor
 
-from pixpnet.data import ClassificationImages, ImageSet, Normalization, find_dataset
+from pixpnet.data import ClassificationImages, ImageSet
 from pixpnet.training import LoadedRun
 from pixpnet.types import Box
 
@@ -19,11 +19,9 @@ def object_shares(run: LoadedRun, image_set: ImageSet) -> tuple[float | None, ..
     Raises:
         DataError: A mask cannot be read.
     """
-    config = run.config.dataset
-    geometry = find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox)
     wanted = {source.image_id for source in run.sources}
     records = tuple(record for record in image_set.train if record.image_id in wanted)
-    images = ClassificationImages(records, geometry=geometry, normalization=Normalization(run.mean, run.std))
+    images = run.images(records)
     objects = {record.image_id: _object(images, index) for index, record in enumerate(records)}
     return tuple(_share(objects.get(source.image_id), source.box) for source in run.sources)
 

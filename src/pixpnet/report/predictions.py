@@ -13,7 +13,7 @@ from pixpnet.data import ClassificationImages, loader
 from pixpnet.errors import DataError
 from pixpnet.prototypes import PrototypeNetwork
 
-__all__ = ["Predictions", "class_weights", "predict"]
+__all__ = ["Predictions", "predict"]
 
 BATCH = 64
 
@@ -72,10 +72,3 @@ def predict(network: PrototypeNetwork, images: ClassificationImages) -> Predicti
     return Predictions(
         torch.cat(labels).numpy(), torch.cat(probabilities).numpy(), torch.cat(similarities).numpy()
     )
-
-
-@torch.inference_mode()
-def class_weights(network: PrototypeNetwork) -> Float32[np.ndarray, "p c"]:
-    """Weight of each prototype for each class's logit; heads are linear and have no bias."""
-    unit = torch.eye(network.num_prototypes, device=network.prototypes.device)
-    return network.head(unit).cpu().numpy()

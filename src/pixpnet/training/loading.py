@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pixpnet.backbones import build_backbone
 from pixpnet.config import Config, config_from_yaml
+from pixpnet.data import ClassificationImages, Normalization, find_dataset
 from pixpnet.errors import CheckpointError
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.training.checkpoint import load_checkpoint
 from pixpnet.training.rundir import RunDirectory
-from pixpnet.types import PrototypeSource
+from pixpnet.types import ImageRecord, PrototypeSource
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,15 @@ class LoadedRun:
                 f"{self.checkpoint}: its prototypes are not training patches; it was written between "
                 "projections, or the run had none (train.no-push-prototypes)."
             )
+
+    def images(self, records: Iterable[ImageRecord]) -> ClassificationImages:
+        """Images of the run's data set, as the network is tested on them."""
+        config = self.config.dataset
+        return ClassificationImages(
+            tuple(records),
+            geometry=find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox),
+            normalization=Normalization(self.mean, self.std),
+        )
 
     def receptive_field(self) -> ReceptiveField:
         """The receptive field of each prototype-sized patch of the feature grid."""

@@ -94,6 +94,15 @@ class RunDirectory:
             raise CheckpointError(f"{path} is not a run directory: it has no results/config.yaml.")
         return run
 
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path) -> RunDirectory | None:
+        """The run that a checkpoint lies in; none for one that lies elsewhere."""
+        if len(checkpoint.parents) > 3:
+            run = cls(checkpoint.parents[3])
+            if run.checkpoints == checkpoint.parent and run.config_file.is_file():
+                return run
+        return None
+
     @property
     def csv(self) -> Path:
         return self.path / "csv" / "version_0"
