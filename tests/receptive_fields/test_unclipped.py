@@ -91,6 +91,36 @@ def test_in_the_middle_of_the_image_both_are_one():
     np.testing.assert_array_equal(field.rows, np.clip(field.unclipped_rows, 0, 40))
 
 
+# Steps of a power of 2: elsewhere torch's rounding decides where a window ends that ends on a whole pixel.
+CORNERS, EDGES = ((65, 17), (33, 17), (17, 33)), ((64, 16), (32, 16), (16, 32))
+INTERPOLATIONS = [
+    ({"mode": "nearest"}, EDGES),
+    ({"mode": "nearest-exact"}, EDGES),
+    *(
+        ({"mode": mode, "align_corners": aligned, "antialias": antialias}, CORNERS if aligned else EDGES)
+        for mode in ("bilinear", "bicubic")
+        for aligned in (False, True)
+        for antialias in (False, True)
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"), [(options, sizes) for options, every in INTERPOLATIONS for sizes in every], ids=str
+)
+def test_interpolation_reads_the_same_far_from_the_border(options: dict, sizes: tuple[int, int]):
+    inputs, outputs = sizes
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.interpolate(x, size=(outputs, outputs), **options)
+
+    field = receptive_field(Net(), (inputs, inputs))
+    inner = slice(outputs // 3, outputs - outputs // 3)
+    np.testing.assert_array_equal(field.rows[inner], field.unclipped_rows[inner])
+    np.testing.assert_array_equal(field.columns[inner], field.unclipped_columns[inner])
+
+
 def unclipped_rows(function, size: int = 8) -> list[list[int]]:
     class Net(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
