@@ -213,6 +213,7 @@ def test_the_demo_runs_the_configuration_that_users_see() -> None:
         ("--optimizer.lr-schedule=10,20", "optimizer.lr-schedule", (10, 20)),
         ("--optimizer.lr-schedule 10", "optimizer.lr-schedule", (10,)),
         ("--dataset.name cub-200224", "dataset.name", "CUB200224"),
+        ("--dataset.name Cub_200-224", "dataset.name", "CUB200224"),
         ("--run-id 007", "run-id", "007"),
         ("--run-id null", "run-id", None),
         ("--run-id 2026-11-22", "run-id", "2026-11-22"),
