@@ -19,7 +19,7 @@ LAYERS = [
     {"data"},
     {"training"},
     {"figures"},
-    {"explanation", "certificate"},
+    {"explanation", "certificate", "goldilocks"},
     {"report"},
     {"cli"},
 ]
