@@ -1,4 +1,4 @@
-"""The table of results: one row per (model, stage, mode, readout), written to a CSV as soon as it is known."""
+"""The table of results: one row per (model, stage, mode, readout), in a CSV as soon as it is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Goldilocks experiment looks at: the stages of each backbone, and what is known of them beforehand."""
+"""What a Goldilocks experiment looks at: the stages of each backbone, and what can be said beforehand."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def stages_of(model: str, image_size: tuple[int, int]) -> tuple[Stage, ...]:
                 mean_rf=field.mean_percent,
                 max_rf=field.max_percent,
                 parameters=sum(parameter.numel() for parameter in body.parameters()),
-                macs=sum(macs[node.name] for node in body.graph.nodes),
+                macs=sum(macs[node.name] for node in body.graph.nodes if node.op != "output"),
             )
         )
     return tuple(stages)
