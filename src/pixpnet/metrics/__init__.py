@@ -29,6 +29,7 @@ from pixpnet.metrics.relevance_ordering import (
 from pixpnet.metrics.running import Consistency, PrototypeMean, RelevanceOrdering, Stability
 from pixpnet.metrics.sparsity import UniqueSources, deciding_prototypes, sparsity, unique_sources
 from pixpnet.metrics.stability import StabilityCounts, add_noise, count_stable, stability
+from pixpnet.metrics.telling_parts import boxes_that_hold_a_part, lift, telling_parts
 
 __all__ = [
     "PROTOCOLS",
@@ -53,6 +54,7 @@ __all__ = [
     "attack_outside",
     "bootstrap_mean",
     "box_mask",
+    "boxes_that_hold_a_part",
     "cell_centers",
     "consistency",
     "count_parts",
@@ -64,6 +66,7 @@ __all__ = [
     "estimate_per_prototype",
     "insertion_auc",
     "insertion_curve",
+    "lift",
     "merge_parts",
     "most_similar_images",
     "normalised_curves",
@@ -81,6 +84,7 @@ __all__ = [
     "square_regions",
     "stability",
     "summarise_curves",
+    "telling_parts",
     "top_pixels",
     "top_region",
     "top_share",

@@ -1,0 +1,93 @@
+"""Do prototypes lie on the parts that tell their class from the class most like it?
+
+Needs data whose classes are known part by part, such as SynthBirds and FunnyBirds. A part tells a class from
+another if it looks different in the two. Asked for is the class's nearest class: the one from which it
+differs in the fewest parts. Where several are equally near, a part counts that differs from any of them, for
+without it the class is not told from all of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean
+
+__all__ = ["boxes_that_hold_a_part", "lift", "telling_parts"]
+
+
+def telling_parts(variants: Int64[np.ndarray, "c g"]) -> Bool[np.ndarray, "c g"]:
+    """The parts of each class that look different in one of its nearest classes.
+
+    A class that looks like another, and an only class, has none.
+
+    >>> telling_parts(np.array([[0, 0, 0], [1, 0, 0], [1, 1, 1]])).astype(int).tolist()
+    [[1, 0, 0], [1, 0, 0], [0, 1, 1]]
+
+    Args:
+        variants: How part g looks in class c; equal numbers are equal looks.
+    """
+    differs = variants[:, None] != variants[None]
+    number = differs.sum(axis=2)
+    number[np.diag_indices_from(number)] = variants.shape[1] + 1
+    nearest = number == number.min(axis=1, keepdims=True)
+    np.fill_diagonal(nearest, False)
+    return (differs & nearest[:, :, None]).any(axis=1)
+
+
+def lift(
+    shares: Float64[Tensor, "m"],
+    areas: Float64[Tensor, "m"],
+    *,
+    prototypes: Int64[Tensor, "m"],
+    num_prototypes: int,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """How many times the energy there is on the telling parts that maps blind to them would put there.
+
+    Per prototype the mean share of its maps' energy, divided by the mean share of the pixels (chance is 1);
+    then the mean over prototypes. The means come first, so that a scrap of a part in one image, whose own
+    quotient may be anything, weighs no more than its pixels.
+
+    Args:
+        shares: Of each (image, prototype) pair's map, the share of the energy on the telling parts.
+        areas: The share of the pixels that these parts take; positive.
+        prototypes: The prototype of each pair; those without any are left out.
+        num_prototypes: Of the network.
+        seed: Seed of the interval.
+        resamples: Number of bootstrap resamples.
+
+    Raises:
+        DataError: There is no pair.
+    """
+    sums = [
+        torch.zeros(num_prototypes, dtype=torch.float64).index_add(0, prototypes.cpu(), values.cpu()).numpy()
+        for values in (shares, areas)
+    ]
+    valid = sums[1] > 0
+    return bootstrap_mean(
+        sums[0][valid] / sums[1][valid], left_out=int((~valid).sum()), seed=seed, resamples=resamples
+    )
+
+
+def boxes_that_hold_a_part(
+    boxes: Float64[Tensor, "n 4"], parts: Bool[Tensor, "g H W"], *, share: float = 0.5
+) -> Bool[Tensor, "n"]:
+    """The boxes that hold at least this share of the pixels of one of the parts.
+
+    Args:
+        boxes: (left, top, right, bottom); a pixel is in a box if its centre is.
+        parts: The pixels of each part; one without any is in no box.
+        share: Of a part's pixels.
+    """
+    sums = torch.nn.functional.pad(parts.int().cumsum(1).cumsum(2), (1, 0, 1, 0))
+    left, top, right, bottom = (boxes - 0.5).ceil().clamp(min=0).long().unbind(1)
+    width, height = parts.shape[2], parts.shape[1]
+    left, right = left.clamp(max=width), right.clamp(max=width)
+    top, bottom = top.clamp(max=height), bottom.clamp(max=height)
+    inside = sums[:, bottom, right] - sums[:, top, right] - sums[:, bottom, left] + sums[:, top, left]
+    total = sums[:, -1:, -1]
+    return ((total > 0) & (inside >= share * total)).any(dim=0)
