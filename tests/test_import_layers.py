@@ -20,6 +20,7 @@ LAYERS = [
     {"training"},
     {"figures"},
     {"explanation", "certificate", "goldilocks"},
+    {"evaluation"},
     {"report"},
     {"cli"},
 ]

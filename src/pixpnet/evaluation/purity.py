@@ -1,0 +1,49 @@
+"""Purity (PIP-Net): do a prototype's most similar test images show one and the same part in its box?"""
+
+from __future__ import annotations
+
+import torch
+
+from pixpnet.data.parts import merge_sides
+from pixpnet.evaluation.metric import Metric, Outcome, Quantity, Settings, needs_parts
+from pixpnet.evaluation.samples import displayed_boxes, region_methods, see_all
+from pixpnet.evaluation.subject import Subject
+from pixpnet.metrics import exactly, merge_parts, most_similar_images, parts_in_boxes, purity
+
+__all__ = ["PURITY", "measure_purity"]
+
+
+@torch.no_grad()
+def measure_purity(subject: Subject, method: str | None, settings: Settings) -> Outcome:
+    """Purity in each prototype's ten most similar test images, of any class; left and right are one part."""
+    assert method is not None
+    seen = see_all(subject)
+    images = most_similar_images(seen.similarities)
+    boxes = displayed_boxes(subject, method)[seen.cells.gather(0, images)]
+    looked_at, places = images.unique(return_inverse=True)
+    points, visible = (torch.stack(one) for one in zip(*map(subject.parts, looked_at.tolist()), strict=True))
+    # One row for each pair of prototype and image: its own points, and one box.
+    met = parts_in_boxes(boxes.flatten(0, 1)[:, None], points[places.flatten()], visible[places.flatten()])
+    groups = merge_sides(subject.image_set.part_names).members
+    found = purity(
+        merge_parts(met[:, 0], groups).unflatten(0, images.shape),
+        merge_parts(visible[places.flatten()], groups).unflatten(0, images.shape),
+        largest_weight=subject.network.class_weights().cpu().amax(dim=1),
+        seed=settings.seed,
+    )
+    deviation = exactly(found.standard_deviation, count=found.mean.count)
+    return Outcome({"mean": found.mean, "deviation": deviation, "above_half": found.above_half})
+
+
+PURITY = Metric(
+    title="Purity",
+    measure=measure_purity,
+    quantities={
+        "mean": Quantity("purity", "share", "high"),
+        "deviation": Quantity("standard deviation over prototypes", "share"),
+        "above_half": Quantity("prototypes of purity above 0.5", "share", "high"),
+    },
+    settings=("seed",),
+    methods=region_methods,
+    needs=(needs_parts,),
+)

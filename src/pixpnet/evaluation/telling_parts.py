@@ -1,0 +1,157 @@
+"""Does the prototype lie on a part that tells its class from the class most like it? On data that knows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from pixpnet.data.part_truth import PartTruth, part_map, read_part_truth
+from pixpnet.errors import DataError
+from pixpnet.evaluation.metric import Metric, Outcome, Quantity, Settings, all_methods
+from pixpnet.evaluation.samples import SampledMaps, displayed_boxes, region_methods, sampled_maps
+from pixpnet.evaluation.subject import Subject
+from pixpnet.metrics import (
+    Estimate,
+    PrototypeMean,
+    boxes_that_hold_a_part,
+    energy_share,
+    exactly,
+    lift,
+    telling_parts,
+)
+
+__all__ = ["TELLING_PARTS", "measure_telling_parts", "needs_part_truth"]
+
+
+class Shown(NamedTuple):
+    """What one image shows."""
+
+    parts: Bool[Tensor, "g H W"]
+    """The pixels of each telling part."""
+    telling: Bool[Tensor, "H W"]
+    """Those of any."""
+    object: Bool[Tensor, "H W"]
+    """Those of any part at all."""
+
+
+@torch.no_grad()
+def measure_telling_parts(subject: Subject, method: str | None, settings: Settings) -> Outcome:
+    """Where the maps, and the boxes shown for the best cells, lie in images of the prototype's own class.
+
+    Images whose telling parts are all hidden are left out and counted.
+    """
+    assert method is not None
+    truth = read_part_truth(subject.image_set)
+    assert truth is not None, "needs_part_truth comes first"
+    told = telling_parts(truth.variants)
+    tally = _Tally(subject, settings)
+    boxes = displayed_boxes(subject, method) if method in region_methods(settings) else None
+    for batch in sampled_maps(subject, method, settings):
+        numbers = [number for part in told[batch.label].nonzero()[0] for number in truth.ids[part]]
+        for row, index in enumerate(batch.indices):
+            tally.add(batch, row, _shown(subject, index, truth, numbers), boxes=boxes)
+    return Outcome(tally.values(has_boxes=boxes is not None))
+
+
+def _shown(subject: Subject, index: int, truth: PartTruth, telling: list[int]) -> Shown:
+    numbers = part_map(subject.images, index, truth)
+    parts = numbers == torch.tensor(telling, dtype=numbers.dtype)[:, None, None]
+    return Shown(parts, parts.any(dim=0), (numbers >= 1) & (numbers <= truth.num_parts))
+
+
+class _Tally:
+    """What is summed up over images."""
+
+    def __init__(self, subject: Subject, settings: Settings) -> None:
+        self.seed, self.number = settings.seed, len(subject.own_class)
+        self.energy, self.region, self.region_chance = (
+            PrototypeMean(self.number, seed=self.seed) for _ in range(3)
+        )
+        self.in_image, self.in_object = _Lift(), _Lift()
+        self.images = self.hidden = 0
+
+    def add(
+        self, batch: SampledMaps, row: int, shown: Shown, *, boxes: Float64[Tensor, "n 4"] | None
+    ) -> None:
+        """One image of a batch."""
+        self.images += 1
+        if not shown.telling.any():
+            self.hidden += 1
+            return
+        maps, prototypes = batch.maps[row], batch.prototypes
+        telling = shown.telling.expand(maps.shape)
+        shares, defined = energy_share(maps, telling)
+        self.energy.update(100 * shares, defined, prototypes)
+        self.in_image.add(shares, defined, shown.telling.double().mean(), prototypes)
+        of_object = energy_share(maps.where(shown.object, 0.0), telling)
+        self.in_object.add(*of_object, shown.telling.sum() / shown.object.sum(), prototypes)
+        if boxes is not None:
+            held = boxes_that_hold_a_part(boxes, shown.parts).double()
+            always = torch.ones_like(defined)
+            self.region.update(100 * held[batch.cells[row]], always, prototypes)
+            self.region_chance.update(100 * held.mean().expand(len(prototypes)), always, prototypes)
+
+    def values(self, *, has_boxes: bool) -> dict[str, Estimate]:
+        values = {
+            "lift_on_object": self.in_object.compute(self.number, self.seed),
+            "lift": self.in_image.compute(self.number, self.seed),
+            "energy": self.energy.compute(),
+        }
+        if has_boxes:
+            values |= {"in_region": self.region.compute(), "in_region_chance": self.region_chance.compute()}
+        return values | {"hidden": exactly(self.hidden, count=self.images)}
+
+
+class _Lift:
+    """Shares of energy with the shares of the pixels, pair by pair."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(
+        self,
+        shares: Float64[Tensor, "n"],
+        defined: Bool[Tensor, "n"],
+        area: Tensor,
+        prototypes: Int64[Tensor, "n"],
+    ) -> None:
+        areas = area.double().expand(len(shares))
+        self.pairs.append((shares[defined], areas[defined], prototypes[defined]))
+
+    def compute(self, number: int, seed: int) -> Estimate:
+        nothing = (torch.zeros(0).double(), torch.zeros(0).double(), torch.zeros(0).long())
+        shares, areas, prototypes = (torch.cat(one) for one in zip(nothing, *self.pairs, strict=True))
+        return lift(shares, areas, prototypes=prototypes, num_prototypes=number, seed=seed)
+
+
+def needs_part_truth(subject: Subject, settings: Settings) -> str | None:
+    """Part maps, and the look of each class's parts."""
+    try:
+        truth = read_part_truth(subject.image_set)
+    except DataError as error:
+        return str(error)
+    if truth is None:
+        return f"{subject.image_set.name} does not tell how its classes' parts look"
+    if not telling_parts(truth.variants).any():
+        return f"no part tells one class of {subject.image_set.name} from another"
+    return None
+
+
+TELLING_PARTS = Metric(
+    title="Telling parts",
+    measure=measure_telling_parts,
+    quantities={
+        "lift_on_object": Quantity("energy on telling parts over chance, within the object", "×", "high"),
+        "lift": Quantity("energy on telling parts over chance", "×", "high"),
+        "energy": Quantity("energy on telling parts", "%", "high"),
+        "in_region": Quantity("boxes that hold a telling part", "%", "high"),
+        "in_region_chance": Quantity("boxes of any cell that hold one (chance)", "%"),
+        "hidden": Quantity("images whose telling parts are hidden", "images"),
+    },
+    settings=("seed", "samples"),
+    methods=all_methods,
+    needs=(needs_part_truth,),
+)
