@@ -73,7 +73,8 @@ def test_the_best_layer_below_the_limit() -> None:
     advice = advise(ROWS)
     assert advice.line == (
         "best layer with mean RF ≤ 30 %: resnet18/layer2, accuracy 0.953 at 12.3 % "
-        "(probe with average pooling; weights trained on this data); next: vgg11_bn/maxpool2 0.953 at 12.3 %, "
+        "(probe with average pooling; weights trained on this data); "
+        "next: vgg11_bn/maxpool2 0.953 at 12.3 %, "
         "squeezenet1_1/features 0.953 at 30 %, vgg11_bn/maxpool3 0.941 at 15.2 %"
     )
     assert advice.best == ROWS[1]

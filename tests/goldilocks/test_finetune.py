@@ -1,0 +1,131 @@
+"""Finetuning one stage: what it learns, what it leaves alone, and what it does when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixpnet.backbones import Backbone, build_backbone
+from pixpnet.config import DatasetConfig
+from pixpnet.data import Splits, open_splits
+from pixpnet.errors import PixPNetError
+from pixpnet.goldilocks import finetune
+from pixpnet.goldilocks.finetune import TopMeter, finetune_stage
+from pixpnet.seeds import seeded
+from pixpnet.training.measures import classifier_terms
+
+
+@pytest.fixture(scope="module")
+def splits(birds: Path) -> Splits:
+    config = DatasetConfig(
+        root=str(birds), classes=3, size=64, train_images=10, test_images=4, val_size=0.0, workers=0
+    )
+    return open_splits(config, seed=0)
+
+
+@pytest.fixture
+def backbone() -> Backbone:
+    with seeded(3):
+        return build_backbone("small_resnet", layer="layer2", pretrained=False)
+
+
+def _tested_on_training_images(splits: Splits) -> Splits:
+    return replace(splits, train=splits.projection, test=splits.projection)
+
+
+def test_it_learns_and_leaves_the_backbone_alone(splits: Splits, backbone: Backbone) -> None:
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    untrained = finetune_stage(backbone, _tested_on_training_images(splits), seed=0, epochs=0, workers=0)
+    trained = finetune_stage(
+        backbone, _tested_on_training_images(splits), seed=0, epochs=12, batch_size=10, workers=0
+    )
+    assert untrained.test_accuracy < 0.6
+    assert trained.test_accuracy > 0.9
+    assert (trained.test_accuracy_top5, trained.batch_size) == (1.0, 10)
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_the_seed_decides(splits: Splits, backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = _record_logits(monkeypatch)
+    for seed in (0, 0, 1):
+        torch.rand(1)  # whatever was drawn before does not matter
+        finetune_stage(backbone, splits, seed=seed, epochs=1, batch_size=8, workers=0)
+    first, again, other = (torch.cat(part) for part in (logits[:2], logits[2:4], logits[4:]))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def _record_logits(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The logits of every batch that is tested."""
+    seen: list[torch.Tensor] = []
+
+    class Recorder(TopMeter):
+        def update(self, terms, logits, labels) -> None:
+            super().update(terms, logits, labels)
+            seen.append(logits)
+
+    monkeypatch.setattr(finetune, "TopMeter", Recorder)
+    return seen
+
+
+def _memory_for(batch: int, monkeypatch: pytest.MonkeyPatch, *, error: Callable[[], Exception]) -> list[int]:
+    """Let steps of more images fail; the sizes of the batches that were tried."""
+    tried: list[int] = []
+    forward = finetune.PooledClassifier.forward
+
+    def limited(self, images: torch.Tensor) -> torch.Tensor:
+        tried.append(len(images))
+        if len(images) > batch:
+            raise error()
+        return forward(self, images)
+
+    monkeypatch.setattr(finetune.PooledClassifier, "forward", limited)
+    return tried
+
+
+def _out_of_memory() -> Exception:
+    return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+def test_out_of_memory_halves_the_batch(
+    splits: Splits, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = _record_logits(monkeypatch)
+    finetune_stage(backbone, splits, seed=0, epochs=1, batch_size=6, workers=0)
+    expected = torch.cat(logits)
+    logits.clear()
+    tried = _memory_for(6, monkeypatch, error=_out_of_memory)
+    found = finetune_stage(backbone, splits, seed=0, epochs=1, batch_size=24, workers=0)
+    assert found.batch_size == 6
+    assert tried[:3] == [24, 12, 6]
+    assert torch.equal(torch.cat(logits), expected)
+
+
+def test_too_little_memory_is_told(
+    splits: Splits, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = _memory_for(0, monkeypatch, error=_out_of_memory)
+    with pytest.raises(PixPNetError, match=r"small_resnet/layer2 does not fit into memory.* batches of 2"):
+        finetune_stage(backbone, splits, seed=0, epochs=1, batch_size=8, workers=0)
+    assert tried == [8, 4, 2]
+
+
+def test_other_errors_are_not_taken_for_it(
+    splits: Splits, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = _memory_for(0, monkeypatch, error=lambda: RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        finetune_stage(backbone, splits, seed=0, epochs=1, batch_size=8, workers=0)
+    assert tried == [8]
+
+
+def test_top_five_of_seven_classes() -> None:
+    meter = TopMeter(7, torch.device("cpu"))
+    logits = torch.arange(7.0).repeat(4, 1)
+    labels = torch.tensor([6, 2, 1, 0])  # first, fifth, sixth, seventh
+    meter.update(classifier_terms(logits, labels), logits, labels)
+    assert (meter.accuracy, meter.top5_accuracy) == (0.25, 0.5)
