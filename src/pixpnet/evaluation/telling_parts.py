@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from pixpnet.data.part_truth import PartTruth, part_map, read_part_truth
@@ -20,6 +20,7 @@ from pixpnet.metrics import (
     energy_share,
     exactly,
     lift,
+    ranking_auc,
     telling_parts,
 )
 
@@ -67,10 +68,11 @@ class _Tally:
 
     def __init__(self, subject: Subject, settings: Settings) -> None:
         self.seed, self.number = settings.seed, len(subject.own_class)
-        self.energy, self.region, self.region_chance = (
-            PrototypeMean(self.number, seed=self.seed) for _ in range(3)
+        self.auc, self.auc_on_object, self.energy, self.region, self.region_chance = (
+            PrototypeMean(self.number, seed=self.seed) for _ in range(5)
         )
-        self.in_image, self.in_object = _Lift(), _Lift()
+        self.shares: list[tuple[Tensor, Tensor, Tensor]] = []
+        """Of pairs: share of the energy, share of the pixels, prototype."""
         self.images = self.hidden = 0
 
     def add(
@@ -82,12 +84,14 @@ class _Tally:
             self.hidden += 1
             return
         maps, prototypes = batch.maps[row], batch.prototypes
-        telling = shown.telling.expand(maps.shape)
-        shares, defined = energy_share(maps, telling)
+        self.auc.update(*ranking_auc(maps.flatten(1), shown.telling.flatten()), prototypes)
+        self.auc_on_object.update(
+            *ranking_auc(maps[:, shown.object], shown.telling[shown.object]), prototypes
+        )
+        shares, defined = energy_share(maps, shown.telling.expand(maps.shape))
         self.energy.update(100 * shares, defined, prototypes)
-        self.in_image.add(shares, defined, shown.telling.double().mean(), prototypes)
-        of_object = energy_share(maps.where(shown.object, 0.0), telling)
-        self.in_object.add(*of_object, shown.telling.sum() / shown.object.sum(), prototypes)
+        areas = shown.telling.double().mean().expand(len(shares))
+        self.shares.append((shares[defined], areas[defined], prototypes[defined]))
         if boxes is not None:
             held = boxes_that_hold_a_part(boxes, shown.parts).double()
             always = torch.ones_like(defined)
@@ -96,35 +100,19 @@ class _Tally:
 
     def values(self, *, has_boxes: bool) -> dict[str, Estimate]:
         values = {
-            "lift_on_object": self.in_object.compute(self.number, self.seed),
-            "lift": self.in_image.compute(self.number, self.seed),
+            "auc_on_object": self.auc_on_object.compute(),
+            "auc": self.auc.compute(),
             "energy": self.energy.compute(),
+            "lift": self._lift(),
         }
         if has_boxes:
             values |= {"in_region": self.region.compute(), "in_region_chance": self.region_chance.compute()}
         return values | {"hidden": exactly(self.hidden, count=self.images)}
 
-
-class _Lift:
-    """Shares of energy with the shares of the pixels, pair by pair."""
-
-    def __init__(self) -> None:
-        self.pairs: list[tuple[Tensor, Tensor, Tensor]] = []
-
-    def add(
-        self,
-        shares: Float64[Tensor, "n"],
-        defined: Bool[Tensor, "n"],
-        area: Tensor,
-        prototypes: Int64[Tensor, "n"],
-    ) -> None:
-        areas = area.double().expand(len(shares))
-        self.pairs.append((shares[defined], areas[defined], prototypes[defined]))
-
-    def compute(self, number: int, seed: int) -> Estimate:
+    def _lift(self) -> Estimate:
         nothing = (torch.zeros(0).double(), torch.zeros(0).double(), torch.zeros(0).long())
-        shares, areas, prototypes = (torch.cat(one) for one in zip(nothing, *self.pairs, strict=True))
-        return lift(shares, areas, prototypes=prototypes, num_prototypes=number, seed=seed)
+        shares, areas, prototypes = (torch.cat(one) for one in zip(nothing, *self.shares, strict=True))
+        return lift(shares, areas, prototypes=prototypes, num_prototypes=self.number, seed=self.seed)
 
 
 def needs_part_truth(subject: Subject, settings: Settings) -> str | None:
@@ -144,9 +132,10 @@ TELLING_PARTS = Metric(
     title="Telling parts",
     measure=measure_telling_parts,
     quantities={
-        "lift_on_object": Quantity("energy on telling parts over chance, within the object", "×", "high"),
-        "lift": Quantity("energy on telling parts over chance", "×", "high"),
+        "auc_on_object": Quantity("telling parts ranked above other parts (AUC; chance 0.5)", "", "high"),
+        "auc": Quantity("telling parts ranked above all else (AUC; chance 0.5)", "", "high"),
         "energy": Quantity("energy on telling parts", "%", "high"),
+        "lift": Quantity("energy on telling parts over chance", "×", "high"),
         "in_region": Quantity("boxes that hold a telling part", "%", "high"),
         "in_region_chance": Quantity("boxes of any cell that hold one (chance)", "%"),
         "hidden": Quantity("images whose telling parts are hidden", "images"),

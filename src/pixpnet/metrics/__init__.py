@@ -2,7 +2,7 @@
 
 from pixpnet.metrics.consistency import Agreement, PartCounts, consistency, count_parts, part_presence
 from pixpnet.metrics.deletion import deletion_auc, deletion_curve, insertion_auc, insertion_curve
-from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean, estimate_per_prototype
+from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean, estimate_per_prototype, exactly
 from pixpnet.metrics.misalignment import (
     Misalignment,
     Observation,
@@ -29,7 +29,7 @@ from pixpnet.metrics.relevance_ordering import (
 from pixpnet.metrics.running import Consistency, PrototypeMean, RelevanceOrdering, Stability
 from pixpnet.metrics.sparsity import UniqueSources, deciding_prototypes, sparsity, unique_sources
 from pixpnet.metrics.stability import StabilityCounts, add_noise, count_stable, stability
-from pixpnet.metrics.telling_parts import boxes_that_hold_a_part, lift, telling_parts
+from pixpnet.metrics.telling_parts import boxes_that_hold_a_part, lift, ranking_auc, telling_parts
 
 __all__ = [
     "PROTOCOLS",
@@ -64,6 +64,7 @@ __all__ = [
     "deletion_curve",
     "energy_share",
     "estimate_per_prototype",
+    "exactly",
     "insertion_auc",
     "insertion_curve",
     "lift",
@@ -76,6 +77,7 @@ __all__ = [
     "pixel_counts",
     "prototype_purity",
     "purity",
+    "ranking_auc",
     "relevance_curve",
     "relevance_ranks",
     "require_positive_similarity",

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from pixpnet.errors import DataError
 
-__all__ = ["RESAMPLES", "Estimate", "bootstrap_mean", "estimate_per_prototype"]
+__all__ = ["RESAMPLES", "Estimate", "bootstrap_mean", "estimate_per_prototype", "exactly"]
 
 RESAMPLES = 10_000
 _CHUNK = 1 << 22  # values drawn at a time: 32 MB of indices
@@ -70,3 +70,8 @@ def estimate_per_prototype(
     return bootstrap_mean(
         sums[valid] / counts[valid], left_out=int((~valid).sum()), seed=seed, resamples=resamples
     )
+
+
+def exactly(value: float, *, count: int, left_out: int = 0) -> Estimate:
+    """What is counted, not estimated: its interval has no width."""
+    return Estimate(float(value), float(value), float(value), count, left_out)

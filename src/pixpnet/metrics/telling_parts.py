@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean
 
-__all__ = ["boxes_that_hold_a_part", "lift", "telling_parts"]
+__all__ = ["boxes_that_hold_a_part", "lift", "ranking_auc", "telling_parts"]
 
 
 def telling_parts(variants: Int64[np.ndarray, "c g"]) -> Bool[np.ndarray, "c g"]:
@@ -71,6 +71,25 @@ def lift(
     return bootstrap_mean(
         sums[0][valid] / sums[1][valid], left_out=int((~valid).sum()), seed=seed, resamples=resamples
     )
+
+
+def ranking_auc(
+    values: Float[Tensor, "n k"], positive: Bool[Tensor, "k"]
+) -> tuple[Float64[Tensor, "n"], Bool[Tensor, "n"]]:
+    """How probably a map's value at a positive pixel is above that at another one, and where this is defined.
+
+    Equals count half; chance is 0.5. Unlike energy it does not depend on what similarities are counted from,
+    so maps of different methods can be compared. If all pixels are positive, or none is: 0 and False.
+    """
+    number, others = int(positive.sum()), int((~positive).sum())
+    zeros = torch.zeros(len(values), dtype=torch.float64, device=values.device)
+    if not (number and others):
+        return zeros, zeros.bool()
+    ordered = values.sort(dim=1).values
+    found = values[:, positive].contiguous()
+    below, not_above = (torch.searchsorted(ordered, found, right=right) for right in (False, True))
+    ranks = (below + not_above + 1).double().sum(dim=1) / 2
+    return (ranks - number * (number + 1) / 2) / (number * others), ~zeros.bool()
 
 
 def boxes_that_hold_a_part(
