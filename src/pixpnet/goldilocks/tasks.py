@@ -34,6 +34,8 @@ class Stage:
     node: str
     """Its node in the traced network."""
     channels: int
+    is_grid: bool
+    """Whether it gives a grid of cells; fc and classifier give a vector."""
     mean_rf: float
     """Mean receptive field of its cells, percent of the image's area."""
     max_rf: float
@@ -90,6 +92,7 @@ def stages_of(model: str, image_size: tuple[int, int]) -> tuple[Stage, ...]:
                 name=layer.name,
                 node=layer.node,
                 channels=shapes[layer.node][1],
+                is_grid=len(shapes[layer.node]) == 4,
                 mean_rf=field.mean_percent,
                 max_rf=field.max_percent,
                 parameters=sum(parameter.numel() for parameter in body.parameters()),
