@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from page_checks import Opened
 from playwright.sync_api import Browser, sync_playwright
 
 from pixpnet.report import collect as collecting
@@ -70,3 +71,31 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=list(SWITCHES))
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def opened(chromium: Browser) -> Iterator[Callable[..., Opened]]:
+    """Open a file from disk, in a new window of a width and a colour scheme."""
+    contexts = []
+
+    def open_file(file: Path, *, width: int = 1200, dark: bool = False, scripts: bool = True) -> Opened:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+            java_script_enabled=scripts,
+            offline=True,
+        )
+        contexts.append(context)
+        context.set_default_timeout(120_000)
+        opened = Opened(context.new_page())
+        opened.page.on("console", lambda message: opened.said.append(f"{message.type}: {message.text}"))
+        opened.page.on("pageerror", lambda error: opened.said.append(f"error: {error}"))
+        opened.page.on("dialog", lambda dialog: (opened.said.append(dialog.message), dialog.dismiss()))
+        opened.page.on("request", lambda request: opened.requests.append(request.url))
+        opened.page.goto(file.as_uri())
+        return opened
+
+    yield open_file
+    for context in contexts:
+        context.close()
