@@ -52,7 +52,7 @@ class Subject:
         image_set: ImageSet | None = None,
         geometry: Geometry | None = None,
         device: torch.device | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
     ) -> None:
         """
         Args:
@@ -60,7 +60,8 @@ class Subject:
             image_set: The run's data set; read if none is given.
             geometry: What of each file is an image; none: as the network is tested.
             device: None: a GPU where there is one.
-            batch_size: Images at a time; results depend on it by rounding only.
+            batch_size: Images at a time; results depend on it by rounding only. None: what the device is fast
+                with.
 
         Raises:
             DataError: The data set is gone, or has no test image.
@@ -78,7 +79,7 @@ class Subject:
         config = run.config.dataset
         as_tested = find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox)
         self.geometry = as_tested if geometry is None else geometry
-        self.batch_size = batch_size
+        self.batch_size = batch_size or (256 if self.device.type == "cuda" else 32)
         self.on_step: Callable[[int, int], None] = lambda done, total: None
         """Told (steps done, steps in all) by `track`."""
         self.memo: dict[Any, Any] = {}
@@ -155,15 +156,16 @@ class Subject:
         key = tuple(prototypes)
         if key not in self._networks:
             whole = self.network
-            owned = torch.ones(len(key), 1, dtype=torch.bool, device=self.device)
-            self._networks[key] = PrototypeNetwork(
-                whole.backbone,
-                whole.add_on,
-                prototypes=whole.prototypes.detach()[list(key)],
-                head=LinearHead(owned, correct_strength=1.0, incorrect_strength=0.0),
-                distance=whole.distance,
-                similarity=whole.similarity,
-            ).eval()
+            with torch.inference_mode(False):  # for gradients with respect to images, made elsewhere
+                owned = torch.ones(len(key), 1, dtype=torch.bool, device=self.device)
+                self._networks[key] = PrototypeNetwork(
+                    whole.backbone,
+                    whole.add_on,
+                    prototypes=whole.prototypes.detach()[list(key)],
+                    head=LinearHead(owned, correct_strength=1.0, incorrect_strength=0.0),
+                    distance=whole.distance,
+                    similarity=whole.similarity,
+                ).eval()
         return self._networks[key]
 
     # Images

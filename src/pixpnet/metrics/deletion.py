@@ -32,7 +32,7 @@ def deletion_curve(
     counts: Int64[Tensor, "n"],
     start: Float[Tensor, "3 H W"] | None = None,
     batch_size: int = 256,
-) -> Float64[Tensor, "n"]:
+) -> Float64[Tensor, "n *p"]:
     """Similarities while pixels are replaced by `start` (None: zeros), the most relevant first."""
     empty = torch.zeros_like(image) if start is None else start
     return relevance_curve(

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 SimilarityOf = Callable[[Tensor], Tensor]
-"""Images [b 3 H W] to the similarity [b] of one prototype."""
+"""Images [b 3 H W] to the similarity [b] of one prototype, or to those [b p] of several."""
 
 
 class CurveSums(NamedTuple):
@@ -112,11 +112,12 @@ def relevance_curve(
     counts: Int64[Tensor, "n"],
     start: Float[Tensor, "3 H W"] | None = None,
     batch_size: int = 256,
-) -> Float64[Tensor, "n"]:
+) -> Float64[Tensor, "n *p"]:
     """The prototype's similarity at each number of pixels put back.
 
     Args:
-        similarity_of: The prototype's similarity to each of a batch of images.
+        similarity_of: The prototype's similarity to each of a batch of images; several prototypes' where they
+            share a map.
         image: The normalised image.
         ranks: `relevance_ranks` of the prototype's map.
         counts: `pixel_counts`.
