@@ -46,6 +46,8 @@ class Settings:
     """Half the side of a prototype's region, in pixels; none: the protocol's."""
     samples: int = 50
     """Test images that are looked at, of metrics that take long."""
+    pairs: int = 200
+    """Most pairs of such an image and a prototype that are attacked (misalignment)."""
     steps: int | None = 256
     """Points of a curve, less one; none: every pixel."""
     start: str = "zeros"
@@ -59,7 +61,8 @@ class Settings:
         choice(dict.fromkeys(CURVES_OF), self.prototypes, what="prototypes")
         if self.center is not None:
             choice(dict.fromkeys(CENTERS), self.center, what="center")
-        for name, value in (("samples", self.samples), ("steps", self.steps), ("half_size", self.half_size)):
+        for name in ("samples", "pairs", "steps", "half_size"):
+            value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name}={value}: give a positive number.")
 

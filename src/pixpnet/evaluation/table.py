@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pixpnet.evaluation.agreement import CONSISTENCY, STABILITY
 from pixpnet.evaluation.metric import Metric
+from pixpnet.evaluation.misalignment import MISALIGNMENT
 from pixpnet.evaluation.ordering import DELETION, RELEVANCE_ORDERING
+from pixpnet.evaluation.pointing import POINTING
+from pixpnet.evaluation.purity import PURITY
+from pixpnet.evaluation.sparsity import SPARSITY
+from pixpnet.evaluation.telling_parts import TELLING_PARTS
 
 __all__ = ["METRICS"]
 
@@ -14,4 +19,9 @@ METRICS: dict[str, Metric] = {
     "consistency": CONSISTENCY,
     "relevance_ordering": RELEVANCE_ORDERING,
     "deletion": DELETION,
+    "purity": PURITY,
+    "pointing": POINTING,
+    "telling_parts": TELLING_PARTS,
+    "sparsity": SPARSITY,
+    "misalignment": MISALIGNMENT,
 }

@@ -111,8 +111,11 @@ def attack_outside(
             point = attacked.requires_grad_()
             (gradient,) = torch.autograd.grad(similarity_of(point).sum(), point)
         moved = point.detach() - step * gradient.sign()
-        attacked = torch.where(free, torch.minimum(torch.maximum(moved, low), high), images)
-    return attacked
+        reached = torch.where(free, torch.minimum(torch.maximum(moved, low), high), images)
+        if reached.equal(attacked):
+            break  # nothing moves: nor will it in the steps to come
+        attacked = reached
+    return attacked.detach()
 
 
 def spatial_misalignment(

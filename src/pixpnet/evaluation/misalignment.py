@@ -1,0 +1,256 @@
+"""Spatial misalignment (Sacha et al. 2024): can pixels that are not displayed change the similarity?
+
+Sampled images are attacked once for each prototype of their class, outside the region that is displayed for
+that prototype. Of the receptive field, this is the box of the best cell, and the similarity is that cell's;
+of other mappings it is the box of the top 10 % of the map, grown by 10 pixels, and the similarity is the
+largest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from pixpnet.errors import ConfigError, DataError
+from pixpnet.evaluation.metric import Metric, Outcome, Quantity, Settings, all_methods
+from pixpnet.evaluation.subject import Subject
+from pixpnet.metrics import (
+    Observation,
+    attack_outside,
+    box_mask,
+    exactly,
+    require_positive_similarity,
+    spatial_misalignment,
+    top_region,
+)
+from pixpnet.prototypes import PrototypeNetwork
+from pixpnet.prototypes.distances import DISTANCES, Embedded, exact_distance, expanded_distances, patch_rows
+from pixpnet.types import Box
+
+__all__ = ["MISALIGNMENT", "measure_misalignment", "needs_positive_similarity"]
+
+
+class Pairs(NamedTuple):
+    """A batch of pairs of a test image and a prototype of its class."""
+
+    indices: tuple[int, ...]
+    """Of the images, in `Subject.records`."""
+    prototypes: Int64[Tensor, "m"]
+
+
+class Seen(NamedTuple):
+    """What the network makes of a batch of pairs."""
+
+    features: Float[Tensor, "m d h w"]
+    similarities: Float[Tensor, "m p"]
+    predicted: Int64[Tensor, "m"]
+    cells: Int64[Tensor, "m"]
+    """Flat number of the nearest patch to each pair's prototype."""
+
+
+@torch.no_grad()
+def measure_misalignment(subject: Subject, method: str | None, settings: Settings) -> Outcome:
+    """Attack pairs of sampled images and their classes' prototypes; compare before and after.
+
+    Pairs whose similarity is not positive before the attack are left out and counted.
+    """
+    assert method is not None
+    batches = _batches(subject, settings)
+    found = [_attack(subject, method, pairs, seed=settings.seed) for pairs in subject.track(batches)]
+    before, after = (
+        Observation(*map(torch.cat, zip(*side, strict=True))) for side in zip(*found, strict=True)
+    )
+    prototypes = torch.cat([pairs.prototypes for pairs in batches]).cpu()
+    labels = torch.tensor([subject.labels[index] for pairs in batches for index in pairs.indices])
+    kept = before.similarity > 0
+    if not kept.any():
+        raise DataError("no similarity is positive before the attack, so there is no change in percent.")
+    measured = spatial_misalignment(
+        Observation(*(part[kept] for part in before)),
+        Observation(*(part[kept] for part in after)),
+        prototypes=prototypes[kept],
+        prototype_classes=subject.own_class.int().argmax(dim=1),
+        labels=labels[kept],
+        seed=settings.seed,
+    )
+    number, shown = int(kept.sum()), 100 * before.displayed[kept].double().mean().item()
+    return Outcome(
+        {
+            **measured._asdict(),
+            "displayed": exactly(shown, count=number),
+            "pairs": exactly(number, count=number, left_out=len(kept) - number),
+        }
+    )
+
+
+def _batches(subject: Subject, settings: Settings) -> list[Pairs]:
+    """The pairs, those of a prototype together; a batch has as many as the subject's batches have images.
+
+    If there are too many, every prototype keeps its first images, in the order drawn.
+    """
+    number = Counter[int]()
+    turns: list[tuple[int, int, int]] = []
+    for index in subject.sample(settings.samples, seed=settings.seed):
+        for prototype in subject.prototypes_of(subject.labels[index]):
+            turns.append((number[prototype], prototype, index))
+            number[prototype] += 1
+    pairs = sorted((prototype, index) for _, prototype, index in sorted(turns)[: settings.pairs])
+    groups = [pairs[at : at + subject.batch_size] for at in range(0, len(pairs), subject.batch_size)]
+    return [
+        Pairs(
+            tuple(index for _, index in group),
+            torch.tensor([prototype for prototype, _ in group], device=subject.device),
+        )
+        for group in groups
+    ]
+
+
+def _attack(subject: Subject, method: str, pairs: Pairs, *, seed: int) -> tuple[Observation, Observation]:
+    """What is seen before and after, on the CPU; both are measured in batches of the same shape."""
+    pixels = _pixels(subject, pairs.indices)
+    before = _see(subject, pixels, pairs)
+    fixed = before.cells if method == "receptive_field" else None
+    displayed = DISPLAYED[method](subject, pairs, before, pixels, seed=seed, purpose="map")
+    attacked = attack_outside(
+        partial(_similarity, subject, pairs.prototypes, fixed), pixels, displayed=displayed
+    )
+    after = _see(subject, attacked, pairs)
+    shown = DISPLAYED[method](subject, pairs, after, attacked, seed=seed, purpose="map after the attack")
+    return (
+        _observation(subject.network, pairs, before, before.cells, displayed),
+        _observation(subject.network, pairs, after, after.cells if fixed is None else fixed, shown),
+    )
+
+
+def _pixels(subject: Subject, indices: Sequence[int]) -> Float[Tensor, "m 3 H W"]:
+    """The images in [0, 1], as whole 255ths: what their files hold."""
+    distinct = sorted(set(indices))
+    low, high = (limit[:, None, None] for limit in (subject.lowest, subject.highest))
+    pixels = (255 * (subject.load(distinct) - low) / (high - low)).round() / 255
+    return pixels[[distinct.index(index) for index in indices]].clamp(0, 1)
+
+
+def _normalised(subject: Subject, pixels: Float[Tensor, "m 3 H W"]) -> Float[Tensor, "m 3 H W"]:
+    low, high = (limit[:, None, None] for limit in (subject.lowest, subject.highest))
+    return low + pixels * (high - low)
+
+
+def _see(subject: Subject, pixels: Float[Tensor, "m 3 H W"], pairs: Pairs) -> Seen:
+    z = subject.network.features(_normalised(subject, pixels))
+    output = subject.network.from_features(z)
+    cells = output.cells.gather(1, pairs.prototypes[:, None]).squeeze(1)
+    return Seen(z, output.similarities, output.logits.argmax(dim=1), cells)
+
+
+def _observation(
+    network: PrototypeNetwork,
+    pairs: Pairs,
+    seen: Seen,
+    cells: Int64[Tensor, "m"],
+    displayed: Bool[Tensor, "m H W"],
+) -> Observation:
+    similarity = _similarity_at(network, seen.features, pairs.prototypes, cells)
+    return Observation(similarity.cpu(), seen.similarities.cpu(), displayed.cpu(), seen.predicted.cpu())
+
+
+def _similarity(
+    subject: Subject,
+    prototypes: Int64[Tensor, "m"],
+    cells: Int64[Tensor, "m"] | None,
+    pixels: Float[Tensor, "m 3 H W"],
+) -> Float[Tensor, "m"]:
+    """Of each image to its own prototype: at a cell, or (None) at the nearest; with gradient."""
+    network = subject.network
+    z = network.features(_normalised(subject, pixels))
+    nearest = _nearest(network, z.detach(), prototypes) if cells is None else cells
+    return _similarity_at(network, z, prototypes, nearest)
+
+
+def _own(network: PrototypeNetwork, prototypes: Int64[Tensor, "m"]) -> Embedded:
+    return DISTANCES[network.distance].embed(network.prototypes.detach()[prototypes].flatten(1))
+
+
+def _similarity_at(
+    network: PrototypeNetwork,
+    z: Float[Tensor, "m d h w"],
+    prototypes: Int64[Tensor, "m"],
+    cells: Int64[Tensor, "m"],
+) -> Float[Tensor, "m"]:
+    embed, scale = DISTANCES[network.distance]
+    rows = patch_rows(z, network.kernel_size)[torch.arange(len(z), device=z.device), cells]
+    return network.similarity(exact_distance(embed(rows), _own(network, prototypes), scale=scale))
+
+
+def _nearest(
+    network: PrototypeNetwork, z: Float[Tensor, "m d h w"], prototypes: Int64[Tensor, "m"]
+) -> Int64[Tensor, "m"]:
+    """Flat number of the nearest patch, but for rounding: it only says where to attack."""
+    embed, scale = DISTANCES[network.distance]
+    patches, own = embed(patch_rows(z, network.kernel_size)), _own(network, prototypes)
+    one_each = Embedded(own.rows[:, None], own.offsets[:, None])
+    return expanded_distances(patches, one_each, scale=scale)[:, 0].argmin(dim=1)
+
+
+def _field_of_best_cell(
+    subject: Subject, pairs: Pairs, seen: Seen, pixels: Tensor, *, seed: int, purpose: str
+) -> Bool[Tensor, "m H W"]:
+    boxes = subject.receptive_field.boxes.reshape(-1, 4)[seen.cells.tolist()]
+    masks = [box_mask(Box(*box), image_size=subject.image_size) for box in boxes.tolist()]
+    return torch.stack(masks).to(subject.device)
+
+
+def _top_of_map(method: str) -> Callable[..., Bool[Tensor, "m H W"]]:
+    def displayed(
+        subject: Subject, pairs: Pairs, seen: Seen, pixels: Tensor, *, seed: int, purpose: str
+    ) -> Bool[Tensor, "m H W"]:
+        images, regions = _normalised(subject, pixels), torch.zeros_like(pixels[:, 0], dtype=torch.bool)
+        for prototype in pairs.prototypes.unique().tolist():
+            rows = (pairs.prototypes == prototype).nonzero().squeeze(1)
+            similarities = subject.network_of((prototype,)).similarity_maps(seen.features[rows])
+            indices = [pairs.indices[row] for row in rows.tolist()]
+            seeds = subject.draw_seeds(indices, seed=seed, purpose=f"{purpose} of {prototype}")
+            maps = subject.maps(method, images[rows], similarities, (prototype,), seeds=seeds)
+            regions[rows] = top_region(maps[:, 0].detach())
+        return regions
+
+    return displayed
+
+
+DISPLAYED: dict[str, Callable[..., Bool[Tensor, "m H W"]]] = {
+    "receptive_field": _field_of_best_cell,
+    **{method: _top_of_map(method) for method in ("upsampling", "random", "prp")},
+}
+"""Mapping -> the region that is displayed for each pair."""
+
+
+def needs_positive_similarity(subject: Subject, settings: Settings) -> str | None:
+    """Similarities of which a percentage can be taken."""
+    try:
+        require_positive_similarity(subject.network.distance, subject.run.config.model.prototype_activation)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+MISALIGNMENT = Metric(
+    title="Spatial misalignment",
+    measure=measure_misalignment,
+    quantities={
+        "pac": Quantity("activation change (PAC)", "%", "low"),
+        "plc": Quantity("location change (PLC)", "%", "low"),
+        "prc": Quantity("ranking change (PRC)", "prototypes", "low"),
+        "accuracy_before": Quantity("accuracy before", "%"),
+        "accuracy_after": Quantity("accuracy after", "%", "high"),
+        "displayed": Quantity("image displayed, so not attacked", "%"),
+        "pairs": Quantity("pairs attacked", "pairs"),
+    },
+    settings=("seed", "samples", "pairs"),
+    methods=all_methods,
+    needs=(needs_positive_similarity,),
+)
