@@ -1,0 +1,133 @@
+"""The files of an evaluation, each written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from pixpnet.errors import DataError
+from pixpnet.evaluation.record import Curve, Evaluation, Key
+from pixpnet.training.rundir import RunDirectory, write_text, write_yaml
+
+__all__ = ["EvaluationFiles"]
+
+COLUMNS = (
+    "metric",
+    "method",
+    "protocol",
+    "quantity",
+    "unit",
+    "value",
+    "low",
+    "high",
+    "count",
+    "left_out",
+    "seconds",
+)
+CURVE_COLUMNS = ("metric", "method", "share", "similarity", "normalised")
+
+
+@dataclass(frozen=True)
+class EvaluationFiles:
+    """Where an evaluation lies."""
+
+    folder: Path
+    prefix: str = ""
+    """Of the files' names."""
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path, *, out: Path | None = None) -> EvaluationFiles:
+        """In `out`, or in the results of the checkpoint's run, or beside a checkpoint that lies alone."""
+        if out is not None:
+            return cls(out)
+        run = RunDirectory.of_checkpoint(checkpoint)
+        return cls(checkpoint.parent, f"{checkpoint.stem}.") if run is None else cls(run.results)
+
+    @property
+    def yaml(self) -> Path:
+        """All measurements; what is read back."""
+        return self._file("interpretability.yaml")
+
+    @property
+    def csv(self) -> Path:
+        """One row for each quantity."""
+        return self._file("interpretability.csv")
+
+    @property
+    def curves(self) -> Path:
+        """One row for each point of a curve."""
+        return self._file("interpretability_curves.csv")
+
+    def figure(self, metric: str, suffix: str) -> Path:
+        """The curves of a metric."""
+        return self._file(f"{metric}.{suffix}")
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{self.prefix}{name}"
+
+    def read(self) -> Evaluation | None:
+        """What has been measured, without the measurements whose curves are gone; none without the file.
+
+        Raises:
+            DataError: A file is damaged.
+        """
+        if not self.yaml.is_file():
+            return None
+        try:
+            values = yaml.safe_load(self.yaml.read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise DataError("this is no evaluation.")
+            return Evaluation.from_dict(values, self._read_curves())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, DataError) as error:
+            reason = error if isinstance(error, DataError) else f"it can't be read ({error})."
+            raise DataError(f"{self.yaml}: {reason} Remove it to measure anew.") from error
+
+    def _read_curves(self) -> dict[Key, Curve]:
+        points: dict[Key, list[tuple[float, float, float]]] = defaultdict(list)
+        if self.curves.is_file():
+            with self.curves.open(newline="", encoding="utf-8") as file:
+                for row in csv.DictReader(file):
+                    values = tuple(float(row[name] or "nan") for name in CURVE_COLUMNS[2:])
+                    points[row["metric"] or "", row["method"] or None, None].append(values)  # pyright: ignore[reportArgumentType]
+        return {key: Curve(*np.array(rows).T.copy()) for key, rows in points.items()}
+
+    def write(self, evaluation: Evaluation) -> None:
+        """Write all tables; the YAML file last, for it says what the others hold.
+
+        Raises:
+            CheckpointError: They can't be written.
+        """
+        rows: list[Sequence[object]] = [CURVE_COLUMNS]
+        for one in evaluation.measurements:
+            if one.curve is not None:
+                points = zip(
+                    *(
+                        array.tolist()
+                        for array in (one.curve.shares, one.curve.similarity, one.curve.normalised)
+                    ),
+                    strict=True,
+                )
+                rows += [(one.metric, one.method, *point) for point in points]
+        if len(rows) > 1:
+            write_text(self.curves, _table(rows))
+        rows = [COLUMNS]
+        for one in evaluation.measurements:
+            rows += [
+                (one.metric, one.method, one.protocol, name, one.units[name], *value, round(one.seconds, 3))
+                for name, value in one.values.items()
+            ]
+        write_text(self.csv, _table(rows))
+        write_yaml(self.yaml, evaluation.to_dict())
+
+
+def _table(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,70 @@
+"""Curves of a similarity against the share of pixels, one line for each method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+from matplotlib.figure import Figure
+
+__all__ = ["CurveLine", "curves_figure"]
+
+_SMALL = 8.5
+# Okabe and Ito's palette, which colour-blind readers can tell apart; the line styles differ, too.
+_LOOKS = {
+    "receptive_field": ("#E69F00", "-"),
+    "upsampling": ("#0072B2", "--"),
+    "prp": ("#009E73", "-."),
+    "random": ("#666666", ":"),
+}
+_OTHER = ("#CC79A7", "-")
+
+
+@dataclass(frozen=True, eq=False)
+class CurveLine:
+    """The mean curve of one method."""
+
+    method: str
+    shares: Float64[np.ndarray, "n"]
+    """Share of the pixels, from 0 to 1."""
+    values: Float64[np.ndarray, "n"]
+    """0: as the empty image; 1: as the whole one."""
+    area: float
+    """Under the curve, for the legend."""
+
+
+def curves_figure(lines: Sequence[CurveLine], *, title: str, under: str, mean_percent: float) -> Figure:
+    """The curves with the mean receptive field marked.
+
+    Args:
+        lines: One for each method.
+        title: Of the figure.
+        under: Name of the horizontal axis.
+        mean_percent: Mean receptive field, in percent of the image.
+    """
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
+    axes.axhline(1, color="#BBBBBB", linewidth=0.8, zorder=0)
+    axes.axhline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
+    axes.axvline(mean_percent, color="black", linewidth=1.2, linestyle=(0, (1, 1)))
+    for line in lines:
+        colour, style = _LOOKS.get(line.method, _OTHER)
+        label = f"{line.method.replace('_', ' ')}, area {line.area:.3f}"
+        axes.plot(100 * line.shares, line.values, color=colour, linestyle=style, linewidth=2, label=label)
+    axes.set_xlim(0, 100 * max(float(line.shares[-1]) for line in lines))
+    axes.set_xlabel(f"{under} (% of the image)", fontsize=_SMALL)
+    axes.set_ylabel("similarity (0: empty image, 1: whole image)", fontsize=_SMALL)
+    axes.tick_params(labelsize=_SMALL)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(
+        fontsize=_SMALL,
+        frameon=False,
+        alignment="left",
+        title=f"dotted line: mean receptive field, {mean_percent:.1f} %",
+        title_fontsize=_SMALL,
+    )
+    return figure
