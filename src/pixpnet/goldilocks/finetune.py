@@ -9,13 +9,13 @@ from functools import partial
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pixpnet.backbones import Backbone
 from pixpnet.data import Splits, loader
 from pixpnet.errors import PixPNetError
+from pixpnet.goldilocks.memory import with_fitting_batch
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.loop import evaluate, train_epoch
 from pixpnet.training.measures import EpochMeter, LossTerms, classifier_terms
@@ -90,30 +90,25 @@ def finetune_stage(
         PixPNetError: Not even two images fit into memory, or the loss is no longer finite.
     """
     accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
-    while True:
-        try:
-            with seeded(seed, gpus=True):
-                return _finetune(
-                    copy.deepcopy(backbone),
-                    splits,
-                    seed=seed,
-                    epochs=epochs,
-                    batch_size=batch_size,
-                    workers=workers,
-                    accelerator=accelerator,
-                    autocast_to=autocast_to,
-                )
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
-                raise
-        # Outside of the handler, whose error keeps the tensors of the failed step alive.
-        if batch_size < 2 * SMALLEST_BATCH:
+
+    def train_and_test(size: int) -> Finetuned:
+        if size < SMALLEST_BATCH:
             raise PixPNetError(
-                f"{_place(backbone)} does not fit into memory, not even with batches of {batch_size}."
+                f"{_place(backbone)} does not fit into memory, not even with batches of {SMALLEST_BATCH}."
             )
-        batch_size //= 2
-        clear_device_cache(garbage_collection=True)
-        _logger.warning("%s: out of memory; again with batches of %d.", _place(backbone), batch_size)
+        with seeded(seed, gpus=True):
+            return _finetune(
+                copy.deepcopy(backbone),
+                splits,
+                seed=seed,
+                epochs=epochs,
+                batch_size=size,
+                workers=workers,
+                accelerator=accelerator,
+                autocast_to=autocast_to,
+            )
+
+    return with_fitting_batch(train_and_test, batch_size)
 
 
 def _finetune(

@@ -13,9 +13,9 @@ from jaxtyping import Float, Int64
 from pixpnet.config import DatasetConfig
 from pixpnet.errors import ConfigError
 from pixpnet.goldilocks.recipe import recipe_yaml
-from pixpnet.goldilocks.table import Row
+from pixpnet.goldilocks.table import Readout, Row
 
-__all__ = ["Advice", "advise", "pareto_ranks", "rank_rows"]
+__all__ = ["Advice", "advise", "average_seeds", "comparable", "pareto_ranks", "rank_rows"]
 
 RUNNERS_UP = 3
 
@@ -98,7 +98,8 @@ def advise(
     """
     if not rows:
         raise ConfigError("there are no results to take advice from.")
-    layers = _averaged(_comparable(rows))
+    alike = comparable(rows)
+    layers = average_seeds(alike.get("prototypes") or alike[rows[-1].readout])
     fitting = sorted((row for row in layers if row.mean_rf <= max_rf), key=_preference)
     if not fitting:
         least = min(layers, key=lambda row: (row.mean_rf, *_preference(row)))
@@ -116,15 +117,16 @@ def _group(row: Row) -> tuple[object, ...]:
     return row.dataset, row.height, row.width, row.mode
 
 
-def _comparable(rows: Sequence[Row]) -> list[Row]:
-    last = rows[-1]
-    alike = [row for row in rows if _group(row) == _group(last)]
-    has_prototypes = any(row.readout == "prototypes" for row in alike)
-    readout = "prototypes" if has_prototypes else last.readout
-    return [row for row in alike if row.readout == readout]
+def comparable(rows: Sequence[Row]) -> dict[Readout, list[Row]]:
+    """The rows of the last one's data set, size and mode, by readout."""
+    by_readout: dict[Readout, list[Row]] = {}
+    for row in rows:
+        if _group(row) == _group(rows[-1]):
+            by_readout.setdefault(row.readout, []).append(row)
+    return by_readout
 
 
-def _averaged(rows: Sequence[Row]) -> list[Row]:
+def average_seeds(rows: Sequence[Row]) -> list[Row]:
     """One row for each layer and kind of weights: the first, with the mean accuracies over seeds."""
     same: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
