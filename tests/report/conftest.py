@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_runs import copy_results
 from page_checks import Opened
 from playwright.sync_api import Browser, sync_playwright
 
@@ -99,3 +100,11 @@ def opened(chromium: Browser) -> Iterator[Callable[..., Opened]]:
     yield open_file
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def run_copy(tiny_run: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Results of the shared run under another name (`copy_results`)."""
+    return lambda name, *measurements, **changes: copy_results(
+        tiny_run, tmp_path / name, *measurements, **changes
+    )

@@ -33,6 +33,7 @@ COMMANDS = {
         Command("explain", "pixpnet.cli.explain", "draw why a trained network decides as it does"),
         Command("verify", "pixpnet.cli.verify", "try whether pixels outside the displayed boxes matter"),
         Command("report", "pixpnet.cli.report", "write one HTML file that shows a run"),
+        Command("compare", "pixpnet.cli.compare", "runs side by side, as Markdown and HTML"),
         Command("rf", "pixpnet.cli.rf", "receptive fields of every layer of a backbone"),
         Command("data", "pixpnet.cli.data", "list, prepare and check data sets; render SynthBirds"),
     )
