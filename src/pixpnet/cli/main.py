@@ -35,6 +35,7 @@ COMMANDS = {
         Command("report", "pixpnet.cli.report", "write one HTML file that shows a run"),
         Command("compare", "pixpnet.cli.compare", "runs side by side, as Markdown and HTML"),
         Command("rf", "pixpnet.cli.rf", "receptive fields of every layer of a backbone"),
+        Command("goldilocks", "pixpnet.cli.goldilocks", "which layer of which backbone is just right"),
         Command("data", "pixpnet.cli.data", "list, prepare and check data sets; render SynthBirds"),
     )
 }
@@ -80,7 +81,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _help() -> str:
-    commands = "\n".join(f"  {command.name:<9} {command.help}" for command in COMMANDS.values())
+    commands = "\n".join(f"  {command.name:<10} {command.help}" for command in COMMANDS.values())
     return (
         "usage: pixpnet COMMAND [...]\n\n"
         "Pixel-grounded prototypical part networks.\n\n"

@@ -43,7 +43,13 @@ def weights_of(config: Config) -> Weights:
 
 
 def frozen_backbone(
-    config: Config, stages: Sequence[Stage], images: ClassificationImages, *, num_classes: int, file: Path
+    config: Config,
+    stages: Sequence[Stage],
+    images: ClassificationImages,
+    *,
+    num_classes: int,
+    file: Path,
+    workers: int = 0,
 ) -> Backbone:
     """The backbone up to the last of the stages, trained if the configuration says so; on its device.
 
@@ -53,6 +59,7 @@ def frozen_backbone(
         images: To train on.
         num_classes: Of the images.
         file: Where a trained backbone is kept after each epoch, and found again.
+        workers: Loader processes.
     """
     name, layer = stages[-1].model, stages[-1].name
     accelerator, autocast_to = make_accelerator(config)
@@ -68,7 +75,8 @@ def frozen_backbone(
         while training.epoch < config.train.backbone_epochs:
             torch.manual_seed(stable_seed(config.seed, name, training.epoch))
             with_fitting_batch(
-                partial(training.run_epoch, images, accelerator, autocast_to), config.train.batch_size
+                partial(training.run_epoch, images, accelerator, autocast_to, workers),
+                config.train.batch_size,
             )
             training.save()
     return backbone.requires_grad_(False).eval()
@@ -104,11 +112,12 @@ class _Training:
         images: ClassificationImages,
         accelerator: Accelerator,
         autocast_to: torch.dtype | None,
+        workers: int,
         batch_size: int,
     ) -> None:
         """One epoch; one that ran out of memory goes on from where it was, with all images again."""
         start = time.perf_counter()
-        options, epochs = self.config, self.config.train.backbone_epochs
+        options = self.config.train
         set_learning_rates(self.optimizer, self.groups, self.plans[self.epoch])
         self.network.train()
         batches = loader(
@@ -117,7 +126,7 @@ class _Training:
             shuffle=True,
             seed=self.config.seed or 0,
             epoch=self.epoch + 1,
-            workers=options.dataset.workers,
+            workers=workers,
             device=accelerator.device,
         )
         meter = EpochMeter(self.num_classes, accelerator.device)
@@ -132,14 +141,14 @@ class _Training:
             meter=meter,
             accumulate=1,
             autocast_to=autocast_to,
-            clip_norm=options.train.gradient_clip_norm,
+            clip_norm=options.gradient_clip_norm,
             first_step=0,
             on_step=lambda _: None,
         )
         self.epoch += 1
         _logger.info(
             "%s: epoch %d/%d, loss %.3f, training accuracy of the last stage %.3f, %.0f s",
-            *(self.backbone.name, self.epoch, epochs, meter.total_loss, meter.accuracy),
+            *(self.backbone.name, self.epoch, options.backbone_epochs, meter.total_loss, meter.accuracy),
             time.perf_counter() - start,
         )
 

@@ -1,0 +1,235 @@
+"""A Goldilocks experiment: every stage of some backbones measured, ranked, drawn and turned into advice."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from pixpnet.config import Config
+from pixpnet.errors import ConfigError, PixPNetError
+from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
+from pixpnet.figures.saving import FIGURE_FORMATS, save_figure
+from pixpnet.goldilocks.backbone import weights_of
+from pixpnet.goldilocks.cluster import Crew, processes, ray_cluster, this_process
+from pixpnet.goldilocks.front import Advice, advise, rank_rows
+from pixpnet.goldilocks.probe import Accuracies
+from pixpnet.goldilocks.settings import Files, check_settings
+from pixpnet.goldilocks.table import Mode, Readout, Row, append_row, read_rows, write_rows
+from pixpnet.goldilocks.tasks import Stage, stages_of
+from pixpnet.goldilocks.work import Job, finetune_row, open_images, prepare_probe, probe_row
+from pixpnet.training.rundir import write_text
+
+__all__ = ["Outcome", "explore"]
+
+_logger = logging.getLogger(__name__)
+
+READOUT_TITLES: dict[Readout, str] = {"average": "average pooling", "prototypes": "max-similarity prototypes"}
+
+READOUTS: dict[Mode, tuple[Readout, ...]] = {"probe": get_args(Readout), "finetune": ("average",)}
+
+Progress = Callable[[int, int], None]
+
+_UNKNOWN = Accuracies(0.0, 0.0)
+
+
+class Outcome(NamedTuple):
+    """What an experiment ends with."""
+
+    rows: list[Row]
+    """Those of this experiment's data set, size and mode, of all models in the table."""
+    ranks: list[int]
+    """Pareto rank of each."""
+    advice: Advice
+    files: tuple[Path, ...]
+    """Table, configuration, figures."""
+
+
+class Piece(NamedTuple):
+    """A piece of work, and those that can begin when it is done."""
+
+    model: str
+    call: Callable[[], list[Row]]
+    then: tuple[Piece, ...] = ()
+
+
+def explore(
+    config: Config,
+    *,
+    models: Sequence[str],
+    out: Path,
+    mode: Mode = "probe",
+    epochs: int = 10,
+    max_rf: float = 30.0,
+    jobs: int = 1,
+    cluster: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Measure how well the classes can be told at each stage of each backbone; go on if that was begun.
+
+    Args:
+        config: The data set, the seed, the backbones' weights and (`train.backbone_epochs`) their training.
+        models: Backbones.
+        out: A CSV file, or the folder of one. Rows that are there are not measured again.
+        mode: Linear heads on the frozen backbone, or the cut network trained as a whole.
+        epochs: Of finetuning.
+        max_rf: Largest mean receptive field that is advised, percent of the image.
+        jobs: Processes on this machine.
+        cluster: Let Ray spread the work.
+        progress: Told (pieces of work done, in all).
+
+    Raises:
+        ConfigError: Options that cannot work, or `out` holds results that were made in another way.
+        DataError: The data set or weights cannot be had.
+        PixPNetError: Some backbones could not be measured; the results of the others are written.
+    """
+    files = Files.under(out)
+    job = Job(config, mode, epochs, files.work, jobs)
+    _check(job, models)
+    stages = {model: _stages(job, model) for model in models}
+    num_classes = len(open_images(config.dataset, job.seed).class_names)
+    read_rows(files.table)  # before anything is written beside a file that is something else
+    check_settings(job, files.settings)
+    pieces = _plan(job, stages, {row.key for row in read_rows(files.table)})
+    faults = {}
+    if pieces:
+        with _crew(config, jobs=jobs, cluster=cluster) as crew:
+            for model, result in _work(crew, pieces, progress):
+                if isinstance(result, PixPNetError):
+                    _logger.error("%s: %s", model, result)
+                    faults.setdefault(model, result)
+                    continue
+                for row in result:
+                    append_row(files.table, row)
+                    _logger.info(
+                        "%s/%s, %s: accuracy %.3f, mean RF %.3g %%",
+                        *(row.model, row.stage, row.readout, row.test_accuracy, row.mean_rf),
+                    )
+    outcome = _finish(job, files, max_rf=max_rf, num_classes=num_classes, faults=faults)
+    if faults:
+        names, first = ", ".join(faults), next(iter(faults.values()))
+        raise PixPNetError(f"{names} could not be measured in full ({first}); the rest is in {files.table}.")
+    shutil.rmtree(files.work / "features", ignore_errors=True)
+    return outcome
+
+
+def _check(job: Job, models: Sequence[str]) -> None:
+    model, train = job.config.model, job.config.train
+    if model.weights and len(models) > 1:
+        raise ConfigError(f"model.weights: one file does not fit {len(models)} backbones; give one of them.")
+    if job.mode == "finetune" and train.backbone_epochs:
+        raise ConfigError("train.backbone-epochs is for --mode probe; finetuning trains for --epochs.")
+    if weights_of(job.config) == "random" and job.mode == "probe":
+        _logger.warning(
+            "The backbones are probed with random weights, which says little of what they can learn; "
+            "--train.backbone-epochs 10 trains them on this data first."
+        )
+
+
+def _stages(job: Job, model: str) -> tuple[Stage, ...]:
+    """The stages that are looked at: layers behind the last grid are as good as random unless pretrained."""
+    stages = stages_of(model, job.image_size)
+    if job.mode == "finetune" or weights_of(job.config) == "pretrained":
+        return stages
+    return tuple(stage for stage in stages if stage.is_grid)
+
+
+def _plan(job: Job, stages: dict[str, tuple[Stage, ...]], done: set[Any]) -> list[Piece]:
+    """The pieces of work that are left, the longest first."""
+    pieces = []
+    for model in sorted(stages, key=lambda model: -stages[model][-1].macs):
+        left = []
+        for stage in stages[model]:
+            for readout in READOUTS[job.mode]:
+                call = partial(probe_row, job, stage, readout)
+                if job.mode == "finetune":
+                    call = partial(finetune_row, job, stage)
+                if job.row(stage, _UNKNOWN, readout=readout, seconds=0).key not in done:
+                    left.append(Piece(model, call))
+        if left and job.mode == "probe":
+            pieces.append(Piece(model, partial(prepare_probe, job, stages[model]), tuple(left)))
+        else:
+            pieces += left
+    return pieces
+
+
+def _crew(config: Config, *, jobs: int, cluster: bool) -> AbstractContextManager[Crew]:
+    if cluster:
+        return ray_cluster(use_gpus=config.gpus != 0)
+    return processes(jobs) if jobs > 1 else this_process()
+
+
+def _work(
+    crew: Crew, pieces: Sequence[Piece], progress: Progress | None
+) -> Iterator[tuple[str, list[Row] | PixPNetError]]:
+    """Let the crew do all pieces, each as soon as it can begin; yields the model and rows of each, or its error.
+
+    What can begin only after a piece that failed is left out.
+    """
+    waiting = deque(pieces)
+    running: dict[Future[list[Row]], Piece] = {}
+    total, done = sum(1 + len(piece.then) for piece in pieces), 0
+    while waiting or running:
+        while waiting and len(running) < crew.capacity:
+            piece = waiting.popleft()
+            running[crew.submit(piece.call)] = piece
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            piece = running.pop(future)
+            try:
+                result: list[Row] | PixPNetError = future.result()
+                waiting.extendleft(reversed(piece.then))
+            except PixPNetError as error:
+                result = error
+                total -= len(piece.then)
+            except BrokenProcessPool:
+                raise PixPNetError(
+                    "a process that worked on this ended without a word; perhaps there was not enough memory "
+                    "for so many --jobs. The same command goes on from here."
+                ) from None
+            done += 1
+            yield piece.model, result
+            if progress is not None:
+                progress(done, total)
+
+
+def _finish(
+    job: Job, files: Files, *, max_rf: float, num_classes: int, faults: dict[str, PixPNetError]
+) -> Outcome:
+    """Rank all rows of the table, draw those of this experiment's kind, and say what follows from them."""
+    every = read_rows(files.table)
+    if not every and faults:
+        raise next(iter(faults.values()))
+    ranks = rank_rows(every)
+    write_rows(files.table, every, ranks)
+    kind = (job.config.dataset.name, *job.image_size, job.mode)
+    own = [
+        (row, rank)
+        for row, rank in zip(every, ranks, strict=True)
+        if (row.dataset, row.height, row.width, row.mode) == kind
+    ]
+    rows = [row for row, _ in own]
+    advice = advise(rows, max_rf, dataset=job.config.dataset, num_classes=num_classes)
+    written = [files.table]
+    if advice.config_yaml is not None:
+        write_text(files.advice, advice.config_yaml)
+        written.append(files.advice)
+    for readout in dict.fromkeys(row.readout for row in rows):
+        figure = goldilocks_figure(
+            [_point(row, rank) for row, rank in own if row.readout == readout],
+            title=f"{job.config.dataset.name}, {job.mode}, {READOUT_TITLES[readout]}",
+            max_rf=max_rf,
+        )
+        paths = [files.figure(job.mode, readout, suffix) for suffix in FIGURE_FORMATS]
+        written += [save_figure(figure, path) for path in paths]
+    return Outcome(rows, [rank for _, rank in own], advice, tuple(written))
+
+
+def _point(row: Row, rank: int) -> LayerPoint:
+    return LayerPoint(row.model, row.stage, row.test_accuracy, row.mean_rf, rank)

@@ -1,0 +1,209 @@
+"""The pieces of work of an experiment, each of which any process can do from the files of those before it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from jaxtyping import Int
+from safetensors import safe_open
+from torch import Tensor
+
+import pixpnet
+from pixpnet.backbones import build_backbone
+from pixpnet.config import Config, DatasetConfig
+from pixpnet.data import ClassificationImages, Splits, find_dataset, open_splits, worker_count
+from pixpnet.data.splits import hold_out
+from pixpnet.goldilocks.backbone import frozen_backbone, weights_of
+from pixpnet.goldilocks.features import find_prototypes, read_images
+from pixpnet.goldilocks.finetune import finetune_stage
+from pixpnet.goldilocks.probe import Accuracies, accuracies, probe
+from pixpnet.goldilocks.table import Mode, Readout, Row
+from pixpnet.goldilocks.tasks import Stage
+from pixpnet.seeds import seeded
+from pixpnet.training.rundir import write_atomically
+from pixpnet.training.setup import make_accelerator
+
+__all__ = ["Job", "finetune_row", "open_images", "prepare_probe", "probe_row"]
+
+VALIDATION_SHARE = 0.2
+"""Of the training images, to choose λ on, where the data set has no validation images."""
+
+_PARTS = {"train": 0, "validation": 1, "test": 2}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all pieces of work of an experiment share."""
+
+    config: Config
+    mode: Mode
+    epochs: int
+    """Of finetuning."""
+    folder: Path
+    """Where a piece of work leaves what others need."""
+    jobs: int
+    """Processes that share the machine."""
+
+    @property
+    def seed(self) -> int:
+        assert self.config.seed is not None
+        return self.config.seed
+
+    @property
+    def workers(self) -> int:
+        """Loader processes of each piece of work."""
+        given = self.config.dataset.workers
+        return worker_count(self.jobs) if given is None else given
+
+    def file(self, kind: str, model: str, suffix: str) -> Path:
+        """What is kept of a model."""
+        name = f"{model.replace('/', '--')}_{weights_of(self.config)}_seed{self.seed}{suffix}"
+        return self.folder / kind / name
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input."""
+        dataset = self.config.dataset
+        return find_dataset(dataset.name).image_size(dataset.size)
+
+    def row(self, stage: Stage, accuracy: Accuracies, *, readout: Readout, seconds: float) -> Row:
+        """The row of a result."""
+        return Row(
+            model=stage.model,
+            stage_number=stage.number,
+            stage=stage.name,
+            dataset=self.config.dataset.name,
+            height=self.image_size[0],
+            width=self.image_size[1],
+            test_accuracy=accuracy.top1,
+            test_accuracy_top5=accuracy.top5,
+            mean_rf=stage.mean_rf,
+            max_rf=stage.max_rf,
+            parameters=stage.parameters,
+            macs=stage.macs,
+            mode=self.mode,
+            readout=readout,
+            weights=weights_of(self.config),
+            seed=self.seed,
+            seconds=round(seconds, 3),
+            version=pixpnet.__version__,
+        )
+
+
+@lru_cache(maxsize=1)  # the pieces of work that one process does share the images that it has decoded
+def open_images(dataset: DatasetConfig, seed: int) -> Splits:
+    """The data set, read once by each process."""
+    return open_splits(dataset, seed=seed)
+
+
+def prepare_probe(job: Job, stages: tuple[Stage, ...]) -> list[Row]:
+    """Read all images at all stages of one backbone, and keep what was read; no rows yet."""
+    file = job.file("features", stages[0].model, ".safetensors")
+    if file.is_file():
+        return []
+    splits = open_images(job.config.dataset, job.seed)
+    num_classes = len(splits.class_names)
+    backbone = frozen_backbone(
+        job.config,
+        stages,
+        splits.train,
+        num_classes=num_classes,
+        workers=job.workers,
+        file=job.file("backbones", stages[0].model, ".pt"),
+    )
+    batch_size = job.config.test.batch_size or job.config.train.batch_size
+    device = next(backbone.parameters()).device
+    prototypes = find_prototypes(
+        backbone,
+        stages,
+        splits.projection,
+        num_classes=num_classes,
+        seed=job.seed,
+        batch_size=batch_size,
+        workers=job.workers,
+        device=device,
+    )
+    images, part = _all_images(splits, seed=job.seed)
+    readings = read_images(
+        backbone,
+        stages,
+        images,
+        prototypes=prototypes,
+        batch_size=batch_size,
+        workers=job.workers,
+        device=device,
+    )
+    tables = {"part": part, "labels": torch.tensor(images.labels)}
+    for stage, reading in zip(stages, readings, strict=True):
+        tables[f"{stage.number}.average"] = reading.averages.contiguous()
+        tables[f"{stage.number}.prototypes"] = reading.similarities.contiguous()
+    write_atomically(file, lambda opened: opened.write(safetensors.torch.save(tables)))
+    return []
+
+
+def probe_row(job: Job, stage: Stage, readout: Readout) -> list[Row]:
+    """Fit and test the head of one stage on what `prepare_probe` kept."""
+    start = time.perf_counter()
+    with safe_open(job.file("features", stage.model, ".safetensors"), framework="pt") as file:
+        part, labels = file.get_tensor("part"), file.get_tensor("labels")
+        features = file.get_tensor(f"{stage.number}.{readout}")
+    is_test = part == _PARTS["test"]
+    head = probe(
+        features[~is_test],
+        labels[~is_test],
+        num_classes=int(labels.max()) + 1,
+        is_validation=part[~is_test] == _PARTS["validation"],
+    )
+    accuracy = accuracies(head.logits(features[is_test]), labels[is_test])
+    return [job.row(stage, accuracy, readout=readout, seconds=time.perf_counter() - start)]
+
+
+def finetune_row(job: Job, stage: Stage) -> list[Row]:
+    """Train and test the network cut at one stage."""
+    start = time.perf_counter()
+    splits = open_images(job.config.dataset, job.seed)
+    accelerator, autocast_to = make_accelerator(job.config)
+    with seeded(job.seed):
+        backbone = build_backbone(
+            stage.model,
+            layer=stage.name,
+            pretrained=job.config.model.pretrained,
+            weights=job.config.model.weights,
+        )
+    found = finetune_stage(
+        backbone.to(memory_format=torch.channels_last),  # pyright: ignore[reportCallIssue]
+        splits,
+        seed=job.seed,
+        epochs=job.epochs,
+        batch_size=job.config.train.batch_size,
+        workers=job.workers,
+        accelerator=accelerator,
+        autocast_to=autocast_to,
+    )
+    accuracy = Accuracies(found.test_accuracy, found.test_accuracy_top5)
+    return [job.row(stage, accuracy, readout="average", seconds=time.perf_counter() - start)]
+
+
+def _all_images(splits: Splits, *, seed: int) -> tuple[ClassificationImages, Int[Tensor, "n"]]:
+    """Training, validation and test images without augmentation, and which of these each is.
+
+    Where a data set has no validation images, some of the training images are marked as such.
+    """
+    training = splits.projection.records
+    if splits.validation is not None:
+        validation = splits.validation.records
+    else:
+        training, validation = hold_out(training, share=VALIDATION_SHARE, seed=seed)
+    parts = (training, validation, splits.test.records)
+    images = ClassificationImages(
+        tuple(record for records in parts for record in records),
+        geometry=splits.geometry,
+        normalization=splits.normalization,
+        cache=splits.projection.cache,
+    )
+    return images, torch.arange(3).repeat_interleave(torch.tensor([len(records) for records in parts]))
