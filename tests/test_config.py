@@ -23,7 +23,6 @@ from pixpnet.config import (
 from pixpnet.config.help import options_help
 from pixpnet.config.options import OPTIONS, SECTIONS, Option
 from pixpnet.config.ranges import Range, Text
-from pixpnet.config.validate import LATER
 from pixpnet.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "protonets"
@@ -297,7 +296,7 @@ def values(option: Option) -> st.SearchStrategy[object]:
     return some | st.none() if option.optional else some
 
 
-FIXED = ("model.name", "model.feature-extractor", *LATER)
+FIXED = ("model.name", "model.feature-extractor", "train.hparam-tune")
 
 DRAWN = st.fixed_dictionaries(
     {}, optional={name: values(option) for name, option in OPTIONS.items() if name not in FIXED}

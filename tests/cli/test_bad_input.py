@@ -18,7 +18,6 @@ TRAIN_KEYS = (
 )
 OUTSIDE = "seed, gpus, log-dir, run-id, profile, profiler, debug, tb-logging"
 SECTIONS = f"(sections: dataset, model, train, test, optimizer, loss; options outside: {OUTSIDE})"
-LATER = "comes in a later version of PixPNet; leave it out"
 
 BAD_OPTIONS = [
     (
@@ -69,9 +68,11 @@ BAD_OPTIONS = [
         "train.backbone-epochs: 3 is not less than train.epochs (3), which counts them; "
         "prototypes need at least one epoch",
     ),
-    ("--profile", f"profile: {LATER}"),
-    ("--train.hparam-tune", f"train.hparam-tune: {LATER}"),
-    ("--train.stochastic-weight-averaging", f"train.stochastic-weight-averaging: {LATER}"),
+    (
+        "--debug --train.hparam-tune",
+        "train.hparam-tune: does not go with debug, which keeps three batches of train.batch-size; "
+        "leave out one of the two",
+    ),
     ("--debug -x 3", "unknown option -x; -c FILE and -h are the only short ones"),
     ("-c", "-c takes one YAML file, not []"),
     (

@@ -27,6 +27,14 @@ def test_a_checkpoint_file_loads_as_its_run_directory_does(checkpoint_file, tiny
     assert load(checkpoint_file).sources == load(tiny_run).sources
 
 
+def test_a_checkpoint_from_before_averaging_is_read(checkpoint_file, tmp_path):
+    content = torch.load(checkpoint_file, weights_only=True)
+    del content["average"]
+    torch.save(content, tmp_path / "old.ckpt")
+    assert load_checkpoint(tmp_path / "old.ckpt").average is None
+    assert load(tmp_path / "old.ckpt").sources == load(checkpoint_file).sources
+
+
 class Malicious:
     def __reduce__(self):
         return print, ("code has run",)

@@ -234,7 +234,12 @@ def test_what_cannot_work_is_refused_before_anything_is_written(options, message
     assert not list(tmp_path.iterdir())
 
 
-def test_weights_that_are_not_finite_are_not_saved(tiny_arguments, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(math.nan, "Weights are no longer finite after epoch 2"), (1e30, "logits are no longer finite")],
+)
+def test_a_wrecked_network_is_not_saved(value, message, tiny_arguments, tmp_path, monkeypatch):
+    """Also where the loss was finite: it was that of the weights before the last step."""
     import pixpnet.training.run as module
 
     original = module.train_epoch
@@ -243,11 +248,12 @@ def test_weights_that_are_not_finite_are_not_saved(tiny_arguments, tmp_path, mon
         steps = original(*arguments, **keywords)
         if keywords["first_step"] > 0:
             with torch.no_grad():
-                next(keywords["model"].parameters()).fill_(math.nan)
+                for parameter in keywords["model"].backbone.parameters():
+                    parameter.fill_(value)
         return steps
 
     monkeypatch.setattr(module, "train_epoch", breaking)
-    with pytest.raises(PixPNetError, match="no longer finite after epoch 2"):
+    with pytest.raises(PixPNetError, match=message):
         train(parse_config(tiny_arguments(tmp_path, train__backbone_epochs=0)), progress=False)
     (run,) = tmp_path.glob("synthbirds/protonet/*")
     assert load(run).epoch == 1

@@ -50,6 +50,27 @@ def test_projection_after_the_first_prototype_epoch_each_period_and_the_last():
     assert not any(p.project for p in plans(epochs=3, push_prototypes=False))
 
 
+def test_the_last_quarter_of_the_joint_epochs_is_averaged():
+    common = {"epochs": 16, "backbone_epochs": 2, "warmup": 2, "push_every": 5}
+    averaged = plans(**common, stochastic_weight_averaging=True)
+    assert [p.epoch for p in averaged if p.average] == [14, 15, 16]  # of 12 joint epochs
+    assert [p.epoch for p in averaged if p.project] == [3, 5, 10, 16]
+    plain = plans(**common)
+    assert [p.factor for p in averaged[:14]] == [p.factor for p in plain[:14]]
+    assert [p.factor for p in averaged[14:]] == [averaged[13].factor] * 2
+    assert not any(p.average for p in plain)
+    assert [p.epoch for p in plain if p.project] == [3, 5, 10, 15, 16]
+
+
+def test_two_epochs_at_least_are_averaged():
+    short = {"epochs": 4, "backbone_epochs": 1, "stochastic_weight_averaging": True}
+    assert [p.epoch for p in plans(**short, warmup=1) if p.average] == [3, 4]
+    assert [p.epoch for p in plans(**short, warmup=1) if p.project] == [2, 4]
+    for warmup, left in ((2, 1), (3, 0), (9, 0)):
+        with pytest.raises(ConfigError, match=f"needs two joint epochs or more.*leave {left}"):
+            plans(**short, warmup=warmup)
+
+
 def test_validation_defaults_to_fifty_times_a_run():
     assert sum(p.validate for p in plans(epochs=100)) == 50
     assert [p.epoch for p in plans(epochs=5, val_every_n_epoch=2) if p.validate] == [2, 4, 5]

@@ -108,8 +108,8 @@ class TrainConfig:
         accumulate_grad_batches: Batches whose gradients are added before a step.
         checkpoint: Also keep, and test, the projected network that is best on validation.
         gradient_clip_norm: Largest norm of the gradient.
-        hparam_tune: Find the largest batch size that fits (comes in a later version).
-        stochastic_weight_averaging: Average the weights of the last epochs (comes in a later version).
+        hparam_tune: Find the largest batch size that fits on the GPU, and train with that one.
+        stochastic_weight_averaging: Average the weights of the last quarter of the joint epochs.
         val_every_n_epoch: Epochs between validations; none: max(1, round(epochs / 50)).
         push_prototypes: Project prototypes onto training patches.
         push_every: Epochs between projections; also after the first and the last epoch.
@@ -204,8 +204,9 @@ class Config:
         gpus: GPUs to use; none: one if there is one, else the CPU.
         log_dir: Folder of the runs.
         run_id: Suffix of the data set's folder under log-dir.
-        profile: Profile the run (comes in a later version).
-        profiler: Kind of profiler.
+        profile: Measure where the run's time goes, and write it to profile/ in the run directory.
+        profiler: What is measured: time by phase (simple), by Python function (advanced), or by operation in
+            some steps of each stage (pytorch).
         debug: Three batches per split; the data set's folder ends in _DEBUG.
         tb_logging: Histograms of activations and gradients in TensorBoard.
         dataset: The images.

@@ -12,9 +12,6 @@ from pixpnet.errors import ConfigError
 
 __all__ = ["refuse", "validate"]
 
-LATER = ("profile", "train.hparam-tune", "train.stochastic-weight-averaging")
-"""Flags of the original that are read, but can't be switched on yet."""
-
 REQUIRED: Mapping[str, str] = {
     "model.name": "--model.name protonet",
     "model.feature-extractor": "a backbone, e.g. --model.feature-extractor resnet18",
@@ -34,9 +31,11 @@ def validate(config: Config) -> None:
     for name, value in values.items():
         if not OPTIONS[name].accepts(value):
             raise refuse(name, value, spelled=name)
-    for name in LATER:
-        if values[name]:
-            raise ConfigError(f"{name}: comes in a later version of PixPNet; leave it out")
+    if config.train.hparam_tune and config.debug:
+        raise ConfigError(
+            "train.hparam-tune: does not go with debug, which keeps three batches of train.batch-size; "
+            "leave out one of the two"
+        )
     if config.train.backbone_epochs >= config.train.epochs:
         raise ConfigError(
             f"train.backbone-epochs: {config.train.backbone_epochs} is not less than train.epochs "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -45,6 +45,12 @@ class Checkpoint:
     best_checkpoint: str | None
     """File name of the best projected network on validation, under train.checkpoint."""
     train_seconds: float
+    average: dict[str, Tensor] | None = None
+    """The running mean of train.stochastic-weight-averaging, until the network takes it over."""
+
+
+REQUIRED = {field.name for field in fields(Checkpoint) if field.default is MISSING}
+"""What every checkpoint holds; the rest came later, and may be missing."""
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -84,10 +90,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(
             f"{path} has checkpoint version {content.get('version')}; this PixPNet reads version {VERSION}."
         )
-    missing = sorted(set(Checkpoint.__dataclass_fields__) - set(content))
+    missing = sorted(REQUIRED - set(content))
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}.")
-    values = {field: content[field] for field in Checkpoint.__dataclass_fields__}
+    values = {field: content[field] for field in Checkpoint.__dataclass_fields__ if field in content}
     try:
         values["sources"] = tuple(
             PrototypeSource(**{**source, "box": Box(*source["box"]), "cell": tuple(source["cell"])})

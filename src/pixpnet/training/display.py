@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pixpnet.training.measures import EpochMeter
+from pixpnet.training.stages import EpochPlan
+
+if TYPE_CHECKING:
+    from pixpnet.training.run import Run
 
 SHOW_EVERY = 8
 """Steps between looks at the loss: each look waits for the device."""
@@ -87,3 +92,29 @@ class EpochBar:
             loss=meter.total_loss,
             accuracy=meter.accuracy,
         )
+
+
+def announcement(run: Run) -> list[str]:
+    """What is said before the first epoch."""
+    field = run.receptive_field.for_kernel(run.network.kernel_size)
+    height, width = run.splits.image_size
+    lines = [
+        f"{len(run.splits.train.records)} training images, {len(run.splits.class_names)} classes; "
+        f"{run.backbone.name}/{run.backbone.layer}: {field.grid_size[0]}×"
+        f"{field.grid_size[1]} patches with a mean receptive field of {field.mean_percent:.1f} % of the "
+        f"{height}×{width} image; run {run.directory.path}"
+    ]
+    if field.mean_percent >= 50:
+        lines.append("A patch sees half of the image or more: what a prototype shows is not a part.")
+    return lines
+
+
+def epoch_line(plan: EpochPlan, values: Mapping[str, float], *, seconds: float, epochs: int) -> str:
+    """What is said of an epoch at its end."""
+    parts = [f"epoch {plan.epoch:>3}/{epochs}  {plan.stage:<8}"]
+    parts += [f"loss {values['train_total_loss']:.3f}  train {values['train_accuracy']:.3f}"]
+    if "val_accuracy" in values:
+        parts.append(f"val {values['val_accuracy']:.3f}")
+    parts += ["averaged"] if plan.average else []
+    parts += ["projected"] if plan.project else []
+    return "  ".join([*parts, f"{seconds:.1f} s"])

@@ -61,16 +61,14 @@ class Learner:
             frozen = plan.stage == "warm-up"
             self.network.backbone.requires_grad_(not frozen)
             self.network.backbone.train(not frozen)
-        # Made anew where a stage begins, since others learn in it.
-        if self._training is None or self._training[0] != plan.stage:
-            self._training = (plan.stage, distributed(self.module, self.accelerator))
         set_learning_rates(optimizer, self.groups, plan)
         return optimizer
 
-    @property
-    def training_module(self) -> nn.Module:
-        """What is trained, as `enter` set it up: `module`, averaging its gradients over processes."""
-        assert self._training is not None, "enter comes first"
+    def training_module(self, plan: EpochPlan) -> nn.Module:
+        """What is trained in an epoch that was entered: `module`, averaging its gradients over processes."""
+        # Made anew where a stage begins, since others learn in it.
+        if self._training is None or self._training[0] != plan.stage:
+            self._training = (plan.stage, distributed(self.module, self.accelerator))
         return self._training[1]
 
     def step_function(self, module: nn.Module) -> Step:

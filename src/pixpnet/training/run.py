@@ -11,26 +11,29 @@ import torch
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from pixpnet.backbones import Backbone, build_backbone
-from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
-from pixpnet.data import ClassificationImages, EpochLoader, Splits, loader, open_splits
+from pixpnet.config import Config, config_from_yaml, config_to_yaml, validate
+from pixpnet.data import ClassificationImages, EpochLoader, Splits, open_splits
+from pixpnet.data import loader as make_loader
 from pixpnet.errors import CheckpointError, ConfigError
 from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.seeds import seeded, stable_seed
+from pixpnet.training.averaging import add_to_average, adopt_average
+from pixpnet.training.batch_size import find_batch_size, require_gpu
 from pixpnet.training.checkpoint import Checkpoint, load_checkpoint
-from pixpnet.training.display import Display, EpochBar
+from pixpnet.training.display import Display, EpochBar, announcement, epoch_line
 from pixpnet.training.finish import finish
 from pixpnet.training.learner import Learner
 from pixpnet.training.logs import RunLogs
 from pixpnet.training.loop import evaluate, train_epoch
 from pixpnet.training.measures import EpochMeter
-from pixpnet.training.optim import GroupSpec, build_optimizer
-from pixpnet.training.project import project, similarity_table, start_prototypes_from_data
-from pixpnet.training.readout import train_readout
+from pixpnet.training.passes import project_prototypes, read_out, start_prototypes
+from pixpnet.training.profiling import make_profiler
 from pixpnet.training.rundir import RunDirectory, write_text
-from pixpnet.training.setup import make_accelerator
+from pixpnet.training.setup import agree_on_buffers, make_accelerator
 from pixpnet.training.stages import EpochPlan, plan_epochs
 from pixpnet.training.state import Position, restore, save
 
@@ -64,8 +67,12 @@ class Run:
             self.network = self._build_network()
         self.receptive_field = self._receptive_field()
         self.network = self.network.to(self.accelerator.device)
-        self.train_batches = self._loader(self.splits.train, shuffle=True)
+        if config.train.hparam_tune:
+            train = replace(config.train, batch_size=find_batch_size(self), hparam_tune=False)
+            self.config = config = replace(config, train=train)
+        self.train_batches = self.loader(self.splits.train, shuffle=True)
         self.learner = Learner(self.network, self.backbone, config=config, accelerator=self.accelerator)
+        self.average: AveragedModel | None = None
         if checkpoint is not None:
             restore(self, checkpoint)
         if config.train.compile:
@@ -73,6 +80,13 @@ class Run:
         self.directory = directory or self._create_directory()
         resumed_at = None if checkpoint is None else checkpoint.step
         self.logs = RunLogs(self.directory, self.config, active=self.main, resumed_at=resumed_at)
+        self.profiler = make_profiler(
+            self.config,
+            self.directory.path / "profile",
+            device=self.accelerator.device,
+            epochs_done=self.position.epoch,
+            active=self.main,
+        )
 
     def _check_before_data(self) -> None:
         """What can be told to be wrong before images are made, so that nothing is written for it."""
@@ -81,6 +95,8 @@ class Run:
             raise ConfigError("train.checkpoint keeps a projected network: it needs train.push-prototypes.")
         if train.checkpoint and dataset.val_size == 0:
             raise ConfigError("train.checkpoint needs validation images: dataset.val-size is 0.")
+        if train.hparam_tune:
+            require_gpu(self.accelerator.device)
         if dataset.name == "SYNTHBIRDS":
             regular_own_class(model.num_prototypes, dataset.classes, class_specific=model.class_specific)
 
@@ -135,8 +151,9 @@ class Run:
 
     def train(self) -> Path:
         """Run every epoch that is not done, then test; returns the run directory."""
-        with seeded(self.seed, gpus=True):
-            self._announce()
+        with seeded(self.seed, gpus=True), self.profiler.running():
+            for line in announcement(self):
+                self.display.line(line)
             steps = len(self.train_batches)
             remaining = self.plans[self.position.epoch :]
             with self.display.training(
@@ -147,92 +164,83 @@ class Run:
                     torch.manual_seed(stable_seed(self.seed, plan.epoch, self.accelerator.process_index))
                     self._run_epoch(plan, bar)
                     self.position.train_seconds += time.perf_counter() - start
-                    save(self, plan)
+                    with self.profiler.phase("checkpoint"):
+                        save(self, plan)
             finish(self)
         return self.directory.path
 
     def _run_epoch(self, plan: EpochPlan, bar: EpochBar) -> None:
         start = time.perf_counter()
-        if plan.epoch == self.config.train.backbone_epochs + 1 and self.config.model.prototype_init == "data":
-            self._start_prototypes()
-        optimizer = self.learner.enter(plan)
-        model = self.learner.training_module
         self.position.epoch = plan.epoch
-        bar.describe(f"epoch {plan.epoch}/{len(self.plans)} {plan.stage}")
-        self.train_batches.set_epoch(plan.epoch)
-        meter = self._meter()
-        self.position.sources = ()
-        self.position.step += train_epoch(
-            self.learner.step_function(model),
-            self.train_batches,
-            num_batches=len(self.train_batches),
-            model=model,
-            parameters=self.learner.parameters,
-            optimizer=optimizer,
-            accelerator=self.accelerator,
-            meter=meter,
-            accumulate=self.config.train.accumulate_grad_batches or 1,
-            autocast_to=self.autocast_to,
-            clip_norm=self.config.train.gradient_clip_norm,
-            first_step=self.position.step,
-            on_step=bar.step,
-        )
-        meter.gather(self.accelerator)
-        values = meter.values("train", self.config.loss)
-        rates = {f"hp/lr_group_{i}": group["lr"] for i, group in enumerate(optimizer.param_groups)}
-        self.log({**rates, **values})
+        if plan.epoch == self.config.train.backbone_epochs + 1 and self.config.model.prototype_init == "data":
+            with self.profiler.phase("start of the prototypes"):
+                start_prototypes(self)
+        values = self._learn(plan, bar)
         if self.config.tb_logging:
             self.logs.histograms(self.network, self._first_images(), step=self.position.step)
+        if plan.average:
+            with self.profiler.phase("averaging"):
+                self._average(plan)
         if plan.project:
             self.project()
         validated = plan.validate or plan.project
         if validated and self.splits.validation is not None:
             values |= self.evaluate(self.splits.validation, "val")
             self.log({name: value for name, value in values.items() if name.startswith("val_")})
-        self.display.line(self._epoch_line(plan, values, time.perf_counter() - start))
+        seconds = time.perf_counter() - start
+        self.display.line(epoch_line(plan, values, seconds=seconds, epochs=len(self.plans)))
 
-    def _start_prototypes(self) -> None:
-        start_prototypes_from_data(
-            self.network,
-            self._loader(self.splits.projection, shuffle=False),
-            generator=torch.Generator().manual_seed(stable_seed(self.seed, "prototypes")),
-            accelerator=self.accelerator,
-        )
+    def _learn(self, plan: EpochPlan, bar: EpochBar) -> dict[str, float]:
+        """Train on every image once; returns the epoch's averages."""
+        optimizer = self.learner.enter(plan)
+        model = self.learner.training_module(plan)
+        bar.describe(f"epoch {plan.epoch}/{len(self.plans)} {plan.stage}")
+        self.train_batches.set_epoch(plan.epoch)
+        epochs_left = sum(other.stage == plan.stage for other in self.plans[plan.epoch - 1 :])
+        self.profiler.stage(plan.stage, steps=epochs_left * len(self.train_batches))
+        meter = self.meter()
+        self.position.sources = ()
+
+        def on_step(meter: EpochMeter) -> None:
+            bar.step(meter)
+            self.profiler.step()
+
+        with self.profiler.phase("training: forward, backward, step"):
+            self.position.step += train_epoch(
+                self.learner.step_function(model),
+                self.profiler.batches(self.train_batches),
+                num_batches=len(self.train_batches),
+                model=model,
+                parameters=self.learner.parameters,
+                optimizer=optimizer,
+                accelerator=self.accelerator,
+                meter=meter,
+                accumulate=self.config.train.accumulate_grad_batches or 1,
+                autocast_to=self.autocast_to,
+                clip_norm=self.config.train.gradient_clip_norm,
+                first_step=self.position.step,
+                on_step=on_step,
+            )
+        agree_on_buffers(self.network, self.accelerator)
+        meter.gather(self.accelerator)
+        values = meter.values("train", self.config.loss)
+        rates = {f"hp/lr_group_{i}": group["lr"] for i, group in enumerate(optimizer.param_groups)}
+        self.log({**rates, **values})
+        return values
+
+    def _average(self, plan: EpochPlan) -> None:
+        """Take this epoch's weights into the average; after the last epoch the network is that average."""
+        self.average = add_to_average(self.average, self.network)
+        if plan.epoch == len(self.plans):
+            adopt_average(self.network, self.average, self.train_batches, accelerator=self.accelerator)
+            self.average = None
 
     def project(self) -> None:
-        """Move the prototypes onto training patches, then train the head on the cached similarities."""
-        self.position.sources = project(
-            self.network,
-            self._loader(self.splits.projection, shuffle=False),
-            records=self.splits.projection.records,
-            class_names=self.splits.class_names,
-            root=self.splits.image_set.root,
-            receptive_field=self.receptive_field,
-            duplicate_filter=self.config.train.push_duplicate_filter,
-            accelerator=self.accelerator,
-        )
-        if not list(self.network.head.parameters()):
-            return
-        similarities, labels = similarity_table(
-            self.network,
-            self._loader(self.splits.projection, shuffle=False),
-            num_images=len(self.splits.projection),
-            accelerator=self.accelerator,
-        )
-        group = GroupSpec(list(self.network.head.parameters()), self.config.optimizer.readout_lr, 0.0)
-        train_readout(
-            self.network.head,
-            similarities,
-            labels,
-            optimizer=build_optimizer(
-                resolve_optimizer(self.config.optimizer.name), [group], self.config.optimizer
-            ),
-            epochs=self.config.train.readout_push_epochs,
-            batch_size=self.config.train.batch_size,
-            xent=self.config.loss.xent,
-            l1=self.config.loss.l1,
-            generator=torch.Generator().manual_seed(stable_seed(self.seed, self.position.epoch, "readout")),
-        )
+        """Move the prototypes onto training patches, then train the head."""
+        with self.profiler.phase("projection"):
+            project_prototypes(self)
+        with self.profiler.phase("readout"):
+            read_out(self)
 
     # -- helpers ------------------------------------------------------------------------------------------
 
@@ -240,8 +248,8 @@ class Run:
     def test_batch_size(self) -> int:
         return self.config.test.batch_size or self.config.train.batch_size
 
-    def _loader(self, images: ClassificationImages, *, shuffle: bool) -> EpochLoader:
-        return loader(
+    def loader(self, images: ClassificationImages, *, shuffle: bool) -> EpochLoader:
+        return make_loader(
             images,
             batch_size=self.config.train.batch_size if shuffle else self.test_batch_size,
             shuffle=shuffle,
@@ -253,47 +261,29 @@ class Run:
             device=self.accelerator.device,
         )
 
-    def _meter(self) -> EpochMeter:
+    def meter(self) -> EpochMeter:
         return EpochMeter(self.network.num_classes, self.accelerator.device)
 
     def _first_images(self) -> Tensor:
-        batch = next(iter(self._loader(self.splits.projection, shuffle=False)))
+        batch = next(iter(self.loader(self.splits.projection, shuffle=False)))
         return batch.image.to(self.accelerator.device)
 
     def evaluate(self, images: ClassificationImages, split: str) -> dict[str, float]:
         """Losses and accuracies on images, in eval mode."""
         module = self.learner.module
-        meter = evaluate(
-            self.learner.step_function(module),
-            self._loader(images, shuffle=False),
-            modules=[module],
-            accelerator=self.accelerator,
-            meter=self._meter(),
-        )
+        with self.profiler.phase({"val": "validation"}.get(split, split)):
+            meter = evaluate(
+                self.learner.step_function(module),
+                self.loader(images, shuffle=False),
+                modules=[module],
+                accelerator=self.accelerator,
+                meter=self.meter(),
+            )
         return meter.values(split, self.config.loss)
 
     def log(self, values: dict[str, float]) -> None:
         """One row of metrics.csv, at the run's position."""
         self.logs.log(values, epoch=self.position.epoch, step=self.position.step)
-
-    def _announce(self) -> None:
-        field = self.receptive_field.for_kernel(self.network.kernel_size)
-        self.display.line(
-            f"{len(self.splits.train.records)} training images, {len(self.splits.class_names)} classes; "
-            f"{self.backbone.name}/{self.backbone.layer}: {field.grid_size[0]}×"
-            f"{field.grid_size[1]} patches with a mean receptive field of {field.mean_percent:.1f} % of the "
-            f"{self.splits.image_size[0]}×{self.splits.image_size[1]} image; run {self.directory.path}"
-        )
-        if field.mean_percent >= 50:
-            self.display.line("A patch sees half of the image or more: what a prototype shows is not a part.")
-
-    def _epoch_line(self, plan: EpochPlan, values: dict[str, float], seconds: float) -> str:
-        parts = [f"epoch {plan.epoch:>3}/{len(self.plans)}  {plan.stage:<8}"]
-        parts += [f"loss {values['train_total_loss']:.3f}  train {values['train_accuracy']:.3f}"]
-        if "val_accuracy" in values:
-            parts.append(f"val {values['val_accuracy']:.3f}")
-        parts += ["projected"] if plan.project else []
-        return "  ".join([*parts, f"{seconds:.1f} s"])
 
 
 def train(config: Config, *, progress: bool = True) -> Path:

@@ -21,6 +21,17 @@ def distributed(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     return DistributedDataParallel(model, device_ids=[accelerator.device] if on_gpu else None)
 
 
+@torch.no_grad()
+def agree_on_buffers(model: nn.Module, accelerator: Accelerator) -> None:
+    """Give all processes the mean of their batch-norm statistics, each made from its own images."""
+    if accelerator.num_processes > 1:
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                mean = accelerator.reduce(buffer, reduction="mean")
+                assert isinstance(mean, Tensor)
+                buffer.copy_(mean)
+
+
 class PooledClassifier(nn.Module):
     """The backbone stage's network: cut backbone, average pooling, linear head."""
 

@@ -24,6 +24,12 @@ class EpochPlan:
     project: bool
     """Prototypes are projected after this epoch (and the readout trained)."""
     validate: bool
+    average: bool = False
+    """The weights at its end are taken into the average of train.stochastic-weight-averaging."""
+
+
+AVERAGED_SHARE = 0.25
+"""Share of the joint epochs, the last ones, whose weights are averaged (torch's custom); at least two are."""
 
 
 def _cosine(epoch: int, *, total: int, config: OptimizerConfig) -> float:
@@ -54,8 +60,11 @@ def warm_up_factor(epoch: int, period: int) -> float:
 def plan_epochs(train: TrainConfig, optimizer: OptimizerConfig) -> tuple[EpochPlan, ...]:
     """The whole run, one entry an epoch.
 
+    In the epochs whose weights are averaged, the learning rates stay as they are in the first of them, and
+    only the last one is projected: a mean of prototypes before and after a projection is neither's.
+
     Raises:
-        ConfigError: where the backbone stage leaves no epoch for the prototypes.
+        ConfigError: where the backbone stage leaves no epoch for the prototypes, or there is none to average.
     """
     total = train.epochs - train.backbone_epochs
     if total < 1:
@@ -64,10 +73,11 @@ def plan_epochs(train: TrainConfig, optimizer: OptimizerConfig) -> tuple[EpochPl
             f"it must be below train.epochs={train.epochs}."
         )
     every = train.val_every_n_epoch or max(1, round(train.epochs / 50))
+    first_averaged = _first_averaged(train, optimizer)
     plans = []
     for epoch in range(1, train.epochs + 1):
-        last = epoch == train.epochs
-        t = epoch - train.backbone_epochs - 1
+        last, average = epoch == train.epochs, epoch >= first_averaged
+        t = min(epoch, first_averaged) - train.backbone_epochs - 1
         if t < 0:
             stage: StageName = "backbone"
             factor = _cosine(epoch - 1, total=train.backbone_epochs, config=optimizer)
@@ -75,6 +85,21 @@ def plan_epochs(train: TrainConfig, optimizer: OptimizerConfig) -> tuple[EpochPl
             stage = "warm-up" if t < optimizer.warmup_period else "joint"
             factor = SCHEDULES[optimizer.lr_scheduler](t, total=total, config=optimizer)
             factor *= warm_up_factor(t, optimizer.warmup_period)
-        project = train.push_prototypes and t >= 0 and (t == 0 or last or epoch % train.push_every == 0)
-        plans.append(EpochPlan(epoch, stage, factor, project, last or epoch % every == 0))
+        due = t == 0 or epoch % train.push_every == 0
+        project = train.push_prototypes and t >= 0 and (last or (due and not average))
+        plans.append(EpochPlan(epoch, stage, factor, project, last or epoch % every == 0, average))
     return tuple(plans)
+
+
+def _first_averaged(train: TrainConfig, optimizer: OptimizerConfig) -> int:
+    """The first epoch whose weights are averaged; none: the one after the last."""
+    if not train.stochastic_weight_averaging:
+        return train.epochs + 1
+    joint = train.epochs - train.backbone_epochs - optimizer.warmup_period
+    if joint < 2:
+        raise ConfigError(
+            f"train.stochastic-weight-averaging: needs two joint epochs or more; of train.epochs="
+            f"{train.epochs}, train.backbone-epochs={train.backbone_epochs} and optimizer.warmup-period="
+            f"{optimizer.warmup_period} leave {max(0, joint)}."
+        )
+    return train.epochs + 1 - max(2, round(AVERAGED_SHARE * joint))

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from pixpnet.config import config_to_yaml
 from pixpnet.errors import PixPNetError
+from pixpnet.training.averaging import restore_average
 from pixpnet.training.checkpoint import Checkpoint, save_checkpoint
+from pixpnet.training.loop import evaluating
 from pixpnet.training.stages import EpochPlan
 from pixpnet.types import PrototypeSource
 
@@ -47,6 +51,7 @@ def checkpoint_of(run: Run) -> Checkpoint:
         best_accuracy=position.best_accuracy,
         best_checkpoint=position.best_checkpoint,
         train_seconds=position.train_seconds,
+        average=None if run.average is None else run.average.state_dict(),
     )
 
 
@@ -54,14 +59,14 @@ def save(run: Run, plan: EpochPlan) -> None:
     """Write this epoch's checkpoint, then drop those that are neither the last nor the best.
 
     Raises:
-        PixPNetError: if a weight is no longer finite; nothing is written then.
+        PixPNetError: if a weight, or what the network says, is no longer finite; nothing is written then.
     """
     if not run.main:
         return
     position, directory = run.position, run.directory
-    if not all(parameter.isfinite().all() for parameter in run.network.parameters()):
+    if broken := _not_finite(run):
         raise PixPNetError(
-            f"Weights are no longer finite after epoch {position.epoch}; a smaller optimizer.lr may "
+            f"{broken} no longer finite after epoch {position.epoch}; a smaller optimizer.lr may "
             f"help. The last good checkpoint stays in {directory.checkpoints}."
         )
     path = directory.checkpoint_file(epoch=position.epoch, step=position.step)
@@ -76,6 +81,18 @@ def save(run: Run, plan: EpochPlan) -> None:
             other.unlink()
 
 
+@torch.no_grad()
+def _not_finite(run: Run) -> str | None:
+    """What is not finite, if anything is: no loss has seen the network after the last step of an epoch."""
+    if not all(parameter.isfinite().all() for parameter in run.network.parameters()):
+        return "Weights are"
+    some = range(min(2, len(run.splits.projection)))
+    images = torch.stack([run.splits.projection[index].image for index in some])
+    with evaluating(run.network):
+        logits = run.network(images.to(run.accelerator.device)).logits
+    return None if logits.isfinite().all() else "The network's logits are"
+
+
 def restore(run: Run, checkpoint: Checkpoint) -> None:
     """Put a freshly built run where the checkpoint was taken."""
     run.network.load_state_dict(checkpoint.network)
@@ -87,4 +104,6 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
         train_seconds=checkpoint.train_seconds,
         sources=checkpoint.sources,
     )
+    if checkpoint.average is not None:
+        run.average = restore_average(checkpoint.average, run.network)
     run.learner.restore(classifier=checkpoint.classifier, optimizer=checkpoint.optimizer)

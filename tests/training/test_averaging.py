@@ -1,0 +1,128 @@
+"""Stochastic weight averaging, held against sums of the weights at the ends of the epochs."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from pixpnet.config import parse_config
+from pixpnet.data import loader, open_splits
+from pixpnet.training import load, resume, train
+from pixpnet.training import run as module
+from pixpnet.training.checkpoint import load_checkpoint
+from pixpnet.training.rundir import RunDirectory
+
+AVERAGED = {"train__stochastic_weight_averaging": ""}
+
+
+def copied(network):
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def averaged_run(tiny_arguments, tmp_path_factory):
+    """A finished run of one backbone, one warm-up and two averaged epochs, and the weights on its way."""
+    ends, before_projection = [], []
+    take, project = module.add_to_average, module.project_prototypes
+
+    def taking(average, network):
+        ends.append(copied(network))
+        return take(average, network)
+
+    def projecting(run):
+        before_projection.append(copied(run.network))
+        project(run)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "add_to_average", taking)
+        patch.setattr(module, "project_prototypes", projecting)
+        arguments = tiny_arguments(tmp_path_factory.mktemp("averaged"), **AVERAGED)
+        return train(parse_config(arguments), progress=False), ends, before_projection
+
+
+def test_the_network_is_the_mean_of_the_last_epochs_before_it_is_projected(averaged_run):
+    run, ends, before_projection = averaged_run
+    assert len(ends) == 2
+    assert len(before_projection) == 2, "after the warm-up and at the end, not between"
+    names = [name for name, _ in load(run).network.named_parameters()]
+    for name in names:
+        mean = (ends[0][name] + ends[1][name]) / 2
+        assert torch.allclose(before_projection[-1][name], mean, atol=1e-6), name
+        assert not torch.equal(ends[0][name], ends[1][name])
+    final = load(run)
+    for name, _ in final.network.backbone.named_parameters():
+        assert torch.equal(
+            final.network.state_dict()[f"backbone.{name}"], before_projection[-1][f"backbone.{name}"]
+        )
+
+
+def test_batch_norm_has_the_statistics_of_the_averaged_weights(averaged_run):
+    """The first layer's, over the batches of the last epoch."""
+    run = load(averaged_run[0])
+    norms = [part for part in run.network.backbone.modules() if isinstance(part, nn.BatchNorm2d)]
+    inputs = []
+    norms[0].register_forward_hook(lambda part, given, result: inputs.append(given[0]))
+    splits = open_splits(run.config.dataset, seed=run.config.seed)
+    batches = loader(splits.train, batch_size=8, shuffle=True, seed=run.config.seed, epoch=4)
+    with torch.no_grad():
+        for batch in batches:
+            run.network.backbone(batch.image)
+    means = torch.stack([given.mean(dim=(0, 2, 3)) for given in inputs]).mean(dim=0)
+    variances = torch.stack([given.var(dim=(0, 2, 3)) for given in inputs]).mean(dim=0)
+    assert torch.allclose(norms[0].running_mean, means, atol=1e-5)
+    assert torch.allclose(norms[0].running_var, variances, rtol=1e-4)
+    assert all(int(norm.num_batches_tracked) == 3 for norm in norms)
+
+
+def test_its_prototypes_are_patches(averaged_run):
+    run = load(averaged_run[0])
+    splits = open_splits(run.config.dataset, seed=run.config.seed)
+    index = {record.image_id: i for i, record in enumerate(splits.projection.records)}
+    for source in run.sources:
+        with torch.no_grad():
+            z = run.network.features(splits.projection[index[source.image_id]].image[None])[0]
+        patch = z[:, source.cell[0], source.cell[1]]
+        assert torch.allclose(patch, run.network.prototypes[source.prototype, :, 0, 0], atol=1e-5)
+    last = load_checkpoint(RunDirectory(averaged_run[0]).last_checkpoint())
+    assert last.average is None, "the network itself is the average"
+
+
+KILLED_AT = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+from pixpnet.training import display
+step, seen = display.EpochBar.step, []
+def killing(self, meter):
+    seen.append(1)
+    if len(seen) == 11:
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(self, meter)
+display.EpochBar.step = killing
+from pixpnet.cli import main
+main(["train", *sys.argv[1:]])
+"""
+
+
+def test_killed_between_averaged_epochs_and_resumed(averaged_run, tiny_arguments, tmp_path):
+    command = [sys.executable, "-c", KILLED_AT, *tiny_arguments(tmp_path, **AVERAGED)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (run,) = tmp_path.glob("synthbirds/protonet/*")
+    kept = load_checkpoint(RunDirectory(run).last_checkpoint()).average
+    assert kept is not None
+    assert int(kept["n_averaged"]) == 1
+    resume(run, progress=False)
+    metrics = "csv/version_0/metrics.csv"
+    assert (run / metrics).read_text() == (averaged_run[0] / metrics).read_text()
+    expected, actual = load(averaged_run[0]).network.state_dict(), load(run).network.state_dict()
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+def test_without_it_nothing_changes(tiny_run, averaged_run):
+    plain, averaged = (load(run).network.state_dict() for run in (tiny_run, averaged_run[0]))
+    assert any(not torch.equal(plain[name], averaged[name]) for name in plain)
+    assert load_checkpoint(RunDirectory(tiny_run).last_checkpoint()).average is None
