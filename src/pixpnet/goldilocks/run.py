@@ -169,7 +169,7 @@ def _crew(config: Config, *, jobs: int, cluster: bool) -> AbstractContextManager
 def _work(
     crew: Crew, pieces: Sequence[Piece], progress: Progress | None
 ) -> Iterator[tuple[str, list[Row] | PixPNetError]]:
-    """Let the crew do all pieces, each as soon as it can begin; yields the model and rows of each, or its error.
+    """Let the crew do all pieces, each as soon as it can begin; yields model and rows of each, or its error.
 
     What can begin only after a piece that failed is left out.
     """
@@ -220,7 +220,7 @@ def _finish(
     if advice.config_yaml is not None:
         write_text(files.advice, advice.config_yaml)
         written.append(files.advice)
-    for readout in dict.fromkeys(row.readout for row in rows):
+    for readout in READOUTS[job.mode]:
         figure = goldilocks_figure(
             [_point(row, rank) for row, rank in own if row.readout == readout],
             title=f"{job.config.dataset.name}, {job.mode}, {READOUT_TITLES[readout]}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,12 +85,12 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     return content
 
 
-def _dataset(job: Job) -> Mapping[str, Any]:
+def _dataset(job: Job) -> dict[str, Any]:
     values = asdict(job.config.dataset)
     return {f"dataset.{to_kebab(name)}": values[name] for name in values if name not in _INDIFFERENT}
 
 
-def _training(job: Job) -> Mapping[str, Any]:
+def _training(job: Job) -> dict[str, Any]:
     """What rows of the job's mode and weights depend on; a row itself tells its seed."""
     train = job.config.train
     values: dict[str, Any] = {"model.weights": job.config.model.weights}
