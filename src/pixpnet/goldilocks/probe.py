@@ -16,6 +16,8 @@ __all__ = ["PENALTIES", "Accuracies", "LinearProbe", "accuracies", "fit_head", "
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 """λ that are tried, strongest first."""
 
+USUAL_PENALTY = 1e-2
+
 _LARGEST_DOUBLE = 2**27
 """Numbers in a table up to which float64 is cheap enough."""
 
@@ -51,7 +53,12 @@ def probe(
     num_classes: int,
     is_validation: Bool[Tensor, "n"],
 ) -> LinearProbe:
-    """The head of the λ that gives the least cross-entropy on the validation images, fitted to all images."""
+    """The head of the λ that gives the least cross-entropy on the validation images, fitted to all images.
+
+    Without validation images, λ is `USUAL_PENALTY`.
+    """
+    if not is_validation.any():
+        return fit_head(features, labels, num_classes=num_classes, penalty=USUAL_PENALTY)
     fitted = None
     losses = {}
     for penalty in PENALTIES:  # each starts where the last one ended
