@@ -108,15 +108,18 @@ TABLES = (
         Column("deletion, area", "deletion", "area", 3),
     ),
     (
+        Column("displayed, %", "misalignment", "displayed"),
         Column("PAC, %", "misalignment", "pac", 2),
         Column("PLC, %", "misalignment", "plc"),
         Column("PRC", "misalignment", "prc", 2),
         Column("accuracy after the attack, %", "misalignment", "accuracy_after"),
         Column("energy on the object, %", "pointing", "energy"),
         Column("top 10 % on the object, %", "pointing", "top"),
+        Column("pixels that are the object, %", "pointing", "object"),
         Column("telling parts, lift", "telling_parts", "lift", 2),
         Column("lift within the object", "telling_parts", "lift_on_object", 2),
         Column("boxes that hold one, %", "telling_parts", "in_region"),
+        Column("boxes of any cell that do, %", "telling_parts", "in_region_chance"),
         Column("purity", "purity", "mean", 3),
     ),
 )
@@ -236,7 +239,8 @@ def measure(run: Path, settings: Settings, options: argparse.Namespace) -> Resul
     }
     sparsity = evaluation.find("sparsity")
     if sparsity is not None:
-        facts |= {f"sparsity: {name}": value.value for name, value in sparsity.values.items()}
+        titles = METRICS["sparsity"].quantities
+        facts |= {titles[name].title: value.value for name, value in sparsity.values.items()}
     return Result(facts, evaluation)
 
 
