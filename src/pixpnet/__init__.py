@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         PixPNetError,
         UnsupportedOperationError,
     )
+    from pixpnet.evaluation import evaluate
     from pixpnet.explanation import explain
     from pixpnet.pixel_space import pixel_space_map
     from pixpnet.prototypes import PrototypeNetwork
@@ -41,6 +42,7 @@ __all__ = [
     "ReceptiveField",
     "UnsupportedOperationError",
     "build_backbone",
+    "evaluate",
     "explain",
     "load",
     "pixel_space_map",
@@ -62,6 +64,7 @@ _HOMES = {
     "ReceptiveField": "receptive_fields",
     "UnsupportedOperationError": "errors",
     "build_backbone": "backbones",
+    "evaluate": "evaluation",
     "explain": "explanation",
     "load": "training",
     "pixel_space_map": "pixel_space",

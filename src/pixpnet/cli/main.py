@@ -32,6 +32,7 @@ COMMANDS = {
         Command("demo", "pixpnet.cli.demo", "train on built-in pictures of birds, then explain some"),
         Command("explain", "pixpnet.cli.explain", "draw why a trained network decides as it does"),
         Command("verify", "pixpnet.cli.verify", "try whether pixels outside the displayed boxes matter"),
+        Command("evaluate", "pixpnet.cli.evaluate", "measure how good its explanations are"),
         Command("report", "pixpnet.cli.report", "write one HTML file that shows a run"),
         Command("compare", "pixpnet.cli.compare", "runs side by side, as Markdown and HTML"),
         Command("rf", "pixpnet.cli.rf", "receptive fields of every layer of a backbone"),

@@ -14,6 +14,8 @@ import yaml
 
 from pixpnet.errors import DataError
 from pixpnet.evaluation.record import Curve, Evaluation, Key
+from pixpnet.evaluation.table import METRICS
+from pixpnet.figures import FIGURE_FORMATS
 from pixpnet.training.rundir import RunDirectory, write_text, write_yaml
 
 __all__ = ["EvaluationFiles"]
@@ -68,6 +70,11 @@ class EvaluationFiles:
     def figure(self, metric: str, suffix: str) -> Path:
         """The curves of a metric."""
         return self._file(f"{metric}.{suffix}")
+
+    def existing(self) -> list[Path]:
+        """The files that there are, the one that is read back first."""
+        figures = [self.figure(metric, suffix) for metric in METRICS for suffix in FIGURE_FORMATS]
+        return [path for path in (self.yaml, self.csv, self.curves, *figures) if path.is_file()]
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{self.prefix}{name}"
