@@ -2,11 +2,18 @@
 
 (a) The loop restates the definition: cell after cell, all prototypes at once, in place. (b) is this loop
 painting the maximum, the mean and the sum of all 2000 prototypes, as an explanation does that paints before
-it chooses; beside it stands our map of the 10 that are shown. They run in turns, short ones several times in
-a row; medians of single runs are reported. Times are processor time on one thread. Memory is what a second
-run holds at its peak, in a process of its own (Linux).
+it chooses; beside it stands our map of the 10 that are shown.
 
-Usage: python benchmarks/pixel_space.py [--layers maxpool3 maxpool5] [--prototypes 10 200 2000] [--rounds 5]
+Both sides make their own result in every run, and both are measured in the same two states of memory, in a
+process of their own for each line and side (Linux). `first`: the first run (one with a single prototype went
+before it, so that libraries are loaded): it takes its memory from the system, and where a virtual machine
+gave memory back to its host also from there. `ours` and `loop`: medians of later runs, whose memory the run
+just before has released; in every turn one run that does not count goes first. The two sides take turns.
+`memory` is writing the maps' memory once and nothing else, in this second state: less can't be. Times are
+processor time on one thread. MiB is what a run holds at its peak.
+
+Usage: python benchmarks/pixel_space.py [--layers maxpool3 maxpool5] [--prototypes 10 200 2000] [--maps max mean sum]
+       [--rounds 5] [--no-everything]
 """
 
 from __future__ import annotations
@@ -17,9 +24,11 @@ import multiprocessing
 import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +40,7 @@ SIDE, ALL, SHOWN = 224, 2000, 10
 REDUCTIONS = ("max", "mean", "sum")
 LAYERS = ("maxpool3", "maxpool5")
 TURN = 0.4
-"""Seconds of runs in a row; a first run pays for memory where a virtual machine gave it back to its host."""
+"""Seconds of runs that are counted in a turn; at least one run."""
 
 
 def bells(centers: Tensor, sigma: float) -> Tensor:
@@ -70,6 +79,11 @@ def everything(similarities: Tensor, field: ReceptiveField) -> list[Tensor]:
     return [cell_loop(similarities, field, reduction) for reduction in REDUCTIONS]
 
 
+def ours_everything(similarities: Tensor, field: ReceptiveField) -> list[Tensor]:
+    """The same by our map."""
+    return [ours(similarities, field, reduction, len(similarities)) for reduction in REDUCTIONS]
+
+
 def ours(similarities: Tensor, field: ReceptiveField, reduction: str, shown: int) -> Tensor:
     """The map of the first prototypes; similarities are of all."""
     return pixel_space_map(
@@ -82,81 +96,126 @@ def ours(similarities: Tensor, field: ReceptiveField, reduction: str, shown: int
     )[0]
 
 
-def medians(subjects: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of single runs, in turns of TURN seconds or one run; a first round only warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in subjects}
-    for number in range(rounds + 1):
-        for name, subject in subjects.items():
-            began = time.process_time()
-            while True:
-                start = time.process_time()
-                subject()
-                if number:
-                    seconds[name].append(time.process_time() - start)
-                if time.process_time() - began > TURN or not number:
-                    break
-    return {name: statistics.median(times) for name, times in seconds.items()}
+class Side:
+    """A subject in a process of its own, which measures when it is asked to."""
+
+    def __init__(self, subject: Callable[[], object], warm_up: Callable[[], object] = lambda: None) -> None:
+        context = multiprocessing.get_context("fork")
+        self.pipe, far_end = context.Pipe()
+        self.seconds: list[float] = []
+        self.process = context.Process(target=serve, args=(far_end, subject, warm_up), daemon=True)
+        self.process.start()
+        self.first, self.mebibytes = self.pipe.recv()
+
+    def turn(self) -> None:
+        """Measure some runs."""
+        self.pipe.send(True)
+        self.seconds += self.pipe.recv()
+
+    def finish(self) -> float:
+        """Median seconds of a run."""
+        self.pipe.send(False)
+        self.process.join()
+        return statistics.median(self.seconds)
+
+
+def serve(pipe: Connection, subject: Callable[[], object], warm_up: Callable[[], object]) -> None:
+    """What a side's process does: a first run, the peak of a second one, then turns."""
+    warm_up()
+    first = timed(subject)
+    pipe.send((first, peak(subject)))
+    while pipe.recv():
+        subject()
+        seconds = [timed(subject)]
+        while sum(seconds) < TURN:
+            seconds.append(timed(subject))
+        pipe.send(seconds)
+
+
+def timed(subject: Callable[[], object]) -> float:
+    """Seconds of processor time of a run."""
+    start = time.process_time()
+    subject()
+    return time.process_time() - start
 
 
 def peak(subject: Callable[[], object]) -> float:
     """MiB of memory that a run holds at its peak, beyond what it starts with."""
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
 
-    def measure() -> None:
-        def kibibytes(name: str) -> int:
-            found = re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())
-            assert found
-            return int(found[1])
+    def kibibytes(name: str) -> int:
+        found = re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())
+        assert found
+        return int(found[1])
 
-        subject()  # what is loaded on first use does not count
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-        before = kibibytes("VmRSS")
-        result = subject()
-        sender.send(kibibytes("VmHWM") - before)
-        del result
-
-    process = context.Process(target=measure)
-    process.start()
-    kib = receiver.recv()
-    process.join()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = kibibytes("VmRSS")
+    result = subject()
+    kib = kibibytes("VmHWM") - before
+    del result
     return kib / 1024
 
 
-def compare_loops(layer: str, field: ReceptiveField, similarities: Tensor, rounds: int) -> None:
-    """Print our three maps beside (a)."""
+def in_turns(sides: dict[str, Side], rounds: int) -> dict[str, float]:
+    """Median milliseconds of each side."""
+    for _ in range(rounds):
+        for side in sides.values():
+            side.turn()
+    return {name: side.finish() * 1e3 for name, side in sides.items()}
+
+
+def compare_loops(
+    layer: str, field: ReceptiveField, similarities: Tensor, *, maps: Sequence[str], rounds: int
+) -> None:
+    """Print our maps beside (a)."""
     count = len(similarities)
-    for reduction in REDUCTIONS:
-        subjects: dict[str, Callable[[], object]] = {
-            "ours": lambda: ours(similarities, field, reduction, count),  # noqa: B023 - called in this round
-            "loop": lambda: cell_loop(similarities, field, reduction),  # noqa: B023
+    torch.testing.assert_close(
+        *(paint(similarities[:SHOWN], field) for paint in (everything, ours_everything))
+    )
+    for reduction in maps:
+        sides = {
+            "ours": Side(
+                lambda: ours(similarities, field, reduction, count),  # noqa: B023 - called in this round
+                lambda: ours(similarities, field, reduction, 1),  # noqa: B023
+            ),
+            "loop": Side(
+                lambda: cell_loop(similarities, field, reduction),  # noqa: B023
+                lambda: cell_loop(similarities[:1], field, reduction),  # noqa: B023
+            ),
+            "memory": Side(lambda: np.empty((count, SIDE, SIDE), dtype=np.float32).fill(1)),
         }
-        if count == SHOWN:
-            torch.testing.assert_close(subjects["ours"](), subjects["loop"]())
-        took = medians(subjects, rounds)
-        memory = {name: peak(subject) for name, subject in subjects.items()}
+        took = in_turns(sides, rounds)
+        first = {name: side.first * 1e3 for name, side in sides.items()}
         print(
-            f"| {layer} | {reduction} | {count} | {took['ours'] * 1e3:.2f} | {took['loop'] * 1e3:.1f} "
-            f"| {took['loop'] / took['ours']:.1f} | {memory['ours']:.0f} | {memory['loop']:.0f} |",
+            f"| {layer} | {reduction} | {count} | {took['ours']:.2f} | {took['loop']:.1f} "
+            f"| {took['loop'] / took['ours']:.1f} | {first['ours']:.2f} | {first['loop']:.1f} "
+            f"| {first['loop'] / first['ours']:.1f} | {took['memory']:.2f} "
+            f"| {sides['ours'].mebibytes:.0f} | {sides['loop'].mebibytes:.0f} |",
             flush=True,
         )
 
 
 def compare_everything(layer: str, field: ReceptiveField, similarities: Tensor, rounds: int) -> None:
     """Print our maps of the shown prototypes beside (b)."""
-    subjects: dict[str, Callable[[], object]] = {
-        reduction: lambda reduction=reduction: ours(similarities, field, reduction, SHOWN)
+    sides = {
+        reduction: Side(
+            lambda reduction=reduction: ours(similarities, field, reduction, SHOWN),
+            lambda reduction=reduction: ours(similarities, field, reduction, 1),
+        )
         for reduction in REDUCTIONS
     }
-    subjects["everything"] = lambda: everything(similarities, field)
-    took = medians(subjects, rounds)
-    memory = peak(subjects["everything"])
+    sides["everything"] = Side(
+        lambda: everything(similarities, field), lambda: everything(similarities[:1], field)
+    )
+    took = in_turns(sides, rounds)
+    whole = sides["everything"]
     for reduction in REDUCTIONS:
+        side = sides[reduction]
+        first = side.first * 1e3
         print(
-            f"| {layer} | {reduction} | {SHOWN} of {ALL} | {took[reduction] * 1e3:.2f} "
-            f"| {took['everything'] * 1e3:.0f} | {took['everything'] / took[reduction]:.0f} "
-            f"| {peak(subjects[reduction]):.0f} | {memory:.0f} |",
+            f"| {layer} | {reduction} | {SHOWN} of {ALL} | {took[reduction]:.2f} | {took['everything']:.0f} "
+            f"| {took['everything'] / took[reduction]:.0f} | {first:.2f} | {whole.first * 1e3:.0f} "
+            f"| {whole.first * 1e3 / first:.0f} | | {side.mebibytes:.0f} | {whole.mebibytes:.0f} |",
             flush=True,
         )
 
@@ -165,18 +224,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure pixel-space maps.")
     parser.add_argument("--layers", nargs="+", default=LAYERS, choices=LAYERS)
     parser.add_argument("--prototypes", nargs="*", type=int, default=(SHOWN, 200, ALL))
+    parser.add_argument("--maps", nargs="+", default=REDUCTIONS, choices=REDUCTIONS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-everything", action="store_true", help="leave (b) out")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("| layer | map | prototypes | ours, ms | loop, ms | ratio | ours, MiB | loop, MiB |")
-    print("|---|---|---|---|---|---|---|---|")
+    titles = "layer, map, prototypes, ours ms, loop ms, ratio, first: ours ms, loop ms, ratio, memory ms, "
+    titles += "ours MiB, loop MiB"
+    print("| " + titles.replace(", ", " | ") + " |")
+    print("|---" * len(titles.split(", ")) + "|")
     for layer in options.layers:
         field = receptive_field(build_backbone("vgg16_bn", layer=layer, pretrained=False), (SIDE, SIDE))
         generator = torch.Generator().manual_seed(0)
         similarities = torch.rand(ALL, *field.grid_size, generator=generator)
         for count in options.prototypes:
-            compare_loops(layer, field, similarities[:count], options.rounds)
+            compare_loops(layer, field, similarities[:count], maps=options.maps, rounds=options.rounds)
         if not options.no_everything:
             compare_everything(layer, field, similarities, options.rounds)
 

@@ -128,7 +128,12 @@ def make_canvas(
 
     if receptive_field.cells is None:
         rows = axis(receptive_field.rows, y_centers, sigmas[0], height)
-        columns = axis(receptive_field.columns, x_centers, sigmas[1], width)
+        same = (
+            height == width
+            and np.array_equal(receptive_field.rows, receptive_field.columns)
+            and np.array_equal(receptive_field.unclipped_rows, receptive_field.unclipped_columns)
+        )
+        columns = rows if same else axis(receptive_field.columns, x_centers, sigmas[1], width)
         return Canvas(rows, columns, None, None)
     # Boxes that are no rows × columns: a row of cells becomes as many rows of the canvas as it has different
     # (top, bottom), a column as many as it has (left, right). Then each cell again is one row × one column.

@@ -28,6 +28,9 @@ Reduction = Callable[[Tensor, Canvas, Tensor], None]
 BLOCK = 1 << 20
 """Elements that are worked on at a time: few enough for a processor's cache."""
 
+HUGE_PAGE = 1 << 21
+"""Bytes that the system hands out at once for large arrays, if they start at a multiple of it."""
+
 
 @torch.no_grad()
 def receptive_field_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
@@ -39,7 +42,7 @@ def receptive_field_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
     reduction = choice(REDUCTIONS, request.reduction, what="reduction")
     if not (request.sigma_factor > 0 and math.isfinite(request.sigma_factor)):
         raise ConfigError(f"sigma_factor={request.sigma_factor} is no positive number; 1.0 is the usual one")
-    similarities = request.similarities
+    similarities = request.similarities.detach()
     if similarities.dtype != torch.float64:
         similarities = similarities.float()
     canvas = make_canvas(
@@ -67,10 +70,27 @@ def _full_precision(device: str) -> AbstractContextManager:
 
 
 def _empty(size: tuple[int, ...], like: Tensor) -> Tensor:
-    """Memory for the maps. On the CPU it is NumPy's: in huge pages, so that first touches cost an eighth."""
-    if like.device.type == "cpu":
-        return torch.from_numpy(np.empty(size, dtype=like.numpy().dtype))
-    return like.new_empty(size)
+    """Memory for the maps. Much of it, on the CPU, is NumPy's: in huge pages, first touched at less cost."""
+    length = math.prod(size) * like.element_size()
+    if like.device.type != "cpu" or length < 2 * HUGE_PAGE:
+        return like.new_empty(size)
+    memory = np.empty(length + 2 * HUGE_PAGE, dtype=np.uint8)  # what is left over is never touched
+    start = -memory.ctypes.data % HUGE_PAGE
+    return torch.from_numpy(memory[start : start + length]).view(like.dtype).view(size)
+
+
+def _multiply(
+    left: Float[Tensor, "y r"], right: Float[Tensor, "m r W"], maps: Float[Tensor, "m y W"]
+) -> None:
+    """Write ``left @ right`` into the maps.
+
+    On the CPU NumPy does it: its library writes small products at once, where the one that torch brings
+    clears the maps in a pass of its own and then adds to them (on AMD's processors), in 1.6 times the time.
+    """
+    if maps.device.type == "cpu":
+        np.matmul(left.numpy(), right.numpy(), out=maps.numpy())
+    else:
+        torch.matmul(left, right, out=maps)
 
 
 def paint_sum(similarities: Float[Tensor, "m h w"], canvas: Canvas, maps: Float[Tensor, "m H W"]) -> None:
@@ -78,7 +98,7 @@ def paint_sum(similarities: Float[Tensor, "m h w"], canvas: Canvas, maps: Float[
     across = canvas.placed(similarities, empty=0.0) @ canvas.columns.weights
     for top, bottom, first, last in canvas.rows.bands:
         weights = canvas.rows.weights[first:last, top:bottom].T
-        torch.matmul(weights, across[:, first:last], out=maps[:, top:bottom])
+        _multiply(weights, across[:, first:last], maps[:, top:bottom])
 
 
 def paint_mean(similarities: Float[Tensor, "m h w"], canvas: Canvas, maps: Float[Tensor, "m H W"]) -> None:
