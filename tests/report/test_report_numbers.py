@@ -13,13 +13,15 @@ from PIL import Image
 
 from pixpnet.config import Config, ModelConfig
 from pixpnet.data import read_dataset
-from pixpnet.errors import CheckpointError
+from pixpnet.errors import DataError
+from pixpnet.evaluation import Evaluation, EvaluationFiles, Measurement
+from pixpnet.metrics import Estimate
 from pixpnet.report.atlas import times_on_top
 from pixpnet.report.confusion import confusion, most_confused
 from pixpnet.report.curves import read_charts
 from pixpnet.report.evidence import shown_images
 from pixpnet.report.findings import CHECKS, Subject, check
-from pixpnet.report.metrics import read_metrics
+from pixpnet.report.metrics import MetricCell, read_metrics
 from pixpnet.report.names import readable_names
 from pixpnet.report.objects import object_shares
 from pixpnet.report.overview import percent, settings
@@ -258,19 +260,46 @@ def test_names_lose_numbers_only_where_they_stay_different():
     assert readable_names(["1", "2"]) == ("1", "2")
 
 
-def test_metrics_are_flattened(tmp_path):
-    file = tmp_path / "interpretability.yaml"
-    file.write_text("consistency:\n  hard: 61.23456\n  interval: [50.5, 70.25]\nprototypes: 12\n")
-    assert read_metrics(file) == (
-        ("consistency · hard", "61.23"),
-        ("consistency · interval", "50.5 – 70.25"),
-        ("prototypes", "12"),
+def measured(method: str | None, value: float, *, metric: str = "consistency", left_out: int = 0):
+    interval = Estimate(value, value - 5, value + 5, 10, left_out)
+    return Measurement(
+        metric=metric,
+        method=method,
+        protocol="eval-2023" if metric == "consistency" else None,
+        settings={"seed": 0, "steps": None},
+        values={"hard": interval} if metric == "consistency" else {"deciding": interval},
+        units={"hard": "%", "deciding": "prototypes"},
     )
-    assert read_metrics(tmp_path / "none.yaml") == ()
-    for damaged in ("[1, 2]", "a: [1"):
-        file.write_text(damaged)
-        with pytest.raises(CheckpointError, match=r"interpretability\.yaml"):
-            read_metrics(file)
+
+
+def test_metrics_have_a_column_for_each_method(tmp_path):
+    evaluation = Evaluation(
+        "a.ckpt",
+        "0" * 64,
+        (
+            measured("receptive_field", 61.25, left_out=2),
+            measured("prp", -3.0),
+            measured(None, 7.5, metric="sparsity"),
+        ),
+    )
+    assert read_metrics(tmp_path, checkpoint="a.ckpt") == ()
+    EvaluationFiles(tmp_path).write(evaluation)
+    agreement, sparse = read_metrics(tmp_path, checkpoint="a.ckpt")
+    assert (agreement.title, agreement.methods) == ("Consistency, eval-2023", ("receptive field", "prp"))
+    (row,) = agreement.rows
+    assert (row.title, row.better) == ("same part in ≥ 80 % of images", "high")
+    assert row.cells == (MetricCell("61.2 %", "56.2 to 66.2"), MetricCell("−3.0 %", "−8.0 to 2.0"))
+    assert agreement.note == "Means of 10 values, up to 2 left out, seed 0."
+    assert (sparse.methods, sparse.rows[0].cells) == ((), (MetricCell("7.500", "2.500 to 12.500"),))
+    other = read_metrics(tmp_path, checkpoint="b.ckpt")
+    assert other[0].note.startswith("Measured on the checkpoint a.ckpt, not on the one that this page shows.")
+
+
+@pytest.mark.parametrize("damaged", ["[1, 2]", "a: [1"])
+def test_damaged_metrics_are_named(tmp_path, damaged):
+    (tmp_path / "interpretability.yaml").write_text(damaged)
+    with pytest.raises(DataError, match=r"interpretability\.yaml"):
+        read_metrics(tmp_path, checkpoint="a.ckpt")
 
 
 def css(style: str) -> dict[str, list[float]]:

@@ -21,6 +21,7 @@ from pixpnet.report import grounding as certifying
 from pixpnet.report import write_report
 from pixpnet.report.grounding import TRIALS, grounding
 from pixpnet.report.html import render
+from pixpnet.report.metrics import MetricCell, MetricRow, MetricTable
 from pixpnet.training import load
 
 VOID = {"meta", "link", "img", "input", "br", "wbr", "hr"}
@@ -136,7 +137,13 @@ def test_names_are_escaped(nasty_file):
 
 def test_metrics_appear_where_there_are_some(report, text):
     assert 'id="metrics"' not in text
-    assert 'id="metrics"' in render(replace(report, metrics=(("consistency", "61.2"),)))
+    row = MetricRow("same part", "high", (MetricCell("61.2 %", "50.0 to 70.1"), None))
+    table = MetricTable("Consistency", ("receptive field", "prp"), (row,), "Means of 6 values.")
+    page = render(replace(report, metrics=(table,)))
+    assert 'id="metrics"' in page
+    section = page[page.index('id="metrics"') :]
+    for words in ("<h3>Consistency</h3>", ">prp</th>", "61.2 %", "50.0 to 70.1", "↑", "Means of 6 values."):
+        assert words in section
 
 
 def test_a_run_without_logs_has_a_report(report):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pixpnet.evaluation import Measurement
-    from pixpnet.metrics import Estimate
 
 __all__ = ["run"]
 
@@ -139,6 +138,7 @@ def _table(measurements: Sequence[Measurement]) -> Table:
     from rich.table import Table
 
     from pixpnet.evaluation import METRICS
+    from pixpnet.evaluation.words import in_words
 
     table = Table(title="Means over prototypes, with their 95 % intervals", title_justify="left")
     for heading in ("metric", "method", "quantity"):
@@ -156,17 +156,9 @@ def _table(measurements: Sequence[Measurement]) -> Table:
                 "" if last == title else title,
                 "" if number or one.method is None else one.method.replace("_", " "),
                 metric.quantities[name].title,
-                *_numbers(value, one.units[name]),
+                *in_words(value, one.units[name]),
+                str(value.count),
+                str(value.left_out or ""),
             )
             last = title
     return table
-
-
-def _numbers(estimate: Estimate, unit: str) -> tuple[str, ...]:
-    """The value with its unit, its interval, what it is a mean of, and what was left out."""
-    is_count = estimate.low == estimate.value == estimate.high and estimate.value.is_integer() and unit != "%"
-    digits = 0 if is_count else 1 if unit == "%" else 3
-    value, low, high = (f"{number:.{digits}f}".replace("-", "−") for number in estimate[:3])
-    interval = "" if estimate.low == estimate.high else f"{low} to {high}"
-    shown = f"{value} {unit}" if unit in ("%", "px") else value
-    return shown, interval, str(estimate.count), str(estimate.left_out or "")

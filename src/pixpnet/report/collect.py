@@ -17,7 +17,7 @@ from pixpnet.report.curves import Chart, read_charts
 from pixpnet.report.evidence import Example, Gallery, Versus, shown_images
 from pixpnet.report.findings import Finding, Subject, check
 from pixpnet.report.grounding import Grounding, grounding
-from pixpnet.report.metrics import read_metrics
+from pixpnet.report.metrics import MetricTable, read_metrics
 from pixpnet.report.names import readable_names
 from pixpnet.report.objects import object_shares
 from pixpnet.report.overview import Fact, Section, facts, percent, read_yaml, settings
@@ -55,7 +55,7 @@ class Report:
     contrasts: tuple[Versus, ...]
     atlas: tuple[Chapter, ...]
     grounding: Grounding
-    metrics: tuple[tuple[str, str], ...]
+    metrics: tuple[MetricTable, ...]
     charts: tuple[Chart, ...]
     settings: tuple[Section, ...]
     album: Album
@@ -115,7 +115,7 @@ def collect(run_dir: str | Path, *, images: int, progress: Progress = lambda doi
         contrasts=tuple(contrasts),
         atlas=chapters,
         grounding=certificate,
-        metrics=read_metrics(directory.results / "interpretability.yaml"),
+        metrics=read_metrics(directory.results, checkpoint=run.checkpoint.name),
         charts=read_charts(directory.metrics_file, run.config),
         settings=settings(run.config),
         album=album,

@@ -1,31 +1,106 @@
-"""The interpretability metrics of a run, if it was evaluated."""
+"""The interpretability metrics of a run, if it was evaluated: a table for each, a column for each method."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from pixpnet.report.overview import read_yaml
+from pixpnet.evaluation import METRICS, EvaluationFiles, Measurement
+from pixpnet.evaluation.words import in_words
 
-__all__ = ["read_metrics"]
+__all__ = ["MetricCell", "MetricRow", "MetricTable", "read_metrics"]
 
 
-def read_metrics(path: Path) -> tuple[tuple[str, str], ...]:
-    """Names and values of results/interpretability.yaml, nested names joined; nothing without that file.
+@dataclass(frozen=True)
+class MetricCell:
+    """One number."""
+
+    value: str
+    interval: str
+    """In which 95 % of its resamples lie; empty for what was counted."""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One quantity, for every method."""
+
+    title: str
+    better: str
+    """high, low, or nothing where neither is."""
+    cells: tuple[MetricCell | None, ...]
+    """None where a method has no such quantity."""
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """One metric."""
+
+    title: str
+    methods: tuple[str, ...]
+    """Headings of the columns; empty for a metric that does not depend on the method."""
+    rows: tuple[MetricRow, ...]
+    note: str
+
+
+def read_metrics(folder: Path, *, checkpoint: str) -> tuple[MetricTable, ...]:
+    """The tables of a folder's interpretability.yaml; nothing without that file.
+
+    Args:
+        folder: Of the run's results.
+        checkpoint: File name of the one that the report shows.
 
     Raises:
-        CheckpointError: It can't be read.
+        DataError: A file is damaged.
     """
-    return tuple(_flat(read_yaml(path), ""))
+    evaluation = EvaluationFiles(folder).read()
+    if evaluation is None:
+        return ()
+    warning = ""
+    if evaluation.checkpoint != checkpoint:
+        warning = f"Measured on the checkpoint {evaluation.checkpoint}, not on the one that this page shows. "
+    known = [one for one in evaluation.measurements if one.metric in METRICS]
+    groups = groupby(known, key=lambda one: (one.metric, one.protocol, dict(one.settings)))
+    return tuple(_table(list(of_metric), warning) for _, of_metric in groups)
 
 
-def _flat(values: object, name: str) -> Iterator[tuple[str, str]]:
-    if isinstance(values, dict):
-        for key, value in values.items():
-            yield from _flat(value, f"{name} · {key}" if name else str(key))
-    elif isinstance(values, float):
-        yield name, f"{values:.4g}"
-    elif isinstance(values, list):
-        yield name, " – ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in values)
-    else:
-        yield name, str(values)
+def _table(measurements: Sequence[Measurement], warning: str) -> MetricTable:
+    first = measurements[0]
+    metric = METRICS[first.metric]
+    names = [name for name in metric.quantities if any(name in one.values for one in measurements)]
+    rows = tuple(
+        MetricRow(
+            metric.quantities[name].title,
+            metric.quantities[name].better,
+            tuple(
+                MetricCell(*in_words(one.values[name], one.units[name])) if name in one.values else None
+                for one in measurements
+            ),
+        )
+        for name in names
+    )
+    return MetricTable(
+        title=f"{metric.title}, {first.protocol}" if first.protocol else metric.title,
+        methods=tuple(one.method.replace("_", " ") for one in measurements if one.method is not None),
+        rows=rows,
+        note=warning + _note(measurements),
+    )
+
+
+def _note(measurements: Sequence[Measurement]) -> str:
+    """What the values were taken over."""
+    values = [value for one in measurements for value in one.values.values()]
+    counts, left_out = {value.count for value in values}, max(value.left_out for value in values)
+    span = " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
+    words = [f"Means of {span} values", f"up to {left_out:,} left out"]
+    words = words if left_out else words[:1]
+    settings = measurements[0].settings
+    words += [
+        f"{name.replace('_', ' ')} {_plain(value)}" for name, value in settings.items() if value is not None
+    ]
+    return ", ".join(words) + "."
+
+
+def _plain(value: float | str) -> str:
+    return value.replace("-", " ") if isinstance(value, str) else f"{value:g}"
