@@ -13,6 +13,7 @@ from pixpnet.cli import main
 from pixpnet.errors import CheckpointError, ConfigError
 from pixpnet.evaluation import METRICS
 from pixpnet.report.comparison import Comparison, compare, read_runs, to_markdown
+from pixpnet.report.comparison.runs import labels
 from pixpnet.report.comparison.table import Line
 from pixpnet.training import load
 
@@ -163,11 +164,12 @@ def test_a_backbone_that_is_not_known_here_leaves_the_rest(run_copy):
     )
 
 
-def test_labels_are_what_differs(run_copy):
-    paths = [run_copy("m/s1/protonet"), run_copy("m/s2/protonet"), run_copy("n/s1/protonet")]
-    assert compared(*paths).labels == ("m/s1", "m/s2", "n/s1")
-    assert compared(*paths[:2]).labels == ("s1", "s2")
-    assert compared(paths[0], paths[2]).labels == ("m", "n")
+def test_labels_are_what_differs(tmp_path):
+    paths = [tmp_path / f"{name}/protonet/2026" for name in ("m/s1", "m/s2", "n/s1")]
+    assert labels(paths) == ("m/s1", "m/s2", "n/s1")
+    assert labels(paths[:2]) == ("s1", "s2")
+    assert labels(paths[::2]) == ("m", "n")
+    assert labels([tmp_path / "a", tmp_path / "a" / "b"]) == (str(tmp_path / "a"), str(tmp_path / "a" / "b"))
 
 
 def test_what_is_no_comparison_is_refused(run_copy, tmp_path):
