@@ -38,6 +38,34 @@ def test_a_tree_with_a_test(tmp_path, test):
     assert ids(images.test) == [f"{test}/{name}/{test}{n}.png" for name in ("ant", "cat") for n in (0, 1)]
 
 
+def test_loose_images_are_said_to_be_left_out(tmp_path, caplog):
+    write_tree(tmp_path, ("train", "test"), ("cat", "ant"), 2)
+    read(tmp_path)
+    assert not caplog.records
+    for name in ("train/b.png", "train/a.jpg", "test/c.png"):
+        write_image(tmp_path / name)
+    (tmp_path / "train/notes.txt").touch()
+    assert len(read(tmp_path).train) == 4
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'train'}: 2 images (a.jpg, ...) lie in no class's folder, and are left out",
+        f"{tmp_path / 'test'}: 1 images (c.png) lie in no class's folder, and are left out",
+    ]
+
+
+def test_linked_folders_are_read_and_circles_are_not(tmp_path):
+    write_tree(tmp_path / "elsewhere", ("",), ("cat", "more"), 2)
+    write_tree(tmp_path / "set", ("train", "test"), ("ant",), 1)
+    train, elsewhere = tmp_path / "set/train", tmp_path / "elsewhere"
+    (train / "cat").symlink_to(elsewhere / "cat")
+    (train / "ant/more").symlink_to(elsewhere / "more")
+    (train / "ant/round").symlink_to(train)
+    (elsewhere / "more/round").symlink_to(elsewhere / "more")
+    assert ids(read(tmp_path / "set").train) == [
+        *("train/ant/train0.png", "train/ant/more/x0.png", "train/ant/more/x1.png"),
+        *("train/cat/x0.png", "train/cat/x1.png"),
+    ]
+
+
 def test_of_test_and_val_the_test_counts(tmp_path, caplog):
     write_tree(tmp_path, ("train", "test", "val"), ("cat", "ant"), 2)
     images = read(tmp_path)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from pixpnet.data.cache import memory_cache
 from pixpnet.data.images import ClassificationImages, Draw, load_image
@@ -34,6 +34,7 @@ KINDS = {
     "palette, transparent": (palette_with_transparency(), "png", (255, 255, 255)),
     "16-bit grey": (SIXTEEN, "png", (200, 200, 200)),
     "16-bit grey in 32": (Image.fromarray(np.full((4, 5), 257 * 200, np.int32)), "tiff", (200, 200, 200)),
+    "8-bit grey in 32": (Image.fromarray(np.full((4, 5), 200, np.int32)), "tiff", (200, 200, 200)),
     "CMYK": (Image.new("CMYK", (5, 4), (0, 255, 255, 0)), "tiff", (255, 0, 0)),
 }
 
@@ -45,6 +46,22 @@ def test_every_kind_of_image_becomes_rgb(tmp_path, kind):
     loaded = load_image(tmp_path / f"image.{suffix}")
     assert (loaded.mode, loaded.size) == ("RGB", (5, 4))
     assert loaded.getpixel((0, 0)) == colour
+
+
+@pytest.mark.parametrize("values", [[-1, 9], [7, 65536]])
+def test_32_bit_numbers_without_a_range_are_refused(tmp_path, values):
+    path = tmp_path / "image.tiff"
+    Image.fromarray(np.array([values], np.int32)).save(path)
+    with pytest.raises(DataError, match=rf"image\.tiff .* from {values[0]} to {values[1]}, .*8 or 16 bits"):
+        load_image(path)
+
+
+def test_16_bit_png_files_that_pillow_calls_32_bits_are_16_bits(tmp_path, monkeypatch):
+    """Pillow before version 11 does; a dark one stays dark."""
+    path = tmp_path / "dark.png"
+    Image.fromarray(np.full((4, 5), 255, np.uint16)).save(path)
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "mode", "I", raising=False)
+    assert load_image(path).getpixel((0, 0)) == (1, 1, 1)
 
 
 def test_the_orientation_tag_is_ignored(tmp_path):

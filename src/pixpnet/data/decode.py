@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64
 from PIL import Image
 
 from pixpnet.data.masks import object_pixels
@@ -25,12 +26,13 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
 def load_image(path: Path | str) -> Image.Image:
     """The image of a file, as 8-bit RGB.
 
-    Grey, 16-bit and CMYK images are converted; transparent pixels are laid over white. The orientation tag of
-    a camera is ignored, because boxes and part points count the pixels as they are stored (but Pillow
-    turns TIFF files by it).
+    Grey, 16-bit and CMYK images are converted; 32-bit whole numbers are taken as 8 bits where none is above
+    255, else as 16 bits; transparent pixels are laid over white. The orientation tag of a camera is ignored,
+    because boxes and part points count the pixels as they are stored (but Pillow turns TIFF files by it).
 
     Raises:
-        DataError: Naming the file: missing, not an image, truncated, or of a kind that has no range (float).
+        DataError: Naming the file: missing, not an image, truncated, or of a kind that has no range (floats,
+            32-bit numbers beyond 65535 or below 0).
     """
     with _opened(path) as image:
         image.load()
@@ -98,12 +100,30 @@ def _opened(path: Path | str) -> Iterator[Image.Image]:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I"):  # 16-bit grey, whatever Pillow's word for it
+    if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
-        return Image.fromarray((values.clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
+        return Image.fromarray((values / _steps(image, values)).round().astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("its pixels are floats, whose range is unknown; save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
+
+
+def _steps(image: Image.Image, values: Int64[np.ndarray, "H W"]) -> int:
+    """How many steps of the values are one of 8 bits.
+
+    Raises:
+        ValueError: The values have no range that is known.
+    """
+    # Before version 11, Pillow reads 16-bit PNG files as 32 bits; PNG has no more than 16.
+    if image.mode != "I" or image.format == "PNG":
+        return 257
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise ValueError(
+            f"its pixels are 32-bit numbers from {low} to {high}, whose range is unknown; "
+            "save it with 8 or 16 bits"
+        )
+    return 1 if high <= 255 else 257

@@ -99,6 +99,9 @@ def read_trees(root: Path, train: Path, test: Path | None, *, spec: DatasetSpec)
     for name in () if test is None else class_folders(test):
         if name not in class_names:
             raise DataError(f"{test}/{name} is a class that {train} does not have.")
+    for tree in (train, test):
+        if tree is not None:
+            _warn_of_loose_images(tree)
     records = [
         tuple(
             record
@@ -161,16 +164,39 @@ def class_folders(place: Path) -> tuple[str, ...]:
 
 
 def images_below(place: Path) -> list[Path]:
-    """The image files of a folder by their names, then those of the folders in it."""
+    """The image files of a folder by their names, then those of the folders in it, linked ones too."""
     found = []
-    for folder, inner, names in os.walk(place):
-        inner[:] = sorted(name for name in inner if name[0] != ".")
-        found += [
-            Path(f"{folder}{os.sep}{name}")
-            for name in sorted(names)
-            if name[0] != "." and os.path.splitext(name)[1].lower() in _SUFFIXES
-        ]
+    for folder, inner, names in os.walk(place, followlinks=True):
+        inner[:] = sorted(name for name in inner if name[0] != "." and not _leads_back(folder, name))
+        found += [Path(f"{folder}{os.sep}{name}") for name in sorted(names) if _is_image(name)]
     return found
+
+
+def _is_image(name: str) -> bool:
+    return name[0] != "." and os.path.splitext(name)[1].lower() in _SUFFIXES
+
+
+def _leads_back(folder: str, name: str) -> bool:
+    """Whether a folder is a link to one that it lies in, which would never end."""
+    inner = os.path.join(folder, name)
+    if not os.path.islink(inner):
+        return False
+    target, here = os.path.realpath(inner), os.path.realpath(folder)
+    return os.path.commonpath([target, here]) == target
+
+
+def _warn_of_loose_images(tree: Path) -> None:
+    """Say so where images lie beside the classes' folders: they are of no class."""
+    with os.scandir(tree) as entries:
+        loose = sorted(entry.name for entry in entries if _is_image(entry.name) and entry.is_file())
+    if loose:
+        _logger.warning(
+            "%s: %d images (%s%s) lie in no class's folder, and are left out",
+            tree,
+            len(loose),
+            loose[0],
+            ", ..." if len(loose) > 1 else "",
+        )
 
 
 def image_records(root: Path, place: Path, *, label: int) -> list[ImageRecord]:
