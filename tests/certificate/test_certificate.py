@@ -88,6 +88,13 @@ def test_overall_findings():
     )
 
 
+def test_one_trial_is_singular():
+    passed = Certificate(findings=(NOTHING,), seed=0, tolerance=1e-5, mean_percent=5.0)
+    assert passed.verdict.startswith("Passed: in 1 trial nothing")
+    failed = replace(passed, findings=(replace(NOTHING, failures=1),))
+    assert failed.verdict.startswith("Failed: in 1 of 1 trial pixels")
+
+
 def test_json_round_trip():
     certificate = Certificate(
         findings=(replace(NOTHING, replacement="zeros", failures=1), replace(NOTHING, region="upsampling")),

@@ -85,3 +85,13 @@ def test_wrong_names_and_missing_sets_are_one_line(pixpnet, tmp_path, action):
     assert "IMAGENET was not found" in ended.err
     assert pixpnet("data", action).code == 2
     assert "NAME" in pixpnet("data", action, "--help").out
+
+
+def test_a_sheet_needs_the_name_of_a_file(pixpnet, tree, tmp_path):
+    (tmp_path / "file").touch()
+    for out, wrong in (
+        (tree, f"{tree} is a folder; give the name of a file"),
+        (tmp_path / "file/one.png", f"{tmp_path}/file is a file; give a folder"),
+    ):
+        ended = pixpnet("data", "check", "folder", "--root", tree, "--out", out)
+        assert ended == (2, "", f"pixpnet: error: data check: argument --out: {wrong}\n")

@@ -18,6 +18,7 @@ DEFAULTS = {
     "formats": ("png",),
     "atlas": False,
     "out": None,
+    "dataset_root": None,
 }
 
 
@@ -29,6 +30,7 @@ DEFAULTS = {
         ("--top-k 2 a.png --class 3 b.png", ["a.png", "b.png"], {"top_k": 2, "against": "3"}),
         ("--class 3 --by similarity", [], {"against": "3", "by": "similarity"}),
         ("a.png --atlas --method prp", ["a.png"], {"atlas": True, "method": "prp"}),
+        ("a.png --dataset-root data", ["a.png"], {"dataset_root": Path("data")}),
         ("--format pdf,JSON,pdf", [], {"formats": ("pdf", "json")}),
     ],
 )
@@ -91,3 +93,13 @@ def test_mistakes_end_with_one_line(
     assert ended.err.startswith(f"pixpnet: error: {places.get(first, first)} {rest}")
     assert ended.err.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize("below", ["", "/deep/er"])
+def test_a_file_is_no_folder_to_write_to(
+    pixpnet: Callable, tiny_run: Path, tmp_path: Path, below: str
+) -> None:
+    (tmp_path / "file").touch()
+    ended = pixpnet("explain", tiny_run, "--out", f"{tmp_path}/file{below}")
+    message = f"explain: argument --out: {tmp_path}/file is a file; give a folder"
+    assert ended == (2, "", f"pixpnet: error: {message}\n")

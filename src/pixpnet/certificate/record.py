@@ -120,7 +120,7 @@ class Certificate:
         ours = self.ours
         if not self.passed:
             return (
-                f"Failed: in {ours.failures} of {ours.trials} trials pixels outside the displayed box "
+                f"Failed: in {ours.failures} of {_trials(ours.trials)} pixels outside the displayed box "
                 f"changed the features behind it, by up to {ours.largest_feature_change:.2g}."
             )
         if self.is_empty:
@@ -128,7 +128,7 @@ class Certificate:
                 "Empty: every displayed box is the whole image, so there was nothing to replace and nothing "
                 "is certified. An earlier feature layer has smaller boxes."
             )
-        counted = f"{ours.trials} trials"
+        counted = _trials(ours.trials)
         if ours.unchanged:
             counted += f" ({ours.unchanged} of them empty: the box is the whole image)"
         return (
@@ -181,3 +181,7 @@ class Certificate:
             raise DataError(
                 f"The grounding certificate is damaged ({error}); `pixpnet verify RUN_DIR` writes a new one."
             ) from error
+
+
+def _trials(number: int) -> str:
+    return f"{number} trial{'' if number == 1 else 's'}"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pixpnet.certificate.record import Certificate
 from pixpnet.certificate.trials import certify
-from pixpnet.data import ClassificationImages, read_dataset
+from pixpnet.data import ClassificationImages
 from pixpnet.data.spec import Progress
 from pixpnet.errors import DataError
 from pixpnet.receptive_fields import ReceptiveField
@@ -48,7 +48,7 @@ def verify(
         DataError: The test images are missing, or there are fewer than two.
     """
     run = run if isinstance(run, LoadedRun) else load(run)
-    image_set = read_dataset(run.config.dataset)
+    image_set = run.read_dataset()
     if not image_set.test:
         raise DataError(f"{image_set.root} has no test image, which a certificate is made with.")
     certificate = certify(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from pixpnet.config.options import did_you_mean
 from pixpnet.config.ranges import Range
 from pixpnet.errors import ConfigError
 
-__all__ = ["Parser", "image_size", "whole_number"]
+__all__ = ["Parser", "file_to_write", "folder_to_write", "image_size", "whole_number"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +38,11 @@ class Parser(argparse.ArgumentParser):
                 f"{self._command}: unknown argument {unknown[0]!r}{nearest} (options: {allowed})"
             )
         return values
+
+    def add_dataset_root(self) -> None:
+        """The option of commands that look at a finished run's data."""
+        text = "where the run's data lies now, if it has moved (what dataset.root was in training)"
+        self.add_argument("--dataset-root", type=Path, metavar="DIR", help=text)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{self._command}: {message}")
@@ -66,3 +72,23 @@ def image_size(text: str) -> tuple[int, int]:
             f"{text!r} is not an image size such as 224 or 160x224 (height x width)"
         )
     return height, width
+
+
+def folder_to_write(text: str) -> Path:
+    """The type of an argument that is a folder to write to, made when it is needed."""
+    path = Path(text)
+    for place in (path, *path.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise argparse.ArgumentTypeError(f"{place} is a file; give a folder")
+            break
+    return path
+
+
+def file_to_write(text: str) -> Path:
+    """The type of an argument that is a file to write, with its folder if there is none."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder; give the name of a file")
+    folder_to_write(str(path.parent))
+    return path

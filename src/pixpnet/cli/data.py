@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pixpnet.cli.arguments import Parser, whole_number
+from pixpnet.cli.arguments import Parser, file_to_write, whole_number
 from pixpnet.config.options import OPTIONS, did_you_mean
 from pixpnet.config.ranges import Range
 from pixpnet.errors import ConfigError, DataError
@@ -71,7 +71,7 @@ def _check(arguments: Sequence[str]) -> int:
     )
     _add_name_and_root(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the sheet, a PNG (default: logs/data/<name>.png)"
+        "--out", type=file_to_write, metavar="FILE", help="the sheet, a PNG (default: logs/data/<name>.png)"
     )
     _add_synthbirds(parser)
     options = parser.parse(arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pixpnet.cli.arguments import Parser, whole_number
+from pixpnet.cli.arguments import Parser, folder_to_write, whole_number
 from pixpnet.config.ranges import Range
 
 __all__ = ["run"]
@@ -26,6 +26,7 @@ def run(arguments: Sequence[str]) -> int:
         formats=options.formats,
         atlas=options.atlas,
         out=options.out,
+        dataset_root=options.dataset_root,
     ):
         print(path)
     return 0
@@ -53,7 +54,8 @@ def _parser() -> Parser:
     atlas_help = "draw the prototypes of each class (or of --class), and only these images that are named"
     parser.add_argument("--atlas", action="store_true", help=atlas_help)
     out_help = "folder for the files (default: results/explanations in RUN_DIR)"
-    parser.add_argument("--out", type=Path, metavar="DIR", help=out_help)
+    parser.add_argument("--out", type=folder_to_write, metavar="DIR", help=out_help)
+    parser.add_dataset_root()
     return parser
 
 

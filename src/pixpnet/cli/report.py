@@ -31,13 +31,20 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--images", type=at_least_one, default=IMAGES, metavar="N", help=images_help)
     open_help = "whether to show it in the browser (default: no)"
     parser.add_argument("--open", choices=("yes", "no"), default="no", help=open_help)
+    parser.add_dataset_root()
     options = parser.parse(arguments)
     from rich.console import Console
 
     from pixpnet.report import write_report
 
     with Console(file=sys.stderr).status("reading the run") as status:
-        path = write_report(options.run_dir, out=options.out, images=options.images, progress=status.update)
+        path = write_report(
+            options.run_dir,
+            out=options.out,
+            images=options.images,
+            dataset_root=options.dataset_root,
+            progress=status.update,
+        )
     print(path)
     if options.open == "yes":
         webbrowser.open(path.resolve().as_uri())

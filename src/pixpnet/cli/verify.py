@@ -32,6 +32,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--trials", type=whole_number(FROM_1), default=1000, metavar="N", help=trials_help)
     seed_help = "draws the pairs and the noise (default: 0)"
     parser.add_argument("--seed", type=whole_number(SEED), default=0, metavar="N", help=seed_help)
+    parser.add_dataset_root()
     options = parser.parse(arguments)
     from rich.console import Console
     from rich.progress import Progress
@@ -40,8 +41,9 @@ def run(arguments: Sequence[str]) -> int:
     from pixpnet.training import load
     from pixpnet.training.rundir import write_text
 
-    loaded = load(options.run_dir)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    loaded = load(options.run_dir, dataset_root=options.dataset_root)
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("trials", total=options.trials)
         certificate = verify(
             loaded,

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from pixpnet.data import ClassificationImages, ImageSet, Normalization, find_dataset, load_image, read_dataset
+from pixpnet.data import ClassificationImages, ImageSet, Normalization, find_dataset, load_image
 from pixpnet.data.transforms import evaluation_transform, first_transform, to_normalized
 from pixpnet.errors import DataError
 from pixpnet.explanation.explanation import Explanation
@@ -43,7 +43,7 @@ class Explainer:
         Raises:
             DataError: It is gone or damaged.
         """
-        return read_dataset(self.run.config.dataset)
+        return self.run.read_dataset()
 
     def test_images(self) -> ClassificationImages:
         """The data set's test images, as the network is tested on them."""

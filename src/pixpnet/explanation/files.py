@@ -41,6 +41,7 @@ def explain_images(
     formats: Sequence[str] = ("png",),
     atlas: bool = False,
     out: str | Path | None = None,
+    dataset_root: str | Path | None = None,
 ) -> list[Path]:
     """Write why a run's network decides about images as it does.
 
@@ -54,6 +55,7 @@ def explain_images(
         formats: Of png, pdf and json.
         atlas: Also draw the atlas of each class, or of the class in ``against``.
         out: Folder of the files; none: ``results/explanations`` of the run directory.
+        dataset_root: Where the run's data lies now, if it has moved.
 
     Raises:
         ConfigError: An unknown order, method, format or class.
@@ -64,7 +66,7 @@ def explain_images(
     choice(RANKINGS, by, what="by")
     _check_formats(formats)
     _check_files(images)
-    run = load(run_dir)
+    run = load(run_dir, dataset_root=dataset_root)
     run.require_sources()
     explainer = Explainer(run)
     other = None if against is None else find_class(run.class_names, against)

@@ -61,12 +61,19 @@ class Report:
     album: Album
 
 
-def collect(run_dir: str | Path, *, images: int, progress: Progress = lambda doing: None) -> Report:
+def collect(
+    run_dir: str | Path,
+    *,
+    images: int,
+    dataset_root: str | Path | None = None,
+    progress: Progress = lambda doing: None,
+) -> Report:
     """Look at a run and at what its network makes of the test images.
 
     Args:
         run_dir: A finished run's directory.
         images: Test images shown at most in each group.
+        dataset_root: Where the run's data lies now, if it has moved.
         progress: Told what is being done.
 
     Raises:
@@ -77,7 +84,7 @@ def collect(run_dir: str | Path, *, images: int, progress: Progress = lambda doi
     if images < 1:
         raise ConfigError(f"images={images}: a report shows at least one image of each group.")
     directory = RunDirectory.open(run_dir)
-    run = load(run_dir)
+    run = load(run_dir, dataset_root=dataset_root)
     run.require_sources()
     names, explainer, album = readable_names(run.class_names), Explainer(run), Album()
     gallery, field = Gallery(explainer, album, names), explainer.receptive_field

@@ -53,6 +53,7 @@ def write_report(
     *,
     out: str | Path | None = None,
     images: int = 10,
+    dataset_root: str | Path | None = None,
     progress: Progress = lambda doing: None,
 ) -> Path:
     """Write a run's report as one self-contained HTML file, and return its path.
@@ -61,6 +62,7 @@ def write_report(
         run_dir: A finished run's directory.
         out: The file; none: ``results/report.html`` of the run directory.
         images: Test images shown at most in each group.
+        dataset_root: Where the run's data lies now, if it has moved.
         progress: Told what is being done.
 
     Raises:
@@ -72,7 +74,7 @@ def write_report(
     path = RunDirectory.open(run_dir).results / "report.html" if out is None else Path(out)
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; name a file for the report, such as {path / 'report.html'}.")
-    report = collect(run_dir, images=images, progress=progress)
+    report = collect(run_dir, images=images, dataset_root=dataset_root, progress=progress)
     write_text(path, render(report))
     return path
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pixpnet.backbones import build_backbone
 from pixpnet.config import Config, config_from_yaml
-from pixpnet.data import ClassificationImages, Normalization, find_dataset
-from pixpnet.errors import CheckpointError
+from pixpnet.data import ClassificationImages, ImageSet, Normalization, find_dataset, read_dataset
+from pixpnet.errors import CheckpointError, DataError
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.training.checkpoint import load_checkpoint
@@ -56,14 +56,32 @@ class LoadedRun:
             normalization=Normalization(self.mean, self.std),
         )
 
+    def read_dataset(self) -> ImageSet:
+        """The run's data set, from where the run had it (or `load` was told that it lies).
+
+        Raises:
+            DataError: It is gone or damaged.
+        """
+        try:
+            return read_dataset(self.config.dataset)
+        except DataError as error:
+            raise DataError(
+                f"{error} This is the data of the run {self.checkpoint}; if it lies elsewhere now, give "
+                "--dataset-root DIR (in Python: pixpnet.load(path, dataset_root=DIR))."
+            ) from error
+
     def receptive_field(self) -> ReceptiveField:
         """The receptive field of each prototype-sized patch of the feature grid."""
         field = receptive_field(self.network.backbone, self.image_size)
         return field.for_kernel(self.network.kernel_size)
 
 
-def load(path: str | Path) -> LoadedRun:
+def load(path: str | Path, *, dataset_root: str | Path | None = None) -> LoadedRun:
     """A run directory's best (else last) network, or that of a ``.ckpt`` file.
+
+    Args:
+        path: The folder, or the file.
+        dataset_root: Where the run's data lies now, if it has moved: what ``dataset.root`` was in training.
 
     Raises:
         CheckpointError: if there is no such file or folder, or it isn't what it should be.
@@ -73,6 +91,8 @@ def load(path: str | Path) -> LoadedRun:
         file = _best_checkpoint(RunDirectory.open(file))
     saved = load_checkpoint(file)
     config = config_from_yaml(saved.config_yaml)
+    if dataset_root is not None:
+        config = replace(config, dataset=replace(config.dataset, root=str(Path(dataset_root).resolve())))
     model = config.model
     backbone = build_backbone(model.feature_extractor or "", layer=model.feature_layer, pretrained=False)
     own_class = saved.network.get("head.own_class")
