@@ -134,9 +134,10 @@ def _check(job: Job, models: Sequence[str]) -> None:
 
 
 def _stages(job: Job, model: str) -> tuple[Stage, ...]:
-    """The stages that are looked at: layers behind the last grid are as good as random unless pretrained."""
+    """The stages to look at: those behind the last grid (fc) only if they learn or come pretrained."""
     stages = stages_of(model, job.image_size)
-    if job.mode == "finetune" or weights_of(job.config) == "pretrained":
+    is_whole = job.mode == "finetune" or weights_of(job.config) == "pretrained"
+    if is_whole and job.config.model.weights is None:  # a file need not hold what lies behind the grids
         return stages
     return tuple(stage for stage in stages if stage.is_grid)
 
