@@ -5,15 +5,16 @@ painting the maximum, the mean and the sum of all 2000 prototypes, as an explana
 it chooses; beside it stands our map of the 10 that are shown.
 
 Both sides make their own result in every run, and both are measured in the same two states of memory, in a
-process of their own for each line and side (Linux). `first`: the first run (one with a single prototype went
-before it, so that libraries are loaded): it takes its memory from the system, and where a virtual machine
-gave memory back to its host also from there. `ours` and `loop`: medians of later runs, whose memory the run
-just before has released; in every turn one run that does not count goes first. The two sides take turns.
-`memory` is writing the maps' memory once and nothing else, in this second state: less can't be. Times are
-processor time on one thread. MiB is what a run holds at its peak.
+process of their own for each line and side (Linux), taking turns. `first`: the first run (one with a single
+prototype went before it, so that libraries are loaded); it takes its memory from the system. Just before,
+another process has held and released as much as three results: whoever is the first to touch memory that a
+virtual machine has given back to its host waits long, and that would be the side that starts first. `ours`
+and `loop`: medians of later runs, whose memory the run just before has released; in every turn one run that
+does not count goes first. `memory` is writing the maps' memory once and nothing else, in this second state:
+less can't be. Times are processor time on one thread. MiB is what a run holds at its peak.
 
-Usage: python benchmarks/pixel_space.py [--layers maxpool3 maxpool5] [--prototypes 10 200 2000] [--maps max mean sum]
-       [--rounds 5] [--no-everything]
+Usage: python benchmarks/pixel_space.py [--layers maxpool3 maxpool5] [--prototypes 10 200 2000]
+       [--maps max mean sum] [--rounds 5] [--no-everything]
 """
 
 from __future__ import annotations
@@ -99,8 +100,13 @@ def ours(similarities: Tensor, field: ReceptiveField, reduction: str, shown: int
 class Side:
     """A subject in a process of its own, which measures when it is asked to."""
 
-    def __init__(self, subject: Callable[[], object], warm_up: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, count: int, subject: Callable[[], object], warm_up: Callable[[], object] = lambda: None
+    ) -> None:
         context = multiprocessing.get_context("fork")
+        before = context.Process(target=np.ones, args=((3 * count, SIDE, SIDE), np.float32))
+        before.start()
+        before.join()
         self.pipe, far_end = context.Pipe()
         self.seconds: list[float] = []
         self.process = context.Process(target=serve, args=(far_end, subject, warm_up), daemon=True)
@@ -175,14 +181,16 @@ def compare_loops(
     for reduction in maps:
         sides = {
             "ours": Side(
+                count,
                 lambda: ours(similarities, field, reduction, count),  # noqa: B023 - called in this round
                 lambda: ours(similarities, field, reduction, 1),  # noqa: B023
             ),
             "loop": Side(
+                count,
                 lambda: cell_loop(similarities, field, reduction),  # noqa: B023
                 lambda: cell_loop(similarities[:1], field, reduction),  # noqa: B023
             ),
-            "memory": Side(lambda: np.empty((count, SIDE, SIDE), dtype=np.float32).fill(1)),
+            "memory": Side(count, lambda: np.empty((count, SIDE, SIDE), dtype=np.float32).fill(1)),
         }
         took = in_turns(sides, rounds)
         first = {name: side.first * 1e3 for name, side in sides.items()}
@@ -199,13 +207,14 @@ def compare_everything(layer: str, field: ReceptiveField, similarities: Tensor, 
     """Print our maps of the shown prototypes beside (b)."""
     sides = {
         reduction: Side(
+            SHOWN,
             lambda reduction=reduction: ours(similarities, field, reduction, SHOWN),
             lambda reduction=reduction: ours(similarities, field, reduction, 1),
         )
         for reduction in REDUCTIONS
     }
     sides["everything"] = Side(
-        lambda: everything(similarities, field), lambda: everything(similarities[:1], field)
+        ALL, lambda: everything(similarities, field), lambda: everything(similarities[:1], field)
     )
     took = in_turns(sides, rounds)
     whole = sides["everything"]
