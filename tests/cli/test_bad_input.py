@@ -210,10 +210,11 @@ def test_no_file_and_what_is_required(pixpnet: Callable, folder: Path, line: str
             "data synthbirds --out x --seed -1",
             "data synthbirds: argument --seed: '-1' is not a whole number ≥ 0 and ≤ 4294967295",
         ),
-        ("rf", "rf: the following arguments are required: BACKBONE"),
+        ("rf", "rf: give a BACKBONE or --all, not neither"),
         (
             "rf resnet18 --siz 3",
-            "rf: unknown argument '--siz'; did you mean --size? (options: --help, --size, --json)",
+            "rf: unknown argument '--siz'; did you mean --size? "
+            "(options: --help, --all, --size, --json, --markdown)",
         ),
         (
             "rf resnet18 --size 12y",

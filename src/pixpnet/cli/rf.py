@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,34 +11,68 @@ import numpy as np
 from jaxtyping import Int64
 
 from pixpnet.cli.arguments import Parser, image_size
+from pixpnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from pixpnet.receptive_fields import ReceptiveField
 
-__all__ = ["run"]
+__all__ = ["run", "stride", "times"]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Print a table, or JSON, of every layer that has a feature grid."""
+    """Print a table, or JSON, of every layer that has a feature grid, or of all backbones' stages."""
     parser = Parser(prog="pixpnet rf", description="Receptive fields of every named layer of a backbone.")
-    parser.add_argument("backbone", metavar="BACKBONE", help="e.g. resnet18, timm/tf_efficientnet_lite0")
+    backbone_help = "e.g. resnet18, timm/tf_efficientnet_lite0"
+    parser.add_argument("backbone", metavar="BACKBONE", nargs="?", help=backbone_help)
+    all_help = "the stages of all backbones of the Goldilocks experiments, in place of one backbone's layers"
+    parser.add_argument("--all", action="store_true", help=all_help)
     size_help = "of the image: 224, or 160x224 (height x width); default: 224"
     parser.add_argument("--size", type=image_size, default=(224, 224), help=size_help)
-    json_help = "the interval of pixels of each row and column of cells, as JSON"
+    json_help = "as JSON: the interval of pixels of each row and column of cells; with --all, the table"
     parser.add_argument("--json", action="store_true", help=json_help)
+    markdown_help = "with --all: the text of docs/receptive_fields.md"
+    parser.add_argument("--markdown", action="store_true", help=markdown_help)
     options = parser.parse(arguments)
+    _check(options)
+    if options.all:
+        return _print_all(options.size, json_wanted=options.json, markdown_wanted=options.markdown)
     fields = _fields(options.backbone, options.size)
     if options.json:
         print(json.dumps({name: _intervals(field) for name, field in fields.items() if field}))
-        return 0
+    else:
+        _print_table(_table(fields, backbone=options.backbone, size=options.size))
+    return 0
+
+
+def _check(options: Namespace) -> None:
+    if options.all == (options.backbone is not None):
+        given = f"{options.backbone} and --all" if options.all else "neither"
+        raise ConfigError(f"rf: give a BACKBONE or --all, not {given}")
+    if options.markdown and (options.json or not options.all):
+        raise ConfigError("rf: --markdown is for --all, without --json")
+
+
+def _print_all(size: tuple[int, int], *, json_wanted: bool, markdown_wanted: bool) -> int:
+    from pixpnet.cli.rf_all import as_json, as_markdown, as_table, backbones, stage_fields
+
+    fields = stage_fields(backbones(), size)
+    if json_wanted:
+        print(as_json(fields))
+    elif markdown_wanted:
+        print(as_markdown(fields, size))
+    else:
+        _print_table(as_table(fields, size))
+    return 0
+
+
+def _print_table(table: Table) -> None:
     from rich.console import Console
 
     console = Console()
     console.width = console.width if console.is_terminal else 120
-    console.print(_table(fields, backbone=options.backbone, size=options.size))
-    return 0
+    console.print(table)
 
 
 def _fields(backbone: str, size: tuple[int, int]) -> dict[str, ReceptiveField | None]:
@@ -68,23 +103,23 @@ def _table(fields: Mapping[str, ReceptiveField | None], *, backbone: str, size: 
 def _row(field: ReceptiveField) -> tuple[str, ...]:
     heights, widths = np.diff(field.rows)[:, 0], np.diff(field.columns)[:, 0]
     return (
-        _times(*field.grid_size),
-        _times(_stride(field.unclipped_rows), _stride(field.unclipped_columns)),
-        _times(float(heights.mean()), float(widths.mean())),
-        _times(float(heights.max()), float(widths.max())),
+        times(*field.grid_size),
+        times(stride(field.unclipped_rows), stride(field.unclipped_columns)),
+        times(float(heights.mean()), float(widths.mean())),
+        times(float(heights.max()), float(widths.max())),
         f"{field.mean_percent:.2f}",
         f"{field.max_percent:.2f}",
     )
 
 
-def _stride(intervals: Int64[np.ndarray, "n 2"]) -> float | None:
+def stride(intervals: Int64[np.ndarray, "n 2"]) -> float | None:
     """Pixels from one cell's centre to the next one's; none where there is one cell only."""
     return float(np.median(np.diff(intervals.mean(axis=1)))) if len(intervals) > 1 else None
 
 
-def _times(height: float | None, width: float | None) -> str:
+def times(height: float | None, width: float | None) -> str:
     """
-    >>> _times(2, 1.5), _times(None, 4)
+    >>> times(2, 1.5), times(None, 4)
     ('2×1.5', '–×4')
     """
     return "×".join("–" if side is None else f"{side:.4g}" for side in (height, width))

@@ -15,7 +15,7 @@ from pixpnet.errors import ConfigError
 from pixpnet.goldilocks.recipe import recipe_yaml
 from pixpnet.goldilocks.table import Readout, Row
 
-__all__ = ["Advice", "advise", "average_seeds", "comparable", "pareto_ranks", "rank_rows"]
+__all__ = ["Advice", "advise", "average_seeds", "pareto_ranks", "rank_rows"]
 
 RUNNERS_UP = 3
 
@@ -98,7 +98,7 @@ def advise(
     """
     if not rows:
         raise ConfigError("there are no results to take advice from.")
-    alike = comparable(rows)
+    alike = _comparable(rows)
     layers = average_seeds(alike.get("prototypes") or alike[rows[-1].readout])
     fitting = sorted((row for row in layers if row.mean_rf <= max_rf), key=_preference)
     if not fitting:
@@ -117,7 +117,7 @@ def _group(row: Row) -> tuple[object, ...]:
     return row.dataset, row.height, row.width, row.mode
 
 
-def comparable(rows: Sequence[Row]) -> dict[Readout, list[Row]]:
+def _comparable(rows: Sequence[Row]) -> dict[Readout, list[Row]]:
     """The rows of the last one's data set, size and mode, by readout."""
     by_readout: dict[Readout, list[Row]] = {}
     for row in rows:
