@@ -71,6 +71,11 @@ class Job:
         dataset = self.config.dataset
         return find_dataset(dataset.name).image_size(dataset.size)
 
+    def images(self) -> Splits:
+        """The images that the work is done on."""
+        config = self.config
+        return open_images(config.dataset, self.seed, debug=config.debug, batch_size=config.train.batch_size)
+
     def row(self, stage: Stage, accuracy: Accuracies, *, readout: Readout, seconds: float) -> Row:
         """The row of a result."""
         return Row(
@@ -96,9 +101,9 @@ class Job:
 
 
 @lru_cache(maxsize=1)  # the pieces of work that one process does share the images that it has decoded
-def open_images(dataset: DatasetConfig, seed: int) -> Splits:
-    """The data set, read once by each process."""
-    return open_splits(dataset, seed=seed)
+def open_images(dataset: DatasetConfig, seed: int, *, debug: bool = False, batch_size: int = 32) -> Splits:
+    """The data set, read once by each process; to debug, three batches of each split."""
+    return open_splits(dataset, seed=seed, debug=debug, batch_size=batch_size)
 
 
 def prepare_probe(job: Job, stages: tuple[Stage, ...]) -> list[Row]:
@@ -106,7 +111,7 @@ def prepare_probe(job: Job, stages: tuple[Stage, ...]) -> list[Row]:
     file = job.file("features", stages[0].model, ".safetensors")
     if file.is_file():
         return []
-    splits = open_images(job.config.dataset, job.seed)
+    splits = job.images()
     num_classes = len(splits.class_names)
     backbone = frozen_backbone(
         job.config,
@@ -166,7 +171,7 @@ def probe_row(job: Job, stage: Stage, readout: Readout) -> list[Row]:
 def finetune_row(job: Job, stage: Stage) -> list[Row]:
     """Train and test the network cut at one stage."""
     start = time.perf_counter()
-    splits = open_images(job.config.dataset, job.seed)
+    splits = job.images()
     accelerator, autocast_to = make_accelerator(job.config)
     with seeded(job.seed):
         backbone = build_backbone(
