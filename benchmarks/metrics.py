@@ -224,8 +224,8 @@ def compare_ordering(subject: Subject, pairs: int) -> None:
     fewer = len(counts["pixels"]) / len(counts["steps"])
     height, width = subject.image_size
     print(
-        f"\nRelevance ordering, {pairs} pairs, {height}×{width} pixels. Seconds a pair: {took['steps']:.2f} at "
-        f"{STEPS} steps, {took['pixels']:.1f} at every pixel in batches of {subject.batch_size}, "
+        f"\nRelevance ordering, {pairs} pairs, {height}×{width} pixels. Seconds a pair: {took['steps']:.2f} "
+        f"at {STEPS} steps, {took['pixels']:.1f} at every pixel in batches of {subject.batch_size}, "
         f"{took['single']:.1f} at every pixel one by one.\n"
         f"Ratios {took['pixels'] / took['steps']:.1f} and {took['single'] / took['steps']:.1f}: "
         f"{fewer:.1f} times fewer points; a point alone costs {took['single'] / took['pixels']:.2f} times as "
