@@ -117,7 +117,7 @@ TABLES = (
         Column("top 10 % on the object, %", "pointing", "top"),
         Column("pixels that are the object, %", "pointing", "object"),
         Column("telling parts, lift", "telling_parts", "lift", 2),
-        Column("lift within the object", "telling_parts", "lift_on_object", 2),
+        Column("above other parts, AUC", "telling_parts", "auc_on_object", 3),
         Column("boxes that hold one, %", "telling_parts", "in_region"),
         Column("boxes of any cell that do, %", "telling_parts", "in_region_chance"),
         Column("purity", "purity", "mean", 3),
@@ -145,16 +145,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = Settings(protocol=study.protocol, samples=options.samples, steps=options.steps or None)
         found: dict[str, list[Result]] = {}
         notes: list[str] = []
+        missing: dict[str, list[str]] = {}
         for seed in seeds:
             for name in models:
                 arguments = study.models[name].arguments(folder=options.out / name, data=data, seed=seed)
                 run = find_or_train(options.out / name, arguments, seed=seed, may_train=options.train)
                 if run is None:
-                    notes.append(f"{name} with seed {seed} is not trained.")
+                    missing.setdefault(name, []).append(str(seed))
                     continue
                 if changes := differing_options(run, arguments):
                     notes.append(f"{run} was trained with other options than this script's: {changes}.")
                 found.setdefault(name, []).append(measure(run, settings, options))
+        notes += [f"{name} is not trained with seed {', '.join(lost)}." for name, lost in missing.items()]
         print_tables(study, found, notes=notes, settings=settings)
 
 
@@ -257,7 +259,7 @@ def print_tables(
         dict.fromkeys(title for results in found.values() for one in results for title in one.facts)
     )
     rows = [
-        [name, str(len(results)), *(spread([one.facts.get(title) for one in results], 1) for title in titles)]
+        [name, str(len(results)), *(spread([one.facts.get(title) for one in results]) for title in titles)]
         for name, results in found.items()
     ]
     print(markdown(["model", "seeds", *titles], rows))
@@ -273,7 +275,8 @@ def print_tables(
 
 
 def _cell(results: Sequence[Result], column: Column, method: str, settings: Settings) -> str:
-    return spread([_value(one.evaluation, column, method, settings) for one in results], column.decimals)
+    values = [_value(one.evaluation, column, method, settings) for one in results]
+    return spread(values, decimals=column.decimals)
 
 
 def _value(evaluation: Evaluation, column: Column, method: str, settings: Settings) -> float | None:
@@ -287,21 +290,29 @@ def _value(evaluation: Evaluation, column: Column, method: str, settings: Settin
     return None
 
 
-def spread(values: Sequence[float | None], decimals: int) -> str:
+def spread(values: Sequence[float | None], *, decimals: int | None = None) -> str:
     """Mean ± standard deviation of a sample; a single value alone, none: –.
 
-    >>> spread([1.0, 2.0, 3.0], 1), spread([2.0], 2), spread([None], 1)
-    ('2.0 ± 1.0', '2.00', '–')
+    Args:
+        values: Of the seeds.
+        decimals: None: one, but none where all are the same whole number.
+
+    >>> spread([1.0, 2.0, 3.0]), spread([2.0], decimals=2), spread([7, 7]), spread([None])
+    ('2.0 ± 1.0', '2.00', '7', '–')
     """
     known = [value for value in values if value is not None]
     if not known:
         return "–"
-    mean = f"{statistics.fmean(known):.{decimals}f}"
-    return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.{decimals}f}"
+    if decimals is None and len(set(known)) == 1 and known[0] == round(known[0]):
+        return f"{known[0]:.0f}"
+    places = 1 if decimals is None else decimals
+    mean = f"{statistics.fmean(known):.{places}f}"
+    return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.{places}f}"
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table without the columns that hold nothing."""
+    """A table whose first two columns are names; rows and columns that hold nothing are left out."""
+    rows = [row for row in rows if set(row[2:]) != {"–"}]
     kept = [place for place in range(len(heading)) if any(row[place] != "–" for row in rows)]
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join(f"| {' | '.join(line[place] for place in kept)} |" for line in lines) + "\n"

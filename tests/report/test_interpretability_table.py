@@ -49,7 +49,12 @@ def evaluated(run: Path, **asked: object) -> Evaluation:
         "misalignment", "upsampling", None, settings, {"pac": estimate(10.0 * seed)}, {"pac": "%"}
     )
     deciding = Measurement(
-        "sparsity", None, None, {"seed": 0}, {"deciding": estimate(4.0 + seed)}, {"deciding": "prototypes"}
+        "sparsity",
+        None,
+        None,
+        {"seed": 0},
+        {"deciding": estimate(4.0 + seed), "prototypes": estimate(6.0)},
+        {},
     )
     return Evaluation(
         "a.ckpt",
@@ -95,6 +100,7 @@ def test_it_finds_runs_and_prints_means_and_deviations(script, tiny_run, tmp_pat
     assert row["test accuracy, %"] == "95.0 ± 7.1"
     assert row["prototypes that make 95 % of the winning logit"] == "5.5 ± 0.7"
     assert row["mean receptive field, %"].endswith("± 0.0")
+    assert " " not in row["prototypes"] + row["seeds"], "whole numbers stay whole"
     by_method = {row["mapping"]: row for row in maps}
     assert list(by_method) == ["receptive_field", "upsampling", "random", "prp"]
     assert by_method["receptive_field"]["consistency, hard %"] == "30.0 ± 14.1"
@@ -103,8 +109,9 @@ def test_it_finds_runs_and_prints_means_and_deviations(script, tiny_run, tmp_pat
     assert by_method["prp"]["relevance ordering, area"] == "0.375 ± 0.177"
     assert by_method["random"]["relevance ordering, area"] == "–", "measured with other settings"
     assert "deletion, area" not in by_method["prp"], "what nobody has is left out"
-    assert {row["mapping"]: row["PAC, %"] for row in attacks}["upsampling"] == "15.00 ± 7.07"
-    assert "- protopnet with seed 1 is not trained." in text
+    assert attacks[0]["PAC, %"] == "15.00 ± 7.07"
+    assert [row["mapping"] for row in attacks] == ["upsampling"], "rows that hold nothing are left out"
+    assert "- protopnet is not trained with seed 1, 2, 3." in text
     assert "train.epochs 4 instead of 72" in text, "the run is of another recipe"
 
 
