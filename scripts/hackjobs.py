@@ -1,0 +1,129 @@
+"""The Goldilocks experiments: every stage of every backbone of the paper, finetuned with a linear head.
+
+The same as `pixpnet goldilocks --mode finetune`, with the original's options, models, data and file name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from pixpnet.cli.arguments import Parser, whole_number
+from pixpnet.config import Config, parse_config
+from pixpnet.config.options import did_you_mean
+from pixpnet.config.ranges import FROM_1
+from pixpnet.errors import ConfigError, PixPNetError
+from pixpnet.log import start_logging
+
+FOLDER = Path("results", "hackjob")
+DEBUG = "_DEBUG"
+
+ORIGINAL = ("--dataset.name", "IMAGENETTE", "--dataset.val-size", "0", "--train.batch-size", "32")
+"""Settings of the original."""
+
+TRAIN_OPTIONS = ("--dataset.", "--seed", "--gpus", "--model.no-pretrained", "--train.batch-size")
+"""Options of `pixpnet train`, or beginnings of their names, that are taken as well."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure what is left to measure; 0, 1 (it failed), 2 (wrong usage) or 130 (interrupted)."""
+    try:
+        start_logging(os.environ)
+        run(arguments)
+    except PixPNetError as error:
+        print(f"hackjobs: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except OSError as error:  # a full disk, no permission
+        print(f"hackjobs: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("hackjobs: interrupted; go on with --resume CSV", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Measure, and print the advice and the files."""
+    parser = _parser()
+    options, others = parser.parse_known_args(arguments)
+    config = _config(others, debug=options.debug)
+    from pixpnet.goldilocks import explore
+
+    models = models_with(options.filter)
+    table = (
+        _table_to_resume(options.resume, debug=options.debug)
+        if options.resume
+        else new_table(debug=options.debug)
+    )
+    print(f"{len(models)} models; go on with: --resume {table}", file=sys.stderr)
+    outcome = explore(
+        config, models=models, out=table, mode="finetune", epochs=options.epochs, jobs=options.jobs
+    )
+    print(outcome.advice.line)
+    for file in outcome.files:
+        print(file)
+
+
+def models_with(text: str) -> list[str]:
+    """The models of the paper whose name holds the text.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    from pixpnet.goldilocks.tasks import zoo
+
+    models = [name for name in zoo() if text in name]
+    if not models:
+        raise ConfigError(f"--filter: no model's name holds {text!r}; there are {', '.join(zoo())}")
+    return models
+
+
+def new_table(*, debug: bool) -> Path:
+    """The path of a table that is not there yet."""
+    stamp = datetime.now().strftime("%Y-%m-%dT%H_%M_%S")
+    return FOLDER / f"hackjob_results_{stamp}{DEBUG if debug else ''}.csv"
+
+
+def _table_to_resume(table: Path, *, debug: bool) -> Path:
+    if not table.is_file():
+        raise ConfigError(f"--resume: there is no file {table}")
+    if table.stem.endswith(DEBUG) != debug:
+        raise ConfigError(f"--resume: {table} was begun with{'out' if debug else ''} --debug")
+    return table
+
+
+def _parser() -> Parser:
+    description = (
+        "Accuracy of every stage of every backbone of the paper, finetuned: the Goldilocks experiments."
+    )
+    parser = Parser(prog="hackjobs", description=description)
+    parser.add_argument("--filter", default="", metavar="TEXT", help="only models whose name holds the text")
+    epochs = "of each stage's training (default: 10)"
+    parser.add_argument("--epochs", type=whole_number(FROM_1), default=10, metavar="N", help=epochs)
+    parser.add_argument("--debug", action="store_true", help="three batches of the training and test images")
+    resume = "table of an interrupted run: only what is missing is measured"
+    parser.add_argument("--resume", type=Path, metavar="CSV", help=resume)
+    jobs = "processes on this machine (default: 1)"
+    parser.add_argument("--jobs", type=whole_number(FROM_1), default=1, metavar="N", help=jobs)
+    parser.epilog = f"Also, as in pixpnet train: {' '.join(TRAIN_OPTIONS)}* (from {' '.join(ORIGINAL)})."
+    return parser
+
+
+def _config(others: Sequence[str], *, debug: bool) -> Config:
+    for argument in others:
+        name = argument.partition("=")[0].replace("_", "-")
+        if argument.startswith("-") and not name.startswith(TRAIN_OPTIONS):
+            known = ["--filter", "--epochs", "--debug", "--resume", "--jobs", *TRAIN_OPTIONS]
+            nearest = did_you_mean(name, known)
+            raise ConfigError(f"unknown option {name}{nearest} (options: {', '.join(known)}*)")
+    with as_file(files("pixpnet") / "configs" / "goldilocks.yaml") as packaged:
+        debugging = ["--debug"] if debug else []
+        return parse_config(["-c", str(packaged), *ORIGINAL, *others, *debugging])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
