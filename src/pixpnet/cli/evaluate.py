@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+NAMES = (
+    "stability",
+    "consistency",
+    "relevance_ordering",
+    "deletion",
+    "purity",
+    "pointing",
+    "telling_parts",
+    "sparsity",
+    "misalignment",
+)
+"""Those of METRICS, which takes a second to import; for the help."""
+
 WIDTH = 130
 """Columns of a table that no terminal limits."""
 
@@ -86,7 +99,7 @@ def _parser() -> Parser:
         parser.add_argument(name, type=type_, metavar=metavar, help=words, default=default)
 
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run, or a checkpoint")
-    add("--metrics", _names, "A,B", "metrics, separated by commas (default: all that the data set allows)")
+    add("--metrics", _names, "A,B", f"{', '.join(NAMES)} (default: all that the data set allows)")
     methods_help = "receptive_field, upsampling, random, prp (default: all)"
     add("--methods", _names, "A,B", methods_help)
     protocol_help = "of consistency and stability: pixpnet-2023 or eval-2023 (default: pixpnet-2023)"

@@ -134,10 +134,7 @@ class Evaluation:
         """
         version = values.get("version")
         if version != VERSION:
-            raise DataError(
-                f"this is no evaluation of version {VERSION} (its version is {version}); "
-                "`pixpnet evaluate RUN_DIR` writes a new one once the old file is gone."
-            )
+            raise DataError(f"this is no evaluation of version {VERSION}; its version is {version}.")
         try:
             measurements = []
             for one in values["measurements"]:
@@ -147,7 +144,4 @@ class Evaluation:
                     measurements.append(Measurement.from_dict(one, curve if one["curve"] else None))
             return cls(values["checkpoint"], values["checkpoint_sha256"], tuple(measurements))
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"the evaluation is damaged ({error!r}); remove the file, and `pixpnet evaluate RUN_DIR` "
-                "measures anew."
-            ) from error
+            raise DataError(f"the evaluation is damaged ({error!r}).") from error

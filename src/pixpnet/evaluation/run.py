@@ -113,11 +113,10 @@ def evaluate(
             continue
         evaluation = _in_order(evaluation.with_measurement(measurement))
         files.write(evaluation)
-    draw_curves(
-        files,
-        [one for pair in plan.pairs for one in evaluation.measurements if pair.is_measured_by(one, settings)],
-        mean_percent=subject.receptive_field.mean_percent,
-    )
+    current = [
+        one for pair in plan.pairs for one in evaluation.measurements if pair.is_measured_by(one, settings)
+    ]
+    draw_curves(files, current, mean_percent=subject.receptive_field.mean_percent)
     return evaluation
 
 
