@@ -70,6 +70,8 @@ def frozen_backbone(
         )
         # Channels last makes convolutions faster on CPUs, too.
         backbone.to(accelerator.device, memory_format=torch.channels_last)  # pyright: ignore
+        if config.train.backbone_epochs == 0:
+            return backbone.requires_grad_(False).eval()
         training = _Training(backbone, stages, config=config, num_classes=num_classes, file=file)
         training.restore()
         while training.epoch < config.train.backbone_epochs:

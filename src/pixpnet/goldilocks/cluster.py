@@ -8,13 +8,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from pixpnet.errors import ConfigError
+from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.log import start_logging
 
 __all__ = ["Crew", "processes", "ray_cluster", "this_process"]
@@ -53,6 +54,11 @@ def processes(jobs: int) -> Iterator[Crew]:
     pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(threads,))
     try:
         yield Crew(pool.submit, jobs)
+    except BrokenProcessPool:
+        raise PixPNetError(
+            f"one of {jobs} processes ended without a word; perhaps there was not enough memory for so many "
+            "--jobs. The same command goes on from here."
+        ) from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -81,6 +87,7 @@ def ray_cluster(*, use_gpus: bool) -> Iterator[Crew]:
     """
     try:
         import ray
+        from ray.exceptions import RayError
     except ImportError:
         raise ConfigError("--cluster needs Ray: pip install 'pixpnet[ray]'") from None
     is_new = not ray.is_initialized()
@@ -90,6 +97,9 @@ def ray_cluster(*, use_gpus: bool) -> Iterator[Crew]:
         gpus = 1 if use_gpus and ray.cluster_resources().get("GPU", 0) >= 1 else 0
         remote = ray.remote(_call).options(num_cpus=1, num_gpus=gpus, max_retries=3)
         yield Crew(lambda call: remote.remote(call).future(), math.inf)
+    except RayError as error:
+        reason = str(error).partition("\n")[0]
+        raise PixPNetError(f"Ray gave up: {reason} The same command goes on from here.") from error
     finally:
         if is_new:
             ray.shutdown()

@@ -7,7 +7,6 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -175,29 +174,31 @@ def _work(
     What can begin only after a piece that failed is left out.
     """
     waiting = deque(pieces)
-    running: dict[Future[list[Row]], Piece] = {}
+    running: dict[Future[list[Row] | PixPNetError], Piece] = {}
     total, done = sum(1 + len(piece.then) for piece in pieces), 0
     while waiting or running:
         while waiting and len(running) < crew.capacity:
             piece = waiting.popleft()
-            running[crew.submit(piece.call)] = piece
+            running[crew.submit(partial(_attempt, piece.call))] = piece
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             piece = running.pop(future)
-            try:
-                result: list[Row] | PixPNetError = future.result()
-                waiting.extendleft(reversed(piece.then))
-            except PixPNetError as error:
-                result = error
+            result = future.result()
+            if isinstance(result, PixPNetError):
                 total -= len(piece.then)
-            except BrokenProcessPool:
-                raise PixPNetError(
-                    "a process that worked on this ended without a word; perhaps there was not enough memory "
-                    "for so many --jobs. The same command goes on from here."
-                ) from None
+            else:
+                waiting.extendleft(reversed(piece.then))
             done += 1
             yield piece.model, result
             if progress is not None:
                 progress(done, total)
+
+
+def _attempt(call: Callable[[], list[Row]]) -> list[Row] | PixPNetError:
+    """The result, or the error as a value, which comes back the same from any process and machine."""
+    try:
+        return call()
+    except PixPNetError as error:
+        return error
 
 
 def _finish(
@@ -218,6 +219,7 @@ def _finish(
     rows = [row for row, _ in own]
     advice = advise(rows, max_rf, dataset=job.config.dataset, num_classes=num_classes)
     written = [files.table]
+    files.advice.unlink(missing_ok=True)
     if advice.config_yaml is not None:
         write_text(files.advice, advice.config_yaml)
         written.append(files.advice)
