@@ -47,8 +47,8 @@ def test_loose_images_are_said_to_be_left_out(tmp_path, caplog):
     (tmp_path / "train/notes.txt").touch()
     assert len(read(tmp_path).train) == 4
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 'train'}: 2 images (a.jpg, ...) lie in no class's folder, and are left out",
-        f"{tmp_path / 'test'}: 1 images (c.png) lie in no class's folder, and are left out",
+        f"{tmp_path / 'train'}: images in no class's folder are left out: 2 (a.jpg, ...)",
+        f"{tmp_path / 'test'}: images in no class's folder are left out: 1 (c.png)",
     ]
 
 

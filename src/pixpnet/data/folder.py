@@ -191,7 +191,7 @@ def _warn_of_loose_images(tree: Path) -> None:
         loose = sorted(entry.name for entry in entries if _is_image(entry.name) and entry.is_file())
     if loose:
         _logger.warning(
-            "%s: %d images (%s%s) lie in no class's folder, and are left out",
+            "%s: images in no class's folder are left out: %d (%s%s)",
             tree,
             len(loose),
             loose[0],
