@@ -46,7 +46,7 @@ class Settings:
     """Half the side of a prototype's region, in pixels; none: the protocol's."""
     samples: int = 50
     """Test images that are looked at, of metrics that take long."""
-    pairs: int = 200
+    pairs: int = 100
     """Most pairs of such an image and a prototype that are attacked (misalignment)."""
     steps: int | None = 256
     """Points of a curve, less one; none: every pixel."""

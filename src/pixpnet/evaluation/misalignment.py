@@ -31,6 +31,7 @@ from pixpnet.metrics import (
 )
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.prototypes.distances import DISTANCES, Embedded, exact_distance, expanded_distances, patch_rows
+from pixpnet.seeds import stable_seed
 from pixpnet.types import Box
 
 __all__ = ["MISALIGNMENT", "measure_misalignment", "needs_positive_similarity"]
@@ -92,15 +93,23 @@ def measure_misalignment(subject: Subject, method: str | None, settings: Setting
 def _batches(subject: Subject, settings: Settings) -> list[Pairs]:
     """The pairs, those of a prototype together; a batch has as many as the subject's batches have images.
 
-    If there are too many, every prototype keeps its first images, in the order drawn.
+    If there are too many, those that stay are drawn: as many of each prototype as of the others, or one less.
     """
+    every = [
+        (prototype, index)
+        for index in subject.sample(settings.samples, seed=settings.seed)
+        for prototype in subject.prototypes_of(subject.labels[index])
+    ]
+    generator = torch.Generator().manual_seed(stable_seed(settings.seed, "pairs"))
+    turns: list[tuple[int, int]] = []
     number = Counter[int]()
-    turns: list[tuple[int, int, int]] = []
-    for index in subject.sample(settings.samples, seed=settings.seed):
-        for prototype in subject.prototypes_of(subject.labels[index]):
-            turns.append((number[prototype], prototype, index))
-            number[prototype] += 1
-    pairs = sorted((prototype, index) for _, prototype, index in sorted(turns)[: settings.pairs])
+    for place in torch.randperm(len(every), generator=generator).tolist():
+        prototype, _ = every[place]
+        turns.append((number[prototype], place))
+        number[prototype] += 1
+    # A stable sort: within a turn, pairs stay in the order drawn.
+    kept = sorted(turns, key=lambda turn: turn[0])[: settings.pairs]
+    pairs = sorted(every[place] for _, place in kept)
     groups = [pairs[at : at + subject.batch_size] for at in range(0, len(pairs), subject.batch_size)]
     return [
         Pairs(

@@ -15,7 +15,10 @@ __all__ = ["PURITY", "measure_purity"]
 
 @torch.no_grad()
 def measure_purity(subject: Subject, method: str | None, settings: Settings) -> Outcome:
-    """Purity in each prototype's ten most similar test images, of any class; left and right are one part."""
+    """Purity in each prototype's ten most similar test images, of any class; left and right are one part.
+
+    A box as large as the image holds every part: the area is told beside it.
+    """
     assert method is not None
     seen = see_all(subject)
     images = most_similar_images(seen.similarities)
@@ -31,8 +34,17 @@ def measure_purity(subject: Subject, method: str | None, settings: Settings) -> 
         largest_weight=subject.network.class_weights().cpu().amax(dim=1),
         seed=settings.seed,
     )
-    deviation = exactly(found.standard_deviation, count=found.mean.count)
-    return Outcome({"mean": found.mean, "deviation": deviation, "above_half": found.above_half})
+    height, width = subject.image_size
+    sides = (boxes[..., 2:] - boxes[..., :2]).flatten(0, 1)
+    area = 100 * sides.prod(dim=1).mean().item() / (height * width)
+    return Outcome(
+        {
+            "mean": found.mean,
+            "deviation": exactly(found.standard_deviation, count=found.mean.count),
+            "above_half": found.above_half,
+            "box": exactly(area, count=len(sides)),
+        }
+    )
 
 
 PURITY = Metric(
@@ -42,6 +54,7 @@ PURITY = Metric(
         "mean": Quantity("purity", "share", "high"),
         "deviation": Quantity("standard deviation over prototypes", "share"),
         "above_half": Quantity("prototypes of purity above 0.5", "share", "high"),
+        "box": Quantity("image in the box (of 100 %, purity is 1)", "%"),
     },
     settings=("seed",),
     methods=region_methods,

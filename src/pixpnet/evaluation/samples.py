@@ -23,6 +23,11 @@ __all__ = [
     "see_all",
 ]
 
+SLOW = ("prp",)
+"""Mappings whose maps are kept."""
+KEPT = 1 << 26
+"""Most pixels of maps that are kept: 256 MB."""
+
 
 class WholeSet(NamedTuple):
     """What the network says of every test image (on the CPU)."""
@@ -76,7 +81,24 @@ def class_samples(subject: Subject, settings: Settings) -> list[tuple[int, tuple
 
 
 def sampled_maps(subject: Subject, method: str, settings: Settings) -> Iterator[SampledMaps]:
-    """Maps of the sampled test images and the prototypes of their own class."""
+    """Maps of the sampled test images and the prototypes of their own class.
+
+    Those that take long are kept for the next metric that asks, unless they are too large.
+    """
+    key = ("sampled maps", method, settings.samples, settings.seed)
+    if key in subject.memo:
+        yield from subject.memo[key]
+        return
+    made: list[SampledMaps] = []
+    for batch in _make_maps(subject, method, settings):
+        yield batch
+        if method in SLOW:
+            made.append(batch)
+    if made and sum(batch.maps.numel() for batch in made) <= KEPT:
+        subject.memo[key] = made
+
+
+def _make_maps(subject: Subject, method: str, settings: Settings) -> Iterator[SampledMaps]:
     for label, indices in subject.track(class_samples(subject, settings)):
         prototypes = subject.prototypes_of(label)
         network, images = subject.network_of(prototypes), subject.load(indices)
