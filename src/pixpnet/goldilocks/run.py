@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -74,7 +75,8 @@ def explore(
     """Measure how well the classes can be told at each stage of each backbone; go on if that was begun.
 
     Args:
-        config: The data set, the seed, the backbones' weights and (`train.backbone_epochs`) their training.
+        config: The data set, the seed (none: 0), the backbones' weights and (`train.backbone_epochs`) their
+            training.
         models: Backbones.
         out: A CSV file, or the folder of one. Rows that are there are not measured again.
         mode: Linear heads on the frozen backbone, or the cut network trained as a whole.
@@ -90,6 +92,7 @@ def explore(
         PixPNetError: Some backbones could not be measured; the results of the others are written.
     """
     files = Files.under(out)
+    config = replace(config, seed=config.seed or 0)  # a fresh one each time could not go on
     job = Job(config, mode, epochs, files.work, jobs)
     _check(job, models)
     stages = {model: _stages(job, model) for model in models}
