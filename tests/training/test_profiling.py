@@ -37,6 +37,7 @@ def phases(folder):
         "validation": 4,
         "checkpoint": 4,
         "test": 1,
+        "sizes and speed": 1,
     }
 
 

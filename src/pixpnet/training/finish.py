@@ -27,13 +27,14 @@ def finish(run: Run) -> None:
     if not run.main:
         return
     run.network.backbone.requires_grad_(True)  # a run that ends in its warm-up still has it to train
-    info = model_info(
-        run.network,
-        image_size=run.splits.image_size,
-        batch_size=run.test_batch_size,
-        train_seconds=run.position.train_seconds,
-        epochs=len(run.plans),
-    )
+    with run.profiler.phase("sizes and speed"):
+        info = model_info(
+            run.network,
+            image_size=run.splits.image_size,
+            batch_size=run.test_batch_size,
+            train_seconds=run.position.train_seconds,
+            epochs=len(run.plans),
+        )
     results = run.directory.results
     write_yaml(results / "model_info.yaml", info)
     write_text(run.directory.best_model_file, f"{best}\n")
