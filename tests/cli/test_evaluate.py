@@ -81,7 +81,7 @@ def test_interrupted(pixpnet: Callable, run_copy: Path, monkeypatch: pytest.Monk
         (["--samples", "0"], "argument --samples"),
         (["--half-size", "nan"], "'nan' is not a positive number"),
         (["--metrics", ","], "argument --metrics: no name is given"),
-        (["--metrics", "purty"], "metric='purty' is none of .*did you mean 'purity'"),
+        (["--metrics", "purty"], "metric='purty' is none of .*did you mean purity"),
         (["--methods", "prp2"], "method='prp2' is none of"),
         (["--protocol", "eval"], "protocol='eval' is none of"),
         (["--metric", "purity"], "unknown argument '--metric'"),

@@ -46,7 +46,8 @@ def run(arguments: Sequence[str]) -> int:
     from pixpnet.training import load
 
     loaded = load(options.run_dir)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("reading the data set", total=None)
         try:
             evaluation = evaluate(

@@ -69,9 +69,7 @@ def _map_argmax(method: str) -> Finder:
 
 def _upsampled_argmax(subject: Subject, view: View) -> Tensor:
     similarities = subject.similarities(view.images, view.batch.prototypes)
-    return argmax_centers(
-        functional.interpolate(similarities, size=subject.image_size, mode="bicubic", align_corners=False)
-    )
+    return upsampled_argmax(similarities, image_size=subject.image_size)
 
 
 def _image_center(subject: Subject, view: View) -> Tensor:
@@ -122,6 +120,34 @@ def _rule(center: str, method: str | None) -> Rule:
 def needs_mapping(center: str) -> bool:
     """Whether the centres depend on the mapping."""
     return center in ("mapping", "argmax")
+
+
+def upsampled_argmax(
+    similarities: Float[Tensor, "b n h w"], *, image_size: tuple[int, int]
+) -> Float[Tensor, "b n 2"]:
+    """`argmax_centers` of the bicubic upsampling of the similarities, for less.
+
+    The interpolation is linear in each axis, so its values are a product of three matrices, but for rounding.
+    Maps with a second pixel within that rounding of the largest are interpolated as always.
+    """
+    height, width = similarities.shape[2:]
+    rows, columns = (
+        _bicubic(torch.eye(cells, device=similarities.device)[None, None], (size, cells))[0, 0]
+        for cells, size in ((height, image_size[0]), (width, image_size[1]))
+    )
+    maps = similarities.flatten(0, 1)
+    values = (rows @ maps @ columns.T).flatten(1)
+    tolerance = 1e-5 * maps.abs().amax(dim=(1, 2))
+    best, places = values.topk(2, dim=1)
+    centers = torch.stack((places[:, 0] % image_size[1], places[:, 0] // image_size[1]), dim=-1) + 0.5
+    close = ~(best[:, 0] - best[:, 1] > tolerance)  # NaN, too
+    if close.any():
+        centers[close] = argmax_centers(_bicubic(maps[close][None], image_size))[0]
+    return centers.unflatten(0, similarities.shape[:2])
+
+
+def _bicubic(maps: Float[Tensor, "b n h w"], size: tuple[int, int]) -> Float[Tensor, "b n H W"]:
+    return functional.interpolate(maps, size=size, mode="bicubic", align_corners=False)
 
 
 @torch.inference_mode()
