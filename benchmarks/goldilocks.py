@@ -38,7 +38,8 @@ def main() -> None:
     if missing:
         sys.exit(f"there is no file {', '.join(missing)}")
     try:
-        rows = [row for table in tables for row in read_rows(table)]
+        every = [row for table in tables for row in read_rows(table)]
+        rows = [row for row in every if row.stage != "avgpool"]  # the average of the stage before it
         for readout in READOUTS:
             layers = matched_accuracies(rows, first=("probe", readout), second=FINETUNE)
             x, y = np.array(list(layers.values())).reshape(-1, 2).T

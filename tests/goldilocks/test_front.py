@@ -155,6 +155,13 @@ def test_the_configuration_of_pretrained_weights_is_the_papers() -> None:
     assert config == paper
 
 
+def test_weights_of_a_file_are_named_where_they_were_measured() -> None:
+    rows = [row("small_resnet", "layer2", 0.9, 6.0, weights="pretrained")]
+    assert config_from_yaml(advise(rows, weights="mine.pt").config_yaml or "").model.weights == "mine.pt"
+    rows = [row("small_resnet", "layer2", 0.9, 6.0, weights="trained")]
+    assert config_from_yaml(advise(rows, weights="mine.pt").config_yaml or "").model.weights is None
+
+
 def test_the_number_of_classes_may_be_given() -> None:
     rows = [row("resnet18", "layer2", 0.9, 6.0, dataset="FOLDER", height=96, width=96)]
     config = config_from_yaml(advise(rows, num_classes=7).config_yaml or "")

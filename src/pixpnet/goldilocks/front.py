@@ -80,6 +80,7 @@ def advise(
     *,
     dataset: DatasetConfig | None = None,
     num_classes: int | None = None,
+    weights: str | None = None,
 ) -> Advice:
     """The most accurate layer whose mean receptive field is at most max_rf percent of the image.
 
@@ -92,6 +93,7 @@ def advise(
         max_rf: In percent of the image's area.
         dataset: The data set that the configuration shall name; none: the rows', where it lies by default.
         num_classes: Of that data set; none: looked up.
+        weights: File of the backbone's weights, where `pretrained` does not mean the published ones.
 
     Raises:
         ConfigError: There are no rows.
@@ -110,7 +112,8 @@ def advise(
     line = f"best layer with mean RF ≤ {max_rf:g} %: {_described(best)}"
     if runners_up:
         line += f"; next: {', '.join(f'{_place(row)} {_figures(row)}' for row in runners_up)}"
-    return Advice(line, best, runners_up, recipe_yaml(best, line, dataset=dataset, num_classes=num_classes))
+    config = recipe_yaml(best, line, dataset=dataset, num_classes=num_classes, weights=weights)
+    return Advice(line, best, runners_up, config)
 
 
 def _group(row: Row) -> tuple[object, ...]:

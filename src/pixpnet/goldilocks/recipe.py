@@ -22,13 +22,20 @@ PROTOTYPES_PER_CLASS = 10
 """In all of the packaged configurations."""
 
 
-def recipe(row: Row, *, dataset: DatasetConfig | None = None, num_classes: int | None = None) -> Config:
+def recipe(
+    row: Row,
+    *,
+    dataset: DatasetConfig | None = None,
+    num_classes: int | None = None,
+    weights: str | None = None,
+) -> Config:
     """The configuration of a PixPNet that is cut at the row's layer, ten prototypes a class.
 
     Args:
         row: The layer, and which weights it was measured with.
         dataset: The data set to train on; none: the row's, where it lies by default.
         num_classes: Of that data set; none: looked up.
+        weights: File of the backbone's weights, where they are not the published ones.
     """
     if dataset is None:
         is_free = find_dataset(row.dataset).fixed_geometry is None
@@ -46,16 +53,22 @@ def recipe(row: Row, *, dataset: DatasetConfig | None = None, num_classes: int |
             packaged.model,
             feature_extractor=row.model,
             feature_layer=row.stage,
+            weights=weights if row.weights == "pretrained" else None,
             num_prototypes=PROTOTYPES_PER_CLASS * (num_classes or _count_classes(dataset)),
         ),
     )
 
 
 def recipe_yaml(
-    row: Row, reason: str, *, dataset: DatasetConfig | None = None, num_classes: int | None = None
+    row: Row,
+    reason: str,
+    *,
+    dataset: DatasetConfig | None = None,
+    num_classes: int | None = None,
+    weights: str | None = None,
 ) -> str:
     """`recipe` as YAML: the reason as a comment, then the options that are not at their defaults."""
-    config = recipe(row, dataset=dataset, num_classes=num_classes)
+    config = recipe(row, dataset=dataset, num_classes=num_classes, weights=weights)
     default = Config(dataset=DatasetConfig(name=""))  # so that the data set is always named
     changed = _changes(*(yaml.safe_load(config_to_yaml(one)) for one in (config, default)))
     comment = textwrap.fill(reason, 100, initial_indent="# ", subsequent_indent="# ")

@@ -220,7 +220,13 @@ def _finish(
         if (row.dataset, row.height, row.width, row.mode) == kind
     ]
     rows = [row for row, _ in own]
-    advice = advise(rows, max_rf, dataset=job.config.dataset, num_classes=num_classes)
+    advice = advise(
+        rows,
+        max_rf,
+        dataset=job.config.dataset,
+        num_classes=num_classes,
+        weights=job.config.model.weights,
+    )
     written = [files.table]
     files.advice.unlink(missing_ok=True)
     if advice.config_yaml is not None:
