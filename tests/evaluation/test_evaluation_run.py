@@ -26,7 +26,6 @@ from pixpnet.evaluation import (
     evaluate,
 )
 from pixpnet.evaluation import run as running
-from pixpnet.evaluation import subject as subjects
 from pixpnet.evaluation.drawing import draw_curves
 from pixpnet.metrics import Estimate
 from pixpnet.training import LoadedRun, load
@@ -207,7 +206,7 @@ def test_what_the_data_do_not_allow_is_left_out(
     bare = tuple(
         replace(record, box=None, mask=None, part_points=None, part_visible=None) for record in images.test
     )
-    monkeypatch.setattr(subjects, "read_dataset", lambda config: replace(images, test=bare, part_names=()))
+    monkeypatch.setattr(LoadedRun, "read_dataset", lambda self: replace(images, test=bare, part_names=()))
     with caplog.at_level(logging.INFO, "pixpnet"):
         evaluate(run, out=tmp_path)
     assert {"stability", "consistency", "purity", "pointing"}.isdisjoint(metric for metric, _ in calls)

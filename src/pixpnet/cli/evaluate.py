@@ -32,7 +32,7 @@ NAMES = (
 )
 """Those of METRICS, which takes a second to import; for the help."""
 
-WIDTH = 130
+WIDTH = 150
 """Columns of a table that no terminal limits."""
 
 
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     from pixpnet.evaluation import EvaluationFiles, evaluate
     from pixpnet.training import load
 
-    loaded = load(options.run_dir)
+    loaded = load(options.run_dir, dataset_root=options.dataset_root)
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("reading the data set", total=None)
@@ -119,6 +119,7 @@ def _parser() -> Parser:
     seed_help = "draws images, noise and the resamples of the intervals (default: 0)"
     add("--seed", whole_number(SEED), "N", seed_help, 0)
     add("--batch-size", number, "N", "images at a time (default: 32, on a GPU 256)")
+    parser.add_dataset_root()
     add("--out", Path, "DIR", "where to write (default: results/ in RUN_DIR)")
     return parser
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from pixpnet.data import ClassificationImages, Geometry, ImageSet, Normalization, find_dataset, read_dataset
+from pixpnet.data import ClassificationImages, Geometry, ImageSet, Normalization, find_dataset
 from pixpnet.data.transforms import to_normalized
 from pixpnet.errors import DataError
 from pixpnet.metrics import box_mask
@@ -72,7 +72,7 @@ class Subject:
         if network.prototypes.device.type != self.device.type:
             network = copy.deepcopy(network).to(self.device)
         self.network: PrototypeNetwork = network.eval()
-        self.image_set = read_dataset(run.config.dataset) if image_set is None else image_set
+        self.image_set = run.read_dataset() if image_set is None else image_set
         self.records: tuple[ImageRecord, ...] = self.image_set.test
         if not self.records:
             raise DataError(f"{self.image_set.root} has no test image to evaluate the network on.")
