@@ -64,7 +64,8 @@ def center_of(
     subject: Subject, image: torch.Tensor, prototype: int, *, rule: str, seed: int
 ) -> tuple[float, float]:
     """(x, y), from the whole similarity map."""
-    network, size = subject.run.network, tuple(image.shape[1:])
+    network, (height, width) = subject.run.network, image.shape[1:]
+    size = (height, width)
     field = receptive_field(network.backbone, size).for_kernel(network.kernel_size)
     with torch.no_grad():
         similarities = network.similarity_maps(network.features(image[None]))

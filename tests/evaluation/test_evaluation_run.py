@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -240,7 +241,7 @@ def test_what_fails_is_left_out_unless_it_was_named(
         evaluation = evaluate(run, out=tmp_path)
     assert f"Left out: deletion, prp: {error}" in caplog.text
     assert evaluation.find("relevance_ordering", "prp") is not None
-    given = {"metrics": {"metrics": ("deletion",)}, "methods": {"methods": ("prp",)}}[named]
+    given: dict[str, Any] = {named: {"metrics": ("deletion",), "methods": ("prp",)}[named]}
     with pytest.raises(type(error), match=str(error)):
         evaluate(run, out=tmp_path, **given)
 

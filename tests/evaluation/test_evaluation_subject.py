@@ -11,6 +11,7 @@ import torch
 
 from pixpnet.errors import DataError
 from pixpnet.evaluation import Subject
+from pixpnet.prototypes.heads import LinearHead
 from pixpnet.training import load
 
 
@@ -36,7 +37,7 @@ def test_images_of_one_class_come_with_its_prototypes(subject: Subject) -> None:
     for batch in batches:
         assert {subject.labels[index] for index in batch.indices} == {batch.label}
         assert batch.prototypes == subject.prototypes_of(batch.label)
-        assert bool(subject.network.own_class[list(batch.prototypes), batch.label].all())
+        assert subject.network.own_class[list(batch.prototypes), batch.label].tolist() == [True, True]
         torch.testing.assert_close(batch.images, subject.load(batch.indices))
         points, visible = subject.parts(batch.indices[0])
         assert torch.equal(batch.points[0], points)
@@ -47,6 +48,7 @@ def test_the_class_of_prototypes_without_classes_is_that_of_their_largest_weight
     run = replace(subject.run, network=copy.deepcopy(subject.run.network))
     head = run.network.head
     head.own_class = torch.ones_like(head.own_class)
+    assert isinstance(head, LinearHead)
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[1.0, 2, 0, 5, 0, 0], [1, 3, -1, 0, 0, 0], [0, 0, -2, 0, 0, 1]]))
     owned = Subject(run, image_set=subject.image_set)
