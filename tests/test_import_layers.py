@@ -1,6 +1,7 @@
 """Each package imports only those named before it (CONTRIBUTING.md)."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,12 @@ def test_imports_point_downwards(path):
     assert own in LEVEL, f"{own} has no layer"
     too_high = {name for name in _imports(path) if LEVEL[name] > LEVEL[own]}
     assert not too_high
+
+
+def test_contributing_lists_the_same_layers():
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"Each package imports only earlier ones: (.+?)\. `", text, flags=re.DOTALL)
+    assert [set(re.findall(r"\w+", layer)) for layer in listed.split("→")] == LAYERS
 
 
 def test_importing_pixpnet_does_not_load_torch():
