@@ -32,6 +32,7 @@ def moved(tiny_run, birds, tmp_path):
     [
         ("explain", ["--format", "json"]),
         ("verify", ["--trials", "3"]),
+        ("evaluate", ["--metrics", "sparsity"]),
         ("report", ["--images", "1"]),
     ],
 )
