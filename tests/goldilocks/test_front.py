@@ -19,7 +19,7 @@ PACKAGED = Path(__file__).parents[2] / "src" / "pixpnet" / "configs"
 
 
 def _peeled(points: list[tuple[float, float]]) -> list[int]:
-    """Ranks as METRICS.md says them, one point after the other."""
+    """Ranks by taking away front after front, one point after the other."""
     ranks: dict[int, int] = {}
     for rank in range(1, len(points) + 1):
         left = [i for i in range(len(points)) if i not in ranks]

@@ -1,4 +1,4 @@
-"""METRICS.md restated plainly and slowly, in Python's own numbers, over nested lists and loops."""
+"""docs/explanation/metrics.md restated plainly and slowly: Python's own numbers, nested lists and loops."""
 
 from __future__ import annotations
 

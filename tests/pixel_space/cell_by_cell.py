@@ -1,4 +1,4 @@
-"""The receptive-field map restated from METRICS.md: cell by cell and pixel by pixel, in float64."""
+"""The receptive-field map of docs/explanation/pixel_space_maps.md, pixel by pixel and in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prototype relevance propagation as METRICS.md words it: layer by layer, loops over outputs, no zennit.
+"""Prototype relevance propagation, plainly: layer by layer, loops over outputs, no zennit.
 
 Relevance and values are float64 arrays of one image: [d h w].
 """

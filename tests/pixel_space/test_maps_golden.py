@@ -17,7 +17,7 @@ from pixpnet.receptive_fields import ReceptiveField, receptive_field
 
 CASES = json.loads((Path(__file__).parents[1] / "golden" / "maps" / "index.json").read_text())
 BEYOND_THE_IMAGE = "vgg11bn_mp4_64_cos_log"
-"""Here the original takes the largest clipped side for σ and centre, which METRICS.md does not."""
+"""Here the original takes the largest clipped side for σ and centre, which ours does not."""
 
 
 @functools.cache
