@@ -1,4 +1,4 @@
-"""The notebook runs on a small table; its text and its .ipynb are one."""
+"""The notebook runs on a small table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 from io import BytesIO
 from pathlib import Path
 
-import jupytext
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -62,16 +61,6 @@ def _execute(folder: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
     return notebook
-
-
-def test_the_notebook_is_its_text_without_outputs() -> None:
-    notebook, text = jupytext.read(NOTEBOOK), jupytext.read(NOTEBOOK.with_suffix(".py"))
-    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [
-        (cell.cell_type, cell.source) for cell in text.cells
-    ]
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert code
-    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
 
 
 def test_the_notebook_runs(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

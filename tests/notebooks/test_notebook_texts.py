@@ -1,0 +1,22 @@
+"""Every notebook is its paired text, without outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jupytext
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.*"))
+NAMES = sorted({path.stem for path in NOTEBOOKS})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_its_text_without_outputs(name: str) -> None:
+    notebook, text = (jupytext.read(NOTEBOOKS[0].with_name(f"{name}.{suffix}")) for suffix in ("ipynb", "py"))
+    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [
+        (cell.cell_type, cell.source) for cell in text.cells
+    ]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert code
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
