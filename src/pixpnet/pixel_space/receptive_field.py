@@ -85,7 +85,7 @@ def _multiply(
     """Write ``left @ right`` into the maps.
 
     On the CPU NumPy does it: its library writes small products at once, where the one that torch brings
-    clears the maps in a pass of its own and then adds to them (on AMD's processors), in 1.6 times the time.
+    clears the maps in a pass of its own and then adds to them (on AMD's processors).
     """
     if maps.device.type == "cpu":
         np.matmul(left.numpy(), right.numpy(), out=maps.numpy())
