@@ -7,13 +7,13 @@ from pathlib import Path
 import jupytext
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.*"))
-NAMES = sorted({path.stem for path in NOTEBOOKS})
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NAMES = sorted({path.stem for suffix in ("ipynb", "py") for path in FOLDER.glob(f"*.{suffix}")})
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_is_its_text_without_outputs(name: str) -> None:
-    notebook, text = (jupytext.read(NOTEBOOKS[0].with_name(f"{name}.{suffix}")) for suffix in ("ipynb", "py"))
+    notebook, text = (jupytext.read(FOLDER / f"{name}.{suffix}") for suffix in ("ipynb", "py"))
     assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [
         (cell.cell_type, cell.source) for cell in text.cells
     ]
