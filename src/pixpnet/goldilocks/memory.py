@@ -6,11 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
-
 from pixpnet.errors import PixPNetError
+from pixpnet.training.memory import free_memory, is_out_of_memory
 
-__all__ = ["is_out_of_memory", "with_fitting_batch"]
+__all__ = ["with_fitting_batch"]
 
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -33,12 +32,4 @@ def with_fitting_batch(work: Callable[[int], _Result], batch_size: int) -> _Resu
             raise PixPNetError(f"Not even a batch of one image fits into memory: {reason}")
         batch_size //= 2
         _logger.warning("Out of memory: going on with batches of %d.", batch_size)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error is that of a GPU or of torch's CPU allocator that has no room."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        free_memory()

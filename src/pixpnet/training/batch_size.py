@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
 from pixpnet.data import Sample
@@ -18,6 +16,7 @@ from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.seeds import seeded
 from pixpnet.training.learner import Learner
 from pixpnet.training.loop import train_epoch
+from pixpnet.training.memory import free_memory, is_out_of_memory
 from pixpnet.training.stages import EpochPlan
 
 if TYPE_CHECKING:
@@ -89,14 +88,11 @@ def _fits(run: Run, size: int) -> bool:
     try:
         for plan in {plan.stage: plan for plan in run.plans}.values():
             _try_steps(run, plan, size)
-    except RuntimeError as error:
-        if not (isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         fitted = False
-    # Here the error is gone, and with it what its traceback held.
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    free_memory()
     return fitted
 
 
