@@ -5,7 +5,6 @@ The same as `pixpnet goldilocks --mode finetune`, with the original's options, m
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,11 +12,11 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from pixpnet.cli.arguments import Parser, whole_number
+from pixpnet.cli.main import exit_code
 from pixpnet.config import Config, parse_config
 from pixpnet.config.options import did_you_mean
 from pixpnet.config.ranges import FROM_1
-from pixpnet.errors import ConfigError, PixPNetError
-from pixpnet.log import start_logging
+from pixpnet.errors import ConfigError
 
 FOLDER = Path("results", "hackjob")
 DEBUG = "_DEBUG"
@@ -31,22 +30,10 @@ TRAIN_OPTIONS = ("--dataset.", "--seed", "--gpus", "--model.no-pretrained", "--t
 
 def main(arguments: Sequence[str]) -> int:
     """Measure what is left to measure; 0, 1 (it failed), 2 (wrong usage) or 130 (interrupted)."""
-    try:
-        start_logging(os.environ)
-        run(arguments)
-    except PixPNetError as error:
-        print(f"hackjobs: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    except OSError as error:  # a full disk, no permission
-        print(f"hackjobs: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("hackjobs: interrupted; go on with --resume CSV", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code("hackjobs", lambda: run(arguments))
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: Sequence[str]) -> int:
     """Measure, and print the advice and the files."""
     parser = _parser()
     options, others = parser.parse_known_args(arguments)
@@ -60,12 +47,16 @@ def run(arguments: Sequence[str]) -> None:
         else new_table(debug=options.debug)
     )
     print(f"{len(models)} models; go on with: --resume {table}", file=sys.stderr)
-    outcome = explore(
-        config, models=models, out=table, mode="finetune", epochs=options.epochs, jobs=options.jobs
-    )
+    try:
+        outcome = explore(
+            config, models=models, out=table, mode="finetune", epochs=options.epochs, jobs=options.jobs
+        )
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(f"go on with --resume {table}") from interrupt
     print(outcome.advice.line)
     for file in outcome.files:
         print(file)
+    return 0
 
 
 def models_with(text: str) -> list[str]:

@@ -73,7 +73,11 @@ def test_a_run_and_its_resumption(
 
 
 def test_debug_takes_three_batches(
-    hackjobs: ModuleType, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hackjobs: ModuleType,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     seen = []
 
@@ -84,6 +88,9 @@ def test_debug_takes_three_batches(
     monkeypatch.setattr(work, "finetune_stage", measure)
     assert hackjobs.main([*arguments, "--debug", "--train.batch-size", "4"]) == 130
     assert seen == [(12, 1, 4)]
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("hackjobs: interrupted: go on with --resume results/hackjob/hackjob_results_")
+    assert last.endswith("_DEBUG.csv")
     table = tmp_path / "x_DEBUG.csv"
     table.touch()
     assert hackjobs.main([*arguments, "--resume", str(table)]) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -13,7 +13,7 @@ from pixpnet.config.options import did_you_mean
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.log import start_logging
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "exit_code", "main"]
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; none: the process's.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return exit_code("pixpnet", lambda: _dispatch(arguments))
+
+
+def exit_code(program: str, run: Callable[[], int]) -> int:
+    """Start logging and run; errors meant for users become a line on stderr, and a code as `main` has it."""
     try:
         start_logging(os.environ)
-        return _dispatch(arguments)
+        return run()
     except PixPNetError as error:
-        print(f"pixpnet: error: {_one_line(error)}", file=sys.stderr)
+        print(f"{program}: error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt as interrupt:
-        print(f"pixpnet: interrupted{_note(interrupt)}", file=sys.stderr)
+        print(f"{program}: interrupted{_note(interrupt)}", file=sys.stderr)
         return 130
     except SystemExit as end:  # argparse's --help
         return int(end.code or 0)
@@ -64,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, a folder that is a file, no permission
-        print(f"pixpnet: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {error}", file=sys.stderr)
         return 1
 
 
