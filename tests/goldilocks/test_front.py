@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pixpnet.config import DatasetConfig, config_from_yaml, parse_config
 from pixpnet.errors import ConfigError
-from pixpnet.goldilocks.front import advise, pareto_ranks, rank_rows
+from pixpnet.goldilocks.front import advise, pareto_ranks, rank_rows, undertrained
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "protonets"
 PACKAGED = Path(__file__).parents[2] / "src" / "pixpnet" / "configs"
@@ -118,6 +118,18 @@ def test_seeds_are_averaged() -> None:
 
 def test_random_weights_are_called_so() -> None:
     assert "random weights" in advise([row("resnet18", "layer1", 0.9, 4.0, weights="random")]).line
+
+
+def test_backbones_whose_accuracy_falls_with_depth_have_learned_too_little() -> None:
+    rows = [
+        row("resnet18", "layer1", 0.7, 9.0, stage_number=3),
+        row("resnet18", "layer4", 0.61, 99.0, stage_number=6),
+        row("squeezenet1_1", "features", 0.3, 95.0, stage_number=5),
+        row("squeezenet1_1", "maxpool1", 0.7, 0.3, stage_number=2),
+        row("vgg11_bn", "maxpool1", 0.7, 0.3, stage_number=2, weights="random"),
+        row("vgg11_bn", "maxpool5", 0.2, 70.0, stage_number=6, weights="random"),
+    ]
+    assert undertrained(rows) == ["squeezenet1_1"]
 
 
 def test_no_rows() -> None:

@@ -10,7 +10,7 @@ from pixpnet.errors import PixPNetError
 from pixpnet.goldilocks import features as reading
 from pixpnet.goldilocks.features import CellReader, PatchReader, Prototypes, find_prototypes, read_images
 from pixpnet.goldilocks.memory import with_fitting_batch
-from pixpnet.goldilocks.stages import AverageReader, StageReaders
+from pixpnet.goldilocks.stages import AverageReader, LargestReader, StageReaders
 from pixpnet.goldilocks.tasks import stages_of
 
 CPU = torch.device("cpu")
@@ -41,6 +41,27 @@ def test_one_pass_reads_what_the_cut_networks_give(model, numbers):
             alone = build_backbone(model, layer=stage.name, pretrained=False).eval()
             alone.load_state_dict({key: weights[key] for key in alone.state_dict()})
             assert torch.allclose(averages, alone(images).mean(dim=(2, 3)), atol=1e-5), stage.name
+
+
+def test_heads_learn_from_the_largest_values_of_the_stage_itself():
+    """Also where an activation in place follows, as behind DenseNet's norm0."""
+    stages = [stage for stage in stages_of("densenet121", (32, 32)) if stage.number in (2, 5)]
+    torch.manual_seed(0)
+    backbone = build_backbone("densenet121", layer=stages[-1].name, pretrained=False)
+    images = torch.rand(2, 3, 32, 32)
+
+    def gradient(read, scaled):
+        scaled = scaled.clone().requires_grad_()
+        return torch.autograd.grad(sum(values.square().sum() for values in read(scaled)), scaled)[0]
+
+    network = StageReaders(backbone, stages, [LargestReader() for _ in stages]).eval()
+    weights = backbone.state_dict()
+    expected = torch.zeros_like(images)
+    for stage in stages:
+        alone = build_backbone("densenet121", layer=stage.name, pretrained=False).eval()
+        alone.load_state_dict({key: weights[key] for key in alone.state_dict()})
+        expected += gradient(lambda some, alone=alone: [alone(some).amax(dim=(2, 3))], images)
+    torch.testing.assert_close(gradient(network, images), expected)
 
 
 def test_similarity_is_that_of_the_most_similar_cell():

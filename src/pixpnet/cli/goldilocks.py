@@ -35,7 +35,7 @@ Of the options of `pixpnet train`, on the command line or in a file (-c), these 
   --seed, --gpus                 as there (the seed is 0 where none is given)
   --model.no-pretrained          backbones without their published weights
   --model.weights FILE           weights of the one backbone
-  --train.backbone-epochs N      probe: train each backbone on this data first, through a head at every stage
+  --train.backbone-epochs N      probe: train each backbone on this data first, through heads at all stages
   --train.batch-size, --train.gradient-clip-norm, --train.precision, --optimizer.*
                                  how (from 32, adam, 1e-3); --test.batch-size for what is only read
 `pixpnet train --help` tells more of each."""

@@ -19,7 +19,7 @@ from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import Config, resolve_optimizer
 from pixpnet.data import ClassificationImages, loader
 from pixpnet.goldilocks.memory import with_fitting_batch
-from pixpnet.goldilocks.stages import AverageReader, StageReaders
+from pixpnet.goldilocks.stages import LargestReader, StageReaders
 from pixpnet.goldilocks.table import Weights
 from pixpnet.goldilocks.tasks import Stage
 from pixpnet.seeds import seeded, stable_seed
@@ -85,10 +85,12 @@ def frozen_backbone(
 
 
 class _Training:
-    """A backbone that learns through a passing linear head on the average of each stage.
+    """A backbone that learns through a passing linear head on the largest values of each stage.
 
     With a head at the end alone, a deep network learns next to nothing in the few epochs that there is time
-    for, and its early layers serve the late ones only (Lee et al. 2015, Deeply-Supervised Nets).
+    for, and its early layers serve the late ones only (Lee et al. 2015, Deeply-Supervised Nets). The largest
+    value over the cells teaches one cell to tell the classes apart, as a prototype needs it, and the average
+    does so much later.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class _Training:
         self.epoch = 0
         whole = replace(config.train, epochs=config.train.backbone_epochs + 1)
         self.plans = plan_epochs(whole, config.optimizer)
-        self.network = StageReaders(backbone, stages, [AverageReader() for _ in stages]).to(device)
+        self.network = StageReaders(backbone, stages, [LargestReader() for _ in stages]).to(device)
         self.heads = nn.ModuleList(nn.Linear(stage.channels, num_classes) for stage in stages).to(device)
         self.groups = classifier_groups(backbone, self.heads, config.optimizer)
         self.optimizer = build_optimizer(
@@ -178,7 +180,7 @@ class _Training:
         self, images: Float[Tensor, "b 3 H W"], labels: Int[Tensor, "b"]
     ) -> tuple[LossTerms, Float[Tensor, "b c"]]:
         """Mean cross-entropy over the stages, and the logits of the last one."""
-        averages = self.network(images)
-        logits = [head(average) for head, average in zip(self.heads, averages, strict=True)]
+        largest = self.network(images)
+        logits = [head(values) for head, values in zip(self.heads, largest, strict=True)]
         losses = torch.stack([functional.cross_entropy(some.float(), labels) for some in logits])
         return classifier_terms(logits[-1], labels)._replace(total=losses.mean()), logits[-1]

@@ -15,9 +15,12 @@ from pixpnet.errors import ConfigError
 from pixpnet.goldilocks.recipe import recipe_yaml
 from pixpnet.goldilocks.table import Readout, Row
 
-__all__ = ["Advice", "advise", "average_seeds", "pareto_ranks", "rank_rows"]
+__all__ = ["Advice", "advise", "average_seeds", "pareto_ranks", "rank_rows", "undertrained"]
 
 RUNNERS_UP = 3
+
+TOLERATED_FALL = 0.1
+"""Of the accuracy, from a backbone's best stage to its deepest."""
 
 READOUTS = {"average": "average pooling", "prototypes": "max-similarity prototypes"}
 
@@ -127,6 +130,24 @@ def _comparable(rows: Sequence[Row]) -> dict[Readout, list[Row]]:
         if _group(row) == _group(rows[-1]):
             by_readout.setdefault(row.readout, []).append(row)
     return by_readout
+
+
+def undertrained(rows: Sequence[Row]) -> list[str]:
+    """The backbones, trained on the data, whose deepest stage is far less accurate than an earlier one.
+
+    It sees all that the earlier one sees, so it can only have learned too little, and so may others between.
+    """
+    models: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.mode == "probe" and row.weights == "trained":
+            models[row.model, row.readout].append(row)
+    falling = [
+        model
+        for (model, _), stages in models.items()
+        if max(stages, key=lambda row: row.stage_number).test_accuracy
+        < max(row.test_accuracy for row in stages) - TOLERATED_FALL
+    ]
+    return sorted(set(falling))
 
 
 def average_seeds(rows: Sequence[Row]) -> list[Row]:

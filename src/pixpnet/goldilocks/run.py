@@ -19,7 +19,7 @@ from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
 from pixpnet.figures.saving import FIGURE_FORMATS, save_figure
 from pixpnet.goldilocks.backbone import weights_of
 from pixpnet.goldilocks.cluster import Crew, processes, ray_cluster, this_process
-from pixpnet.goldilocks.front import Advice, advise, rank_rows
+from pixpnet.goldilocks.front import Advice, advise, rank_rows, undertrained
 from pixpnet.goldilocks.probe import Accuracies
 from pixpnet.goldilocks.settings import Files, check_settings
 from pixpnet.goldilocks.table import Mode, Readout, Row, append_row, read_rows, write_rows
@@ -227,6 +227,12 @@ def _finish(
         num_classes=num_classes,
         weights=job.config.model.weights,
     )
+    if names := ", ".join(undertrained(rows)):
+        _logger.warning(
+            "The accuracy of %s falls with depth: it has learned too little for the advice to be followed. "
+            "More --train.backbone-epochs, pretrained weights or --mode finetune tell more.",
+            names,
+        )
     written = [files.table]
     files.advice.unlink(missing_ok=True)
     if advice.config_yaml is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from pixpnet.backbones import Backbone
 from pixpnet.goldilocks.tasks import Stage
 
-__all__ = ["AverageReader", "StageReaders"]
+__all__ = ["AverageReader", "LargestReader", "StageReaders"]
 
 
 class StageReaders(nn.Module):
@@ -51,3 +51,12 @@ class AverageReader(nn.Module):
 
     def forward(self, features: Float[Tensor, "b d *grid"]) -> Float[Tensor, "b d"]:
         return features.flatten(2).mean(dim=2) if features.dim() > 2 else features
+
+
+class LargestReader(nn.Module):
+    """The largest value of each channel over the cells of a grid; vectors stay."""
+
+    def forward(self, features: Float[Tensor, "b d *grid"]) -> Float[Tensor, "b d"]:
+        # A copy: an activation in place behind the stage would overwrite what the gradient needs.
+        kept = features.clone()
+        return kept.flatten(2).amax(dim=2) if kept.dim() > 2 else kept
