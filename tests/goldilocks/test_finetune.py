@@ -12,7 +12,7 @@ import torch
 from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import DatasetConfig
 from pixpnet.data import Splits, open_splits
-from pixpnet.errors import PixPNetError
+from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.goldilocks import finetune
 from pixpnet.goldilocks.finetune import TopMeter, finetune_stage
 from pixpnet.seeds import seeded
@@ -112,6 +112,11 @@ def test_too_little_memory_is_told(
     with pytest.raises(PixPNetError, match=r"small_resnet/layer2 does not fit into memory.* batches of 2"):
         finetune_stage(backbone, splits, seed=0, epochs=1, batch_size=8, workers=0)
     assert tried == [8, 4, 2]
+
+
+def test_a_batch_of_one_is_refused_whatever_the_memory(splits: Splits, backbone: Backbone) -> None:
+    with pytest.raises(ConfigError, match=r"train\.batch-size 1: finetuning needs 2 images or more"):
+        finetune_stage(backbone, splits, seed=0, epochs=1, batch_size=1, workers=0)
 
 
 def test_other_errors_are_not_taken_for_it(

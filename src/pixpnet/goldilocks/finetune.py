@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pixpnet.backbones import Backbone
 from pixpnet.data import Splits, loader
-from pixpnet.errors import PixPNetError
+from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.goldilocks.memory import with_fitting_batch
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.loop import evaluate, train_epoch
@@ -87,8 +87,13 @@ def finetune_stage(
         autocast_to: Precision of training; none: float32.
 
     Raises:
+        ConfigError: A batch of one image.
         PixPNetError: Not even two images fit into memory, or the loss is no longer finite.
     """
+    if batch_size < SMALLEST_BATCH:
+        raise ConfigError(
+            f"train.batch-size {batch_size}: finetuning needs {SMALLEST_BATCH} images or more (batch norm)."
+        )
     accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
 
     def train_and_test(size: int) -> Finetuned:
