@@ -205,9 +205,8 @@ def _cluster(
     patches: Float[Tensor, "n m d"], labels: Int[Tensor, "n"], *, num_classes: int, seed: int
 ) -> Prototypes:
     std, mean = torch.std_mean(patches, dim=(0, 1), correction=0)
-    std = torch.where(
-        std > 1e-6 * (1 + mean.abs()), std, torch.inf
-    )  # a channel that never changes is left out
+    # A channel that never changes is left out.
+    std = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.inf)
     directions = functional.normalize((patches - mean) / std, dim=2)
     centres = []
     for label in range(num_classes):

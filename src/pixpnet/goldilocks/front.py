@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from pixpnet.config import DatasetConfig
 from pixpnet.errors import ConfigError
 from pixpnet.goldilocks.recipe import recipe_yaml
-from pixpnet.goldilocks.table import Readout, Row
+from pixpnet.goldilocks.table import READOUT_TITLES, Readout, Row
 
 __all__ = ["Advice", "advise", "average_seeds", "pareto_ranks", "rank_rows", "undertrained"]
 
@@ -21,8 +21,6 @@ RUNNERS_UP = 3
 
 TOLERATED_FALL = 0.1
 """Of the accuracy, from a backbone's best stage to its deepest."""
-
-READOUTS = {"average": "average pooling", "prototypes": "max-similarity prototypes"}
 
 WEIGHTS = {
     "pretrained": "pretrained weights",
@@ -171,7 +169,7 @@ def _preference(row: Row) -> tuple[float, float, int, str]:
 
 
 def _described(row: Row) -> str:
-    readout, weights = READOUTS[row.readout], WEIGHTS[row.weights]
+    readout, weights = READOUT_TITLES[row.readout], WEIGHTS[row.weights]
     return f"{_place(row)}, accuracy {_figures(row)} ({row.mode} with {readout}; {weights})"
 
 

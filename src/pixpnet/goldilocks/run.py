@@ -22,7 +22,15 @@ from pixpnet.goldilocks.cluster import Crew, processes, ray_cluster, this_proces
 from pixpnet.goldilocks.front import Advice, advise, rank_rows, undertrained
 from pixpnet.goldilocks.probe import Accuracies
 from pixpnet.goldilocks.settings import Files, check_settings
-from pixpnet.goldilocks.table import Mode, Readout, Row, append_row, read_rows, write_rows
+from pixpnet.goldilocks.table import (
+    READOUT_TITLES,
+    Mode,
+    Readout,
+    Row,
+    append_row,
+    read_rows,
+    write_rows,
+)
 from pixpnet.goldilocks.tasks import Stage, stages_of
 from pixpnet.goldilocks.work import Job, finetune_row, open_images, prepare_probe, probe_row
 from pixpnet.training.rundir import write_text
@@ -31,11 +39,10 @@ __all__ = ["Outcome", "explore"]
 
 _logger = logging.getLogger(__name__)
 
-READOUT_TITLES: dict[Readout, str] = {"average": "average pooling", "prototypes": "max-similarity prototypes"}
-
 READOUTS: dict[Mode, tuple[Readout, ...]] = {"probe": get_args(Readout), "finetune": ("average",)}
 
 Progress = Callable[[int, int], None]
+"""Told (pieces of work done, in all)."""
 
 _UNKNOWN = Accuracies(0.0, 0.0)
 
@@ -97,9 +104,9 @@ def explore(
     _check(job, models)
     stages = {model: _stages(job, model) for model in models}
     num_classes = len(open_images(config.dataset, job.seed).class_names)
-    read_rows(files.table)  # before anything is written beside a file that is something else
+    known = read_rows(files.table)  # before anything is written beside a file that is something else
     check_settings(job, files.settings)
-    pieces = _plan(job, stages, {row.key for row in read_rows(files.table)})
+    pieces = _plan(job, stages, {row.key for row in known})
     faults = {}
     if pieces:
         with _crew(config, jobs=jobs, cluster=cluster) as crew:

@@ -16,6 +16,7 @@ from pixpnet.training.rundir import write_text
 __all__ = [
     "COLUMNS",
     "RANK",
+    "READOUT_TITLES",
     "Key",
     "Mode",
     "Readout",
@@ -29,6 +30,11 @@ __all__ = [
 Mode = Literal["probe", "finetune"]
 Readout = Literal["average", "prototypes"]
 Weights = Literal["pretrained", "trained", "random"]
+
+READOUT_TITLES: Mapping[Readout, str] = {
+    "average": "average pooling",
+    "prototypes": "max-similarity prototypes",
+}
 
 
 class Key(NamedTuple):
