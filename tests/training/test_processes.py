@@ -41,9 +41,8 @@ def test_two_processes_project_as_one_does(tiny_arguments, tmp_path):
         (s.image_id, s.cell, s.sha256) for s in two.sources
     ]
     for name, tensor in one.network.state_dict().items():
-        atol = (
-            2e-4 if name == "head.weight" else 1e-6
-        )  # two processes take two steps with it, one takes three
+        # Two processes take two steps with the head, one takes three.
+        atol = 2e-4 if name == "head.weight" else 1e-6
         assert torch.allclose(tensor, two.network.state_dict()[name], atol=atol), name
     scores = [yaml.safe_load((run / "results/scores.yaml").read_text()) for run in runs]
     assert scores[0] == pytest.approx(scores[1], rel=1e-3)
