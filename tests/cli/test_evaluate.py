@@ -64,6 +64,14 @@ def test_another_folder_and_protocol(pixpnet: Callable, tiny_run: Path, tmp_path
     ]
 
 
+def test_fewer_pairs_are_attacked(pixpnet: Callable, run_copy: Path) -> None:
+    options = ("--metrics", "misalignment", "--methods", "receptive_field", "--pairs", 3)
+    assert pixpnet("evaluate", run_copy, *options).code == 0
+    written = (run_copy / "results" / "interpretability.yaml").read_text()
+    (measurement,) = yaml.safe_load(written)["measurements"]
+    assert (measurement["settings"]["pairs"], measurement["values"]["pairs"]["value"]) == (3, 3.0)
+
+
 def test_interrupted(pixpnet: Callable, run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -79,6 +87,7 @@ def test_interrupted(pixpnet: Callable, run_copy: Path, monkeypatch: pytest.Monk
     [
         (["--steps", "none"], "argument --steps: 'none' is not a whole number ≥ 1"),
         (["--samples", "0"], "argument --samples"),
+        (["--pairs", "0"], "argument --pairs"),
         (["--half-size", "nan"], "'nan' is not a positive number"),
         (["--metrics", ","], "argument --metrics: no name is given"),
         (["--metrics", "purty"], "metric='purty' is none of .*did you mean purity"),

@@ -66,6 +66,20 @@ def test_against_loops(subject, method, has_masks):
     assert list(got) == list(POINTING.quantities)
 
 
+@pytest.fixture
+def without_energy(subject, monkeypatch):
+    """Similarities that are all negative, as -d is."""
+    monkeypatch.setattr(subject.network, "similarity", torch.neg)
+    monkeypatch.setattr(subject, "_networks", {})
+    return subject
+
+
+def test_maps_without_any_energy_have_top_pixels(without_energy):
+    got = measure_pointing(without_energy, "receptive_field", SETTINGS).values
+    assert list(got) == ["top", "object", "masks"]
+    assert got["top"].count == 6
+
+
 def test_a_map_of_noise_gets_what_the_object_takes(tiny_run):
     detector = colour_detector(tiny_run, ["wing", "belly", "wing"])
     settings = Settings(samples=12)

@@ -257,6 +257,7 @@ def test_what_fails_is_left_out_unless_it_was_named(
         ({"prototypes": "some"}, "prototypes='some'"),
         ({"samples": 0}, "samples=0"),
         ({"steps": 0}, "steps=0"),
+        ({"pairs": 0}, "pairs=0"),
         ({"half_size": -1.0}, "half_size=-1"),
         ({"metrics": ("purity",), "methods": ("random",)}, "purity is measured for .* only"),
     ],
@@ -276,6 +277,24 @@ def test_damaged_files_are_named(run: LoadedRun, calls: list, tmp_path: Path) ->
         file.write_text(damaged)
         with pytest.raises(DataError, match=rf"(?s){file}: .* Remove it to measure anew"):
             evaluate(run, metrics=("sparsity",), out=tmp_path)
+
+
+def test_damaged_values_and_curves_are_named(run: LoadedRun, calls: list, tmp_path: Path) -> None:
+    evaluate(run, metrics=("deletion",), methods=("random",), out=tmp_path)
+    file, curves = tmp_path / "interpretability.yaml", tmp_path / "interpretability_curves.csv"
+    good = file.read_text()
+    for damaged in (
+        good.replace("value: 0.1", "value: high"),
+        good.replace("settings:", "settings: null\n  options:"),
+    ):
+        assert damaged != good
+        file.write_text(damaged)
+        with pytest.raises(DataError, match=f"{file}: the evaluation is damaged"):
+            evaluate(run, metrics=("deletion",), methods=("random",), out=tmp_path)
+    file.write_text(good)
+    curves.write_text(curves.read_text().replace("share", "shore", 1))
+    with pytest.raises(DataError, match=f"its curves in {curves} can't be read"):
+        evaluate(run, metrics=("deletion",), methods=("random",), out=tmp_path)
 
 
 def test_plain_values_and_back() -> None:

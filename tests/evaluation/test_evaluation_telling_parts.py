@@ -161,3 +161,12 @@ def test_what_it_needs(subject, tmp_path, monkeypatch):
     reason = needs_part_truth(subject, SETTINGS)
     assert reason is not None
     assert "attributes.json does not tell the parts of each class" in reason
+
+
+def test_maps_without_any_energy_are_ranked_all_the_same(subject, monkeypatch):
+    monkeypatch.setattr(subject.network, "similarity", torch.neg)  # all negative, as -d is
+    monkeypatch.setattr(subject, "_networks", {})
+    got = found(subject, "receptive_field")
+    assert {"energy", "lift"}.isdisjoint(got)
+    assert {"auc", "auc_on_object", "in_region", "in_region_chance", "hidden"} == set(got)
+    assert got["auc"].count > 0

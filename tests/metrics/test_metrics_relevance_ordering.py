@@ -141,7 +141,7 @@ def test_summary_by_hand():
 
 def test_summary_that_cannot_be():
     shares = np.array([0.0, 1.0])
-    with pytest.raises(DataError, match="all 2 candidates"):
+    with pytest.raises(DataError, match="of 2 prototypes 1 have no image"):
         summarise_curves(CurveSums(np.array([[1.0, 1.0], [0, 0]]), np.array([1, 0])), shares)
     with pytest.raises(DataError, match="NaN"):
         summarise_curves(CurveSums(np.array([[1.0, np.nan]]), np.array([1])), shares)
@@ -214,7 +214,7 @@ def test_insertion_and_deletion():
     assert insertion_auc(CurveSums(higher[None].numpy(), one), shares, resamples=20).value == pytest.approx(
         oracle.area_and_share(higher.tolist(), shares.tolist())[0]
     )
-    with pytest.raises(DataError, match="all 1 candidates"):
+    with pytest.raises(DataError, match="of 1 prototypes 0 have no image"):
         insertion_auc(CurveSums(lower[None].numpy(), one), shares)
 
 

@@ -87,7 +87,7 @@ def test_sparsity_by_hand():
     assert numbers.tolist() == [2, 2, 0]
     got = sparsity(numbers, defined, resamples=20)
     assert got == (2, 2, 2, 2, 1)
-    with pytest.raises(DataError, match="all 1 candidates"):
+    with pytest.raises(DataError, match="positive in none of 1 images"):
         sparsity(numbers[2:], defined[2:])
 
 

@@ -59,6 +59,7 @@ def run(arguments: Sequence[str]) -> int:
                 half_size=options.half_size,
                 steps=options.steps,
                 samples=options.samples,
+                pairs=options.pairs,
                 start=options.start,
                 prototypes=options.prototypes,
                 seed=options.seed,
@@ -112,6 +113,8 @@ def _parser() -> Parser:
     steps_help = "points of a relevance curve, or all: every pixel (default: 256)"
     add("--steps", _steps, "N", steps_help, 256)
     add("--samples", number, "N", "test images that the slow metrics look at (default: 50)", 50)
+    pairs_help = "of these images and prototypes, pairs that misalignment attacks at most (default: 100)"
+    add("--pairs", number, "N", pairs_help, 100)
     start_help = "what pixels are before they are put in: zeros or noise (default: zeros)"
     add("--start", str, "KIND", start_help, "zeros")
     whose_help = "whose relevance curves: those of the image's class (own), or all (default: own)"

@@ -97,6 +97,12 @@ class EvaluationFiles:
             raise DataError(f"{self.yaml}: {reason} Remove it to measure anew.") from error
 
     def _read_curves(self) -> dict[Key, Curve]:
+        try:
+            return self._curves_of_rows()
+        except (OSError, csv.Error, KeyError, ValueError) as error:
+            raise DataError(f"its curves in {self.curves} can't be read ({error!r}).") from error
+
+    def _curves_of_rows(self) -> dict[Key, Curve]:
         points: dict[Key, list[tuple[float, float, float]]] = defaultdict(list)
         if self.curves.is_file():
             with self.curves.open(newline="", encoding="utf-8") as file:

@@ -16,7 +16,8 @@ __all__ = ["POINTING", "measure_pointing"]
 def measure_pointing(subject: Subject, method: str | None, settings: Settings) -> Outcome:
     """Share of the energy, and of the top 10 % of pixels, on the object: of its mask, else of its box.
 
-    Images without either are left out.
+    Images without either are left out. Where no map has any energy, as with similarities that are all
+    negative, only the other shares are told.
     """
     assert method is not None
     energy, top = (PrototypeMean(len(subject.own_class), seed=settings.seed) for _ in range(2))
@@ -35,7 +36,7 @@ def measure_pointing(subject: Subject, method: str | None, settings: Settings) -
             areas.append(100 * inside.double().mean().item())
     return Outcome(
         {
-            "energy": energy.compute(),
+            **({} if energy.is_empty else {"energy": energy.compute()}),
             "top": top.compute(),
             "object": exactly(sum(areas) / len(areas), count=len(areas)),
             "masks": exactly(100 * sum(sources) / len(sources), count=len(sources)),

@@ -88,14 +88,17 @@ class Measurement:
             metric=values["metric"],
             method=values["method"],
             protocol=values["protocol"],
-            settings=values["settings"],
-            values={
-                name: Estimate(*(found[field_] for field_ in Estimate._fields)) for name, found in quantities
-            },
+            settings=dict(values["settings"]),
+            values={name: _estimate(found) for name, found in quantities},
             units={name: found["unit"] for name, found in quantities},
             curve=curve,
-            seconds=values["seconds"],
+            seconds=float(values["seconds"]),
         )
+
+
+def _estimate(values: Mapping[str, Any]) -> Estimate:
+    value, low, high = (float(values[name]) for name in ("value", "low", "high"))
+    return Estimate(value, low, high, count=int(values["count"]), left_out=int(values["left_out"]))
 
 
 @dataclass(frozen=True)
@@ -143,5 +146,5 @@ class Evaluation:
                 if one["curve"] is None or (curve is not None and curve.checksum == one["curve"]):
                     measurements.append(Measurement.from_dict(one, curve if one["curve"] else None))
             return cls(values["checkpoint"], values["checkpoint_sha256"], tuple(measurements))
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"the evaluation is damaged ({error!r}).") from error

@@ -39,6 +39,7 @@ def evaluate(
     half_size: float | None = Settings.half_size,
     steps: int | None = Settings.steps,
     samples: int = Settings.samples,
+    pairs: int = Settings.pairs,
     start: str = Settings.start,
     prototypes: str = Settings.prototypes,
     seed: int = Settings.seed,
@@ -60,6 +61,7 @@ def evaluate(
         half_size: Of these, half the side of a region in pixels; none: the protocol's.
         steps: Points of a curve, less one; none: every pixel.
         samples: Test images that are looked at, of metrics that take long.
+        pairs: Most pairs of such an image and a prototype that are attacked (misalignment).
         start: Of curves, what pixels are before they are put in: zeros or noise.
         prototypes: Whose curves: those of the image's class (own), or all.
         seed: Draws images, noise, random maps, and the resamples of the intervals.
@@ -82,6 +84,7 @@ def evaluate(
         center=center,
         half_size=half_size,
         samples=samples,
+        pairs=pairs,
         steps=steps,
         start=start,
         prototypes=prototypes,

@@ -102,9 +102,9 @@ class _Tally:
         values = {
             "auc_on_object": self.auc_on_object.compute(),
             "auc": self.auc.compute(),
-            "energy": self.energy.compute(),
-            "lift": self._lift(),
         }
+        if not self.energy.is_empty:  # as it is where all similarities are negative
+            values |= {"energy": self.energy.compute(), "lift": self._lift()}
         if has_boxes:
             values |= {"in_region": self.region.compute(), "in_region_chance": self.region_chance.compute()}
         return values | {"hidden": exactly(self.hidden, count=self.images)}

@@ -178,6 +178,11 @@ def summarise_curves(
     normalised, rising = normalised_curves(curves)
     valid = rising & (sums.images > 0)
     left_out = int((~valid).sum())
+    if not valid.any():
+        raise DataError(
+            f"no curve to summarise: of {len(valid)} prototypes {int((sums.images == 0).sum())} have no "
+            "image, and the others are no more similar to their images than to the empty one."
+        )
     curves, normalised = curves[valid], normalised[valid]
     reached = shares[(curves >= curves[:, -1:]).argmax(axis=1)]
     area, share = (

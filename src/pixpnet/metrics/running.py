@@ -139,6 +139,11 @@ class PrototypeMean(_Running):
         self.sums = self.sums.index_add(0, prototypes[defined], values[defined].double())
         self.counts = self.counts + torch.bincount(prototypes[defined], minlength=len(self.counts))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no prototype has a value (in this process), so that there is no mean."""
+        return not bool(self.counts.any())
+
     def compute(self) -> Estimate:
         return estimate_per_prototype(
             self.sums.cpu().numpy(), self.counts.cpu().numpy(), seed=self.seed, resamples=self.resamples

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from pixpnet.errors import DataError
 from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean
 
 __all__ = ["UniqueSources", "deciding_prototypes", "sparsity", "unique_sources"]
@@ -48,6 +49,10 @@ def sparsity(
     Raises:
         DataError: The winning logit of no image is positive.
     """
+    if not defined.any():
+        raise DataError(
+            f"the winning logit is positive in none of {len(defined)} images, so there is no share of it."
+        )
     values = numbers[defined].double().cpu().numpy()
     return bootstrap_mean(values, left_out=int((~defined).sum()), seed=seed, resamples=resamples)
 
