@@ -55,6 +55,9 @@ IN_USE = (
 )
 """Options of `pixpnet train`, or beginnings of their names, that have an effect."""
 
+DEFAULT_EPOCHS = 10
+"""Of finetuning: the original's."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Measure, and print the table, the advice and the files."""
@@ -89,10 +92,6 @@ def run(arguments: Sequence[str]) -> int:
         )
     _print(outcome)
     return 0
-
-
-DEFAULT_EPOCHS = 10
-"""Of finetuning: the original's."""
 
 
 def _parser() -> Parser:
