@@ -72,6 +72,18 @@ def test_fewer_pairs_are_attacked(pixpnet: Callable, run_copy: Path) -> None:
     assert (measurement["settings"]["pairs"], measurement["values"]["pairs"]["value"]) == (3, 3.0)
 
 
+def test_measurements_of_another_version_are_shown(pixpnet: Callable, run_copy: Path) -> None:
+    assert pixpnet("evaluate", run_copy, "--metrics", "sparsity").code == 0
+    file = run_copy / "results" / "interpretability.yaml"
+    (one,) = (written := yaml.safe_load(file.read_text()))["measurements"]
+    one["values"]["as_it_was"] = one["values"].pop("deciding")
+    written["measurements"].append({**one, "metric": "former_metric"})
+    file.write_text(yaml.safe_dump(written))
+    ended = pixpnet("evaluate", run_copy, "--metrics", "sparsity,pointing", "--samples", 2)
+    assert (ended.code, ended.err) == (0, "")
+    assert "as_it_was" in ended.out
+
+
 def test_interrupted(pixpnet: Callable, run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt

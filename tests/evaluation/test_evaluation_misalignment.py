@@ -200,3 +200,9 @@ def test_the_attack_ends_where_nothing_moves():
     moved = attack_outside(similarity, images, displayed=~shown)
     assert torch.allclose(moved[:, :, 0], torch.tensor(0.4))
     assert len(calls) > 10
+
+
+def test_without_a_prototype_there_is_nothing_to_attack(subject):
+    subject.own_class = torch.zeros_like(subject.own_class)
+    with pytest.raises(DataError, match="nothing to attack"):
+        values(subject, "upsampling")

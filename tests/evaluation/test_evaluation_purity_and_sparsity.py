@@ -96,3 +96,11 @@ def test_sparsity_against_loops(subject):
 def test_without_projections_there_are_no_sources_to_count(tiny_run):
     unprojected = Subject(replace(load(tiny_run), sources=()), device=torch.device("cpu"))
     assert list(measure_sparsity(unprojected, None, SETTINGS).values) == ["deciding", "prototypes"]
+
+
+def test_sources_of_pruned_prototypes_are_not_counted(tiny_run):
+    pruned = Subject(load(tiny_run), device=torch.device("cpu"))
+    pruned.network.prune(torch.tensor([0, 3, 5]))
+    got = measure_sparsity(pruned, None, SETTINGS).values
+    assert list(got) == ["deciding", "prototypes"]
+    assert got["prototypes"].value == 3

@@ -184,6 +184,33 @@ def test_another_checkpoint_measures_anew(
     assert not (tiny_run / "results" / "interpretability.yaml").exists()
 
 
+def test_nothing_of_another_checkpoint_stays(
+    run: LoadedRun, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    monkeypatch.setattr(running, "draw_curves", draw_curves)
+    evaluate(run, metrics=("deletion",), methods=("random",), out=tmp_path)
+    assert (tmp_path / "deletion.png").is_file()
+    other = tmp_path / "other.ckpt"
+    other.write_bytes(run.checkpoint.read_bytes() + b" ")
+    with caplog.at_level(logging.INFO, logger="pixpnet"):
+        evaluate(replace(run, checkpoint=other), metrics=("sparsity",), out=tmp_path)
+    assert f"is of another checkpoint, {run.checkpoint.name}" in caplog.text
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"interpretability.yaml", "interpretability.csv", "other.ckpt"}
+
+
+def test_figures_show_all_methods_and_are_drawn_when_something_is_new(
+    run: LoadedRun, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[str | None]] = []
+    monkeypatch.setattr(
+        running, "draw_curves", lambda files, some, mean_percent: drawn.append([one.method for one in some])
+    )
+    for method in ("random", "upsampling", "random"):
+        evaluate(run, metrics=("deletion",), methods=(method,), out=tmp_path)
+    assert drawn == [["random"], ["upsampling", "random"]]
+
+
 def test_a_lost_curve_is_measured_anew(run: LoadedRun, calls: list, tmp_path: Path) -> None:
     chosen = {"metrics": ("deletion",), "methods": ("prp", "random"), "out": tmp_path}
     evaluate(run, **chosen)

@@ -165,15 +165,16 @@ def _table(measurements: Sequence[Measurement]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     last = ""
     for one in measurements:
-        metric = METRICS[one.metric]
-        title = f"{metric.title}, {one.protocol}" if one.protocol else metric.title
+        known = METRICS.get(one.metric)  # the file may be of another version
+        name_shown = known.title if known else one.metric.replace("_", " ").capitalize()
+        title = f"{name_shown}, {one.protocol}" if one.protocol else name_shown
         if last not in ("", title):
             table.add_section()
         for number, (name, value) in enumerate(one.values.items()):
             table.add_row(
                 "" if last == title else title,
                 "" if number or one.method is None else one.method.replace("_", " "),
-                metric.quantities[name].title,
+                known.quantities[name].title if known and name in known.quantities else name,
                 *in_words(value, one.units[name]),
                 str(value.count),
                 str(value.left_out or ""),

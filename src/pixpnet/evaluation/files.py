@@ -76,6 +76,12 @@ class EvaluationFiles:
         figures = [self.figure(metric, suffix) for metric in METRICS for suffix in FIGURE_FORMATS]
         return [path for path in (self.yaml, self.csv, self.curves, *figures) if path.is_file()]
 
+    def remove_curves(self) -> None:
+        """Curves and figures, where nothing is measured yet: they are those of another checkpoint."""
+        for path in self.existing():
+            if path not in (self.yaml, self.csv):
+                path.unlink()
+
     def _file(self, name: str) -> Path:
         return self.folder / f"{self.prefix}{name}"
 

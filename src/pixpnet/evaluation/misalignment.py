@@ -63,6 +63,8 @@ def measure_misalignment(subject: Subject, method: str | None, settings: Setting
     """
     assert method is not None
     batches = _batches(subject, settings)
+    if not batches:
+        raise DataError("no class of the sampled images has a prototype, so there is nothing to attack.")
     found = [_attack(subject, method, pairs, seed=settings.seed) for pairs in subject.track(batches)]
     before, after = (
         Observation(*map(torch.cat, zip(*side, strict=True))) for side in zip(*found, strict=True)

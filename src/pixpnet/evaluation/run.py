@@ -103,6 +103,8 @@ def evaluate(
     ]
     if pending:
         files.write(evaluation)  # a folder that can't be written to is better known before the work
+        if not evaluation.measurements:
+            files.remove_curves()
     for number, pair in enumerate(pending, start=1):
         words = f"{number}/{len(pending)} {pair.words}"
         subject.on_step = lambda done, total, words=words: progress(words, done, total)
@@ -116,10 +118,14 @@ def evaluate(
             continue
         evaluation = _in_order(evaluation.with_measurement(measurement))
         files.write(evaluation)
-    current = [
-        one for pair in plan.pairs for one in evaluation.measurements if pair.is_measured_by(one, settings)
-    ]
-    draw_curves(files, current, mean_percent=subject.receptive_field.mean_percent)
+    if pending:  # else they are there, and the folder may be read-only
+        # All methods that were measured alike, not only those of this call.
+        alike = [
+            one
+            for one in evaluation.measurements
+            if one.metric in METRICS and Pair(one.metric, one.method).is_measured_by(one, settings)
+        ]
+        draw_curves(files, alike, mean_percent=subject.receptive_field.mean_percent)
     return evaluation
 
 
@@ -129,6 +135,8 @@ def _known(files: EvaluationFiles, checkpoint: Path) -> Evaluation:
     known = files.read()
     if known is not None and known.checkpoint_sha256 == sha256:
         return known
+    if known is not None and known.measurements:
+        _logger.info("%s is of another checkpoint, %s: measuring anew.", files.yaml, known.checkpoint)
     return Evaluation(checkpoint.name, sha256)
 
 

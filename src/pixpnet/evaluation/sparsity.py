@@ -16,7 +16,7 @@ __all__ = ["SPARSITY", "measure_sparsity"]
 def measure_sparsity(subject: Subject, method: str | None, settings: Settings) -> Outcome:
     """Prototypes that make 95 % of the winning logit, over all test images; different sources.
 
-    A run without projections has no sources to count.
+    A run without projections has no sources to count, nor has a network that was pruned after loading.
     """
     seen = see_all(subject)
     weights = subject.network.class_weights().cpu()[:, seen.predicted].T
@@ -25,7 +25,7 @@ def measure_sparsity(subject: Subject, method: str | None, settings: Settings) -
         "prototypes": exactly(len(subject.own_class), count=len(subject.own_class)),
     }
     sources = subject.run.sources
-    if sources:
+    if len(sources) == len(subject.own_class):
         unique = unique_sources([one.image_id for one in sources], [one.cell for one in sources])
         values["images"] = exactly(unique.images, count=len(sources))
         values["patches"] = exactly(unique.patches, count=len(sources))
