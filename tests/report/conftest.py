@@ -49,8 +49,8 @@ def report(tiny_run: Path) -> Report:
 def nasty_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a run whose classes have names that try to become markup."""
 
-    def load_nasty(path: Path):
-        run = load(path)
+    def load_nasty(path: Path, *, dataset_root: None):
+        run = load(path, dataset_root=dataset_root)
         sources = [replace(source, class_name=NASTY[source.label]) for source in run.sources]
         return replace(run, class_names=NASTY, sources=tuple(sources))
 

@@ -173,7 +173,7 @@ def test_the_runs_certificate_is_shown(tiny_run, tmp_path, monkeypatch):
 def test_unprojected_prototypes_are_refused(tiny_run, monkeypatch):
     from pixpnet.report import collect as collecting
 
-    monkeypatch.setattr(collecting, "load", lambda path: replace(load(path), sources=()))
+    monkeypatch.setattr(collecting, "load", lambda path, **_: replace(load(path), sources=()))
     with pytest.raises(CheckpointError, match="not training patches"):
         write_report(tiny_run)
 
