@@ -6,11 +6,9 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 import pixpnet
 from pixpnet.errors import ConfigError
@@ -18,6 +16,7 @@ from pixpnet.report.atlas import TOP
 from pixpnet.report.collect import Progress, Report, collect
 from pixpnet.report.evidence import GROUPS, Example
 from pixpnet.report.overview import percent
+from pixpnet.report.page import asset, templates
 from pixpnet.training.rundir import RunDirectory, write_text
 
 __all__ = ["render", "write_report"]
@@ -81,16 +80,9 @@ def write_report(
 
 def render(report: Report) -> str:
     """The page; whatever comes from data or settings is escaped."""
-    environment = Environment(
-        loader=PackageLoader("pixpnet.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "signed": _signed, "plain": _plain}
-    environment.filters |= {"small": _small, "breakable": _breakable}
-    script = _asset("script.js")
+    environment = templates()
+    environment.filters |= {"percent": percent, "signed": _signed, "plain": _plain, "small": _small}
+    script = asset("script.js")
     return environment.get_template("report.html.j2").render(
         report=report,
         parts=[part for part in PARTS if part.anchor != "metrics" or report.metrics],
@@ -100,7 +92,7 @@ def render(report: Report) -> str:
         most_listed=MOST_LISTED,
         has_objects=any(card.on_object is not None for chapter in report.atlas for card in chapter.cards),
         pictures={name: Markup(uri) for name, uri in report.album.data_uris().items()},
-        style=Markup(_asset("style.css")),
+        style=Markup(asset("style.css")),
         script=Markup(script),
         script_hash=Markup(_script_hash(script)),
         version=pixpnet.__version__,
@@ -111,10 +103,6 @@ def _hero(examples: Sequence[Example]) -> Example | None:
     """The rightly named image with the most similar patch of its class: the clearest example of the idea."""
     clear = [one for one in examples if one.is_right and one.rows[0].class_name == one.predicted]
     return max(clear, key=lambda one: one.rows[0].similarity, default=None)
-
-
-def _asset(name: str) -> str:
-    return (files("pixpnet.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _script_hash(script: str) -> str:
@@ -128,11 +116,6 @@ def _signed(value: float) -> str:
     ('+1.50', '−0.25')
     """
     return f"{'−' if value < 0 else '+'}{abs(value):.2f}"
-
-
-def _breakable(name: str) -> Markup:
-    """A name that may go on in the next line after each ``_``."""
-    return Markup(str(escape(name)).replace("_", "_<wbr>"))
 
 
 def _plain(value: float) -> str:
