@@ -1,4 +1,4 @@
-"""Consistency and stability of a run, held against loops written from METRICS.md's definitions."""
+"""Consistency and stability of a run, held against loops that restate docs/explanation/metrics.md."""
 
 from __future__ import annotations
 
