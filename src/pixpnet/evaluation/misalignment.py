@@ -29,6 +29,7 @@ from pixpnet.metrics import (
     spatial_misalignment,
     top_region,
 )
+from pixpnet.pixel_space import MAPPINGS
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.prototypes.distances import DISTANCES, Embedded, exact_distance, expanded_distances, patch_rows
 from pixpnet.seeds import stable_seed
@@ -234,8 +235,8 @@ def _top_of_map(method: str) -> Callable[..., Bool[Tensor, "m H W"]]:
 
 
 DISPLAYED: dict[str, Callable[..., Bool[Tensor, "m H W"]]] = {
+    **{method: _top_of_map(method) for method in MAPPINGS},
     "receptive_field": _field_of_best_cell,
-    **{method: _top_of_map(method) for method in ("upsampling", "random", "prp")},
 }
 """Mapping -> the region that is displayed for each pair."""
 
