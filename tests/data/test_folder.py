@@ -60,9 +60,16 @@ def test_linked_folders_are_read_and_circles_are_not(tmp_path):
     (train / "ant/more").symlink_to(elsewhere / "more")
     (train / "ant/round").symlink_to(train)
     (elsewhere / "more/round").symlink_to(elsewhere / "more")
+    (elsewhere / "more/back").symlink_to(train / "ant")
+    (elsewhere / "more/twice").symlink_to(elsewhere / "more")
+    write_tree(tmp_path / "left", ("",), ("a", "b"), 1)
+    left = tmp_path / "left"
+    (left / "a/over").symlink_to(left / "b")
+    (left / "b/over").symlink_to(left / "a")
+    (train / "cat/left").symlink_to(left / "a")
     assert ids(read(tmp_path / "set").train) == [
         *("train/ant/train0.png", "train/ant/more/x0.png", "train/ant/more/x1.png"),
-        *("train/cat/x0.png", "train/cat/x1.png"),
+        *("train/cat/x0.png", "train/cat/x1.png", "train/cat/left/x0.png", "train/cat/left/over/x0.png"),
     ]
 
 

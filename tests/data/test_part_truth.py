@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,9 @@ def test_funnybirds_in_the_layout_of_cub(tmp_path, cub_folder):
     assert (truth.names, truth.ids) == (("beak", "tail"), ((1,), (3,)))
     assert truth.variants[:, 0].tolist() == [0, 1, 0]
     assert torch.equal(part_map(images_of(image_set, resize=(32, 40)), 3, truth), torch.tensor(numbers))
+    elsewhere = replace(image_set.test[0], path=root / "photographs" / "a.png")
+    with pytest.raises(DataError, match=r"photographs.a\.png has no part map"):
+        truth.map_file(elsewhere)
 
 
 def test_what_is_wrong_is_told(tmp_path, birds):

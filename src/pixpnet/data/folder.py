@@ -164,9 +164,17 @@ def class_folders(place: Path) -> tuple[str, ...]:
 
 
 def images_below(place: Path) -> list[Path]:
-    """The image files of a folder by their names, then those of the folders in it, linked ones too."""
-    found = []
+    """The image files of a folder by their names, then those of the folders in it, linked ones too.
+
+    A folder that several links lead to is read once.
+    """
+    found, seen = [], set()
     for folder, inner, names in os.walk(place, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
         inner[:] = sorted(name for name in inner if name[0] != "." and not _leads_back(folder, name))
         found += [Path(f"{folder}{os.sep}{name}") for name in sorted(names) if _is_image(name)]
     return found

@@ -140,8 +140,14 @@ _READERS: dict[str, Callable[[ImageSet, Any], PartTruth | None]] = {
 
 
 def _beside(root: Path, record: ImageRecord, folders: dict[str, str]) -> Path:
-    """Where the part map of an image lies, by the outermost folder of its path."""
+    """Where the part map of an image lies, by the outermost folder of its path.
+
+    Raises:
+        DataError: There are no part maps for images of that folder.
+    """
     first, *rest = record.path.relative_to(root).parts
+    if first not in folders:
+        raise DataError(f"{record.path} has no part map: they are of images in {', '.join(folders)}.")
     return root.joinpath(folders[first], *rest).with_suffix(".png")
 
 
