@@ -50,6 +50,16 @@ def test_facts_come_from_the_files(run_copy, tiny_run):
     assert shown(described["Distance, head"]) == ["cosine, linear"] * 2
 
 
+def test_patches_that_see_the_whole_image_are_said_to(run_copy):
+    shallow, deep = run_copy("shallow"), run_copy("deep")
+    file = deep / "results" / "config.yaml"
+    config = yaml.safe_load(file.read_text())
+    config["model"]["feature-layer"] = "avgpool"
+    file.write_text(yaml.safe_dump(config))
+    (note,) = (note for note in compared(shallow, deep).notes if "whole image" in note)
+    assert note.startswith("deep: every patch sees the whole image.")
+
+
 def test_the_best_is_marked_in_its_direction_and_never_for_noise(run_copy):
     title = METRICS["consistency"].quantities["hard"].title
     page = compared(

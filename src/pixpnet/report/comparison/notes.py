@@ -12,6 +12,9 @@ from pixpnet.report.comparison.runs import Run
 
 __all__ = ["differing_settings", "metric_title", "notes", "spaced", "warnings"]
 
+WHOLE_IMAGE = 99.5
+"""Mean receptive field, percent, from which a patch is taken to see all of the image."""
+
 
 def warnings(runs: Sequence[Run]) -> tuple[str, ...]:
     """Why values should not be compared as they stand, in sentences."""
@@ -34,7 +37,8 @@ def warnings(runs: Sequence[Run]) -> tuple[str, ...]:
 def notes(runs: Sequence[Run]) -> tuple[str, ...]:
     """Settings that differ, what is odd, and how to measure what is missing, in sentences."""
     odd = [f"{run.label}: {remark}." for run in runs for remark in run.remarks]
-    return (*_settings_in_words(runs), *odd, *(one for run in runs for one in _missing(run, runs)))
+    whole = [sentence for run in runs for sentence in _whole_images(run)]
+    return (*_settings_in_words(runs), *odd, *whole, *(one for run in runs for one in _missing(run, runs)))
 
 
 def differing_settings(key: Key, runs: Sequence[Run]) -> dict[str, tuple[object, ...]]:
@@ -59,6 +63,17 @@ def _settings_in_words(runs: Sequence[Run]) -> list[str]:
     return [
         f"Measured with different settings: {', '.join(titles).lower()}: {'; '.join(different)}."
         for different, titles in metrics.items()
+    ]
+
+
+def _whole_images(run: Run) -> list[str]:
+    """What it means for the metrics of the receptive field that this is the image."""
+    if run.field is None or run.field.mean_percent < WHOLE_IMAGE:
+        return []
+    return [
+        f"{run.label}: every patch sees the whole image. By receptive field its prototypes always lie in the "
+        "image's middle, and all of the image is displayed: consistency, stability, purity and misalignment "
+        "of that mapping are as good as they can be, or as bad, whatever the network has learned."
     ]
 
 
