@@ -49,7 +49,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure how a trained network's explanations fare, and write the results after each measurement.
 
-    What the files hold already, of the same checkpoint and settings, is not measured again.
+    What the files hold already, of the same checkpoint and settings, is not measured again. The checkpoint's
+    file tells which it is: give another `out` for a network that was changed (pruned, say) after loading.
 
     Args:
         run: A trained network, or its run directory or checkpoint.
