@@ -188,9 +188,12 @@ def test_no_file_and_what_is_required(pixpnet: Callable, folder: Path, line: str
     [
         (
             "trian",
-            "'trian' is not one of train, demo, explain, verify, report, rf, data; did you mean train?",
+            "'trian' is not one of train, demo, explain, verify, evaluate, report, compare, rf, goldilocks, data; did you mean train?",
         ),
-        ("--verson", "'--verson' is not one of train, demo, explain, verify, report, rf, data"),
+        (
+            "--verson",
+            "'--verson' is not one of train, demo, explain, verify, evaluate, report, compare, rf, goldilocks, data",
+        ),
         (
             "data synthbird",
             "data: 'synthbird' is not one of list, prepare, check, synthbirds; did you mean synthbirds?",

@@ -151,7 +151,7 @@ def test_a_run_without_projection(tiny_run: Path, tmp_path: Path, monkeypatch: p
     from dataclasses import replace
 
     run = replace(load(tiny_run), sources=())
-    monkeypatch.setattr("pixpnet.explanation.files.load", lambda _: run)
+    monkeypatch.setattr("pixpnet.explanation.files.load", lambda path, **where: run)
     with pytest.raises(CheckpointError, match="its prototypes are not training patches"):
         explain_images(tiny_run, out=tmp_path / "out")
     figure = Explainer(run).explain_test(0).figure(top_k=1)
