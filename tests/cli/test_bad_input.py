@@ -9,6 +9,8 @@ import pytest
 
 from pixpnet.cli import main
 
+ALL_COMMANDS = "train, demo, explain, verify, evaluate, report, compare, rf, goldilocks, data"
+
 TRAIN = ["train", "--model.name", "protonet", "--model.feature-extractor", "resnet18"]
 
 TRAIN_KEYS = (
@@ -188,11 +190,11 @@ def test_no_file_and_what_is_required(pixpnet: Callable, folder: Path, line: str
     [
         (
             "trian",
-            "'trian' is not one of train, demo, explain, verify, evaluate, report, compare, rf, goldilocks, data; did you mean train?",
+            f"'trian' is not one of {ALL_COMMANDS}; did you mean train?",
         ),
         (
             "--verson",
-            "'--verson' is not one of train, demo, explain, verify, evaluate, report, compare, rf, goldilocks, data",
+            f"'--verson' is not one of {ALL_COMMANDS}",
         ),
         (
             "data synthbird",
