@@ -19,8 +19,6 @@
 
 # %%
 import os
-from io import BytesIO
-from pathlib import Path
 
 import pandas as pd
 from IPython.display import Image, display
@@ -28,7 +26,9 @@ from matplotlib.figure import Figure
 
 from pixpnet.explanation import Explainer
 from pixpnet.explanation.atlas import draw_atlas
+from pixpnet.figures import png_bytes
 from pixpnet.training import load
+from pixpnet.training.rundir import RunDirectory
 
 # %% [markdown]
 # Your log directory goes here: a run directory, or a folder of runs, of which the newest is taken. (The
@@ -41,22 +41,12 @@ TOP_K = 5
 
 
 # %%
-def newest_run(folder: Path) -> Path:
-    """The run directory in a folder that was started last (or the folder itself)."""
-    runs = sorted(path.parents[1] for path in folder.rglob("results/config.yaml"))
-    if not runs:
-        raise SystemExit(f"There is no run in {folder.resolve()}; put your log directory in LOG_DIR.")
-    return max(runs, key=lambda run: run.name)
-
-
 def show(figure: Figure) -> None:
     """Show a figure below the cell."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    display(Image(buffer.getvalue()))
+    display(Image(png_bytes(figure)))
 
 
-run_dir = newest_run(Path(os.environ.get("PIXPNET_RUN_DIR", LOG_DIR)))
+run_dir = RunDirectory.newest(os.environ.get("PIXPNET_RUN_DIR", LOG_DIR)).path
 explainer = Explainer(load(run_dir))
 print(run_dir)
 

@@ -19,17 +19,17 @@
 
 # %%
 import os
-from io import BytesIO
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from pixpnet.evaluation import METRICS, Measurement, Subject, evaluate
-from pixpnet.figures.relevance import CurveLine, curves_figure
+from pixpnet.evaluation import Subject, evaluate
+from pixpnet.evaluation.drawing import draw_bars, draw_curves, tabulate
+from pixpnet.figures import png_bytes
+from pixpnet.pixel_space import MAPPING_TITLES
 from pixpnet.training import load
+from pixpnet.training.rundir import RunDirectory
 
 # %% [markdown]
 # Your log directory goes here: a run directory, or a folder of runs, of which the newest is taken. (The
@@ -47,22 +47,12 @@ MEASURED = ["consistency", "stability", "relevance_ordering"]
 
 
 # %%
-def newest_run(folder: Path) -> Path:
-    """The run directory in a folder that was started last (or the folder itself)."""
-    runs = sorted(path.parents[1] for path in folder.rglob("results/config.yaml"))
-    if not runs:
-        raise SystemExit(f"There is no run in {folder.resolve()}; put your log directory in LOG_DIR.")
-    return max(runs, key=lambda run: run.name)
-
-
 def show(figure: Figure) -> None:
     """Show a figure below the cell."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    display(Image(buffer.getvalue()))
+    display(Image(png_bytes(figure)))
 
 
-run = load(newest_run(Path(LOG_DIR)))
+run = load(RunDirectory.newest(LOG_DIR).path)
 mean_percent = run.receptive_field().mean_percent
 print(f"{run.checkpoint}: mean receptive field {mean_percent:.1f} % of the image")
 
@@ -92,7 +82,7 @@ rows = figure.subplots(len(chosen), 1 + len(METHODS), squeeze=False)
 for number, (row, place) in enumerate(zip(rows, top, strict=True)):
     box = subject.receptive_field.box(*cells[0, place].tolist())
     shown = {f"prototype {prototypes[place]}": pixels}
-    shown |= {method.replace("_", " "): maps[method][number].detach().cpu().numpy() for method in METHODS}
+    shown |= {MAPPING_TITLES[method]: maps[method][number].detach().cpu().numpy() for method in METHODS}
     for axes, (title, values) in zip(row, shown.items(), strict=True):
         axes.imshow(values, cmap="viridis", extent=(0, values.shape[1], values.shape[0], 0))
         edges = (
@@ -108,46 +98,21 @@ show(figure)
 # %%
 evaluation = evaluate(run, metrics=MEASURED, methods=METHODS, protocol=PROTOCOL, samples=SAMPLES, steps=STEPS)
 
-
-def measured(metric: str) -> list[Measurement]:
-    """The measurements of a metric, those of the mappings that are asked for."""
-    return [
-        one
-        for one in evaluation.measurements
-        if one.metric == metric and one.method in (None, *METHODS) and one.protocol in (None, PROTOCOL)
-    ]
-
-
-def table(metric: str) -> pd.DataFrame:
-    """One row for each mapping: each quantity with its 95 % interval."""
-    quantities = METRICS[metric].quantities
-    return pd.DataFrame(
-        {
-            f"{title.title}{f' ({title.unit})' if title.unit else ''}": {
-                (one.method or "any mapping").replace("_", " "): (
-                    f"{value.value:.3g} [{value.low:.3g}, {value.high:.3g}]"
-                )
-                for one in measured(metric)
-                for value in [one.values[name]]
-            }
-            for name, title in quantities.items()
-        }
-    )
-
+measured = {metric: evaluation.of(metric, methods=METHODS, protocol=PROTOCOL) for metric in MEASURED}
 
 # %% [markdown]
 # ## Consistency
 # Does a prototype lie on the same part of the object in all images of its class?
 
 # %%
-table("consistency")
+tabulate(measured["consistency"])
 
 # %% [markdown]
 # ## Stability
 # Does it stay there when the image is noisy?
 
 # %%
-table("stability")
+tabulate(measured["stability"])
 
 # %% [markdown]
 # ## Relevance ordering
@@ -156,43 +121,14 @@ table("stability")
 # mean receptive field: so much of the image is all that one comparison depends on.
 
 # %%
-curves = [
-    CurveLine(one.method or "", one.curve.shares, one.curve.normalised, one.values["area"].value)
-    for one in measured("relevance_ordering")
-    if one.curve is not None
-]
-show(
-    curves_figure(
-        curves,
-        title="Relevance ordering",
-        under="pixels put in, the most relevant first",
-        mean_percent=mean_percent,
-    )
-)
+show(draw_curves(measured["relevance_ordering"], mean_percent=mean_percent))
 
 # %% [markdown]
 # ## Area, and pixels until the original similarity
 # A larger area and fewer pixels are better. Whiskers: 95 % bootstrap intervals over the prototypes.
 
+# %%
+show(draw_bars(measured["relevance_ordering"]))
 
 # %%
-def bars(metric: str) -> Figure:
-    """A panel for each quantity, a bar for each mapping."""
-    found, quantities = measured(metric), METRICS[metric].quantities
-    names = [(one.method or "").replace("_", " ") for one in found]
-    figure = Figure(figsize=(8.6, 0.9 + 0.45 * len(found)), layout="constrained")
-    for axes, (name, quantity) in zip(figure.subplots(1, len(quantities)), quantities.items(), strict=True):
-        values = [one.values[name] for one in found]
-        whiskers = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
-        axes.barh(names, [v.value for v in values], xerr=whiskers, color="#56B4E9", capsize=3)
-        axes.invert_yaxis()
-        unit = f", {quantity.unit}" if quantity.unit else ""
-        axes.set_title(f"{quantity.title}{unit}\n({quantity.better}er is better)", fontsize=9, loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-show(bars("relevance_ordering"))
-
-# %%
-table("relevance_ordering")
+tabulate(measured["relevance_ordering"])

@@ -19,12 +19,12 @@
 
 # %%
 import os
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import Image, display
 
+from pixpnet.figures import png_bytes
 from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
 from pixpnet.goldilocks.front import pareto_ranks
 from pixpnet.goldilocks.table import COLUMNS
@@ -86,9 +86,7 @@ for way, group in groups.items():
             ["Model", "Stage Name", "Test Accuracy", "Mean RF %", "Pareto Rank"]
         ].itertuples(index=False)
     ]
-    buffer = BytesIO()
-    goldilocks_figure(points, title=way, max_rf=MAX_RF).savefig(buffer, format="png", dpi=110)
-    display(Image(buffer.getvalue()))
+    display(Image(png_bytes(goldilocks_figure(points, title=way, max_rf=MAX_RF))))
 
 # %% [markdown]
 # ## The Pareto front

@@ -27,7 +27,7 @@ from pixpnet.evaluation import (
     evaluate,
 )
 from pixpnet.evaluation import run as running
-from pixpnet.evaluation.drawing import draw_curves
+from pixpnet.evaluation.drawing import write_curves
 from pixpnet.metrics import Estimate
 from pixpnet.training import LoadedRun, load
 
@@ -58,7 +58,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 
     for name in METRICS:
         monkeypatch.setitem(METRICS, name, replace(METRICS[name], measure=fake(name)))
-    monkeypatch.setattr(running, "draw_curves", lambda *arguments, **options: None)
+    monkeypatch.setattr(running, "write_curves", lambda *arguments, **options: None)
     return asked
 
 
@@ -68,7 +68,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_all_files(run: LoadedRun, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "draw_curves", draw_curves)
+    monkeypatch.setattr(running, "write_curves", write_curves)
     told: list[tuple[str, int, int]] = []
     evaluation = evaluate(run, out=tmp_path, progress=lambda *step: told.append(step))
     assert {metric for metric, _ in calls} == set(METRICS)
@@ -187,7 +187,7 @@ def test_another_checkpoint_measures_anew(
 def test_nothing_of_another_checkpoint_stays(
     run: LoadedRun, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
-    monkeypatch.setattr(running, "draw_curves", draw_curves)
+    monkeypatch.setattr(running, "write_curves", write_curves)
     evaluate(run, metrics=("deletion",), methods=("random",), out=tmp_path)
     assert (tmp_path / "deletion.png").is_file()
     other = tmp_path / "other.ckpt"
@@ -204,7 +204,7 @@ def test_figures_show_all_methods_and_are_drawn_when_something_is_new(
 ) -> None:
     drawn: list[list[str | None]] = []
     monkeypatch.setattr(
-        running, "draw_curves", lambda files, some, mean_percent: drawn.append([one.method for one in some])
+        running, "write_curves", lambda files, some, mean_percent: drawn.append([one.method for one in some])
     )
     for method in ("random", "upsampling", "random"):
         evaluate(run, metrics=("deletion",), methods=(method,), out=tmp_path)
@@ -266,7 +266,7 @@ def test_what_fails_is_left_out_unless_it_was_named(
     monkeypatch.setitem(METRICS, "deletion", replace(METRICS["deletion"], measure=fail))
     with caplog.at_level(logging.INFO, "pixpnet"):
         evaluation = evaluate(run, out=tmp_path)
-    assert f"Left out: deletion, prp: {error}" in caplog.text
+    assert f"Left out: deletion, PRP: {error}" in caplog.text
     assert evaluation.find("relevance_ordering", "prp") is not None
     given: dict[str, Any] = {named: {"metrics": ("deletion",), "methods": ("prp",)}[named]}
     with pytest.raises(type(error), match=str(error)):

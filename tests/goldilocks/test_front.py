@@ -117,7 +117,10 @@ def test_seeds_are_averaged() -> None:
 
 
 def test_random_weights_are_called_so() -> None:
-    assert "random weights" in advise([row("resnet18", "layer1", 0.9, 4.0, weights="random")]).line
+    probed = row("resnet18", "layer1", 0.9, 4.0, weights="random")
+    assert "random weights: this says little of the network" in advise([probed]).line
+    finetuned = row("resnet18", "layer1", 0.9, 4.0, weights="random", mode="finetune")
+    assert advise([finetuned]).line.endswith("(finetune with average pooling; from random weights)")
 
 
 def test_backbones_whose_accuracy_falls_with_depth_have_learned_too_little() -> None:

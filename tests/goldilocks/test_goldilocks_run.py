@@ -13,7 +13,7 @@ import torch
 
 from pixpnet.config import config_from_yaml, parse_config
 from pixpnet.errors import ConfigError, DataError, PixPNetError
-from pixpnet.goldilocks import backbone, explore, run, work
+from pixpnet.goldilocks import backbone, explore, front, run, work
 from pixpnet.goldilocks.features import Prototypes, Readings
 from pixpnet.goldilocks.finetune import Finetuned
 from pixpnet.goldilocks.table import read_rows
@@ -96,6 +96,15 @@ def test_probe_of_a_backbone_trained_here(config, tmp_path, caplog):
         weights_only=True,
     )
     assert trained["epoch"] == 2
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("tolerated", [-2, 2])
+def test_accuracy_that_falls_with_depth_is_warned_of(config, tmp_path, caplog, monkeypatch, tolerated):
+    caplog.set_level(logging.WARNING, "pixpnet")
+    monkeypatch.setattr(front, "TOLERATED_FALL", tolerated)
+    explore(config(train__backbone_epochs=1), models=["small_resnet"], out=tmp_path)
+    assert ("accuracy of small_resnet falls with depth" in caplog.text) == (tolerated < 0)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -14,6 +14,10 @@ import yaml
 from nbclient import NotebookClient
 from PIL import Image
 
+from pixpnet.evaluation.words import in_words
+from pixpnet.metrics import Estimate
+from pixpnet.pixel_space import MAPPING_TITLES
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PICTURES = {"interpretability_evaluation": 2, "interpretability_evaluation_prp": 3}
 MAPPINGS = {"receptive_field", "upsampling", "random"}
@@ -50,8 +54,11 @@ def test_the_notebook_runs(
     assert len(tables) == len(metrics)
     for metric, table in zip(metrics, tables, strict=True):
         for method in wanted:
-            assert method.replace("_", " ") in table
+            assert MAPPING_TITLES[method] in table
             for value in found[metric, method]["values"].values():
-                assert f"{value['value']:.3g} [{value['low']:.3g}, {value['high']:.3g}]" in table
+                number, interval = in_words(
+                    Estimate(*(value[name] for name in Estimate._fields)), value["unit"]
+                )
+                assert (f"{number} ({interval})" if interval else number) in table
     assert found["relevance_ordering", "random"]["settings"]["samples"] == 2
     assert list(here.iterdir()) == []

@@ -11,6 +11,7 @@ from torch import nn
 
 from pixpnet.errors import ConfigError
 from pixpnet.pixel_space import (
+    MAPPING_TITLES,
     MAPPINGS,
     MapRequest,
     pixel_space_map,
@@ -35,6 +36,7 @@ def maps(method: str, similarities: torch.Tensor = SIMILARITIES, **options) -> t
 
 def test_the_table_has_the_four():
     assert list(MAPPINGS) == ["receptive_field", "upsampling", "random", "prp"]
+    assert list(MAPPING_TITLES) == list(MAPPINGS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -285,12 +285,12 @@ def test_metrics_have_a_column_for_each_method(tmp_path):
     assert read_metrics(tmp_path, checkpoint="a.ckpt") == ()
     EvaluationFiles(tmp_path).write(evaluation)
     agreement, sparse = read_metrics(tmp_path, checkpoint="a.ckpt")
-    assert (agreement.title, agreement.methods) == ("Consistency, eval-2023", ("receptive field", "prp"))
+    assert (agreement.title, agreement.methods) == ("Consistency, eval-2023", ("receptive field", "PRP"))
     (row,) = agreement.rows
     assert (row.title, row.better) == ("same part in ≥ 80 % of images", "high")
     assert row.cells == (MetricCell("61.2 %", "56.2 to 66.2"), MetricCell("−3.0 %", "−8.0 to 2.0"))
     assert agreement.note == "Means of 10 values, up to 2 left out, seed 0."
-    assert (sparse.methods, sparse.rows[0].cells) == ((), (MetricCell("7.500", "2.500 to 12.500"),))
+    assert (sparse.methods, sparse.rows[0].cells) == ((), (MetricCell("7.5", "2.5 to 12.5"),))
     other = read_metrics(tmp_path, checkpoint="b.ckpt")
     assert other[0].note.startswith("Measured on the checkpoint a.ckpt, not on the one that this page shows.")
 

@@ -34,6 +34,15 @@ def test_what_is_not_a_run_is_refused(tmp_path):
         RunDirectory.open(tmp_path)
 
 
+def test_the_newest_run_of_a_folder_by_its_time_not_its_folder(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no run in"):
+        RunDirectory.newest(tmp_path)
+    for place in ("z/protonet/2026-11-22T18_15_38", "a/protonet/2026-11-23T01_00_00"):
+        write_text(tmp_path / place / "results" / "config.yaml", "")
+    assert RunDirectory.newest(tmp_path).path == tmp_path / "a/protonet/2026-11-23T01_00_00"
+    assert RunDirectory.newest(tmp_path / "z/protonet/2026-11-22T18_15_38").path.name.endswith("18_15_38")
+
+
 def test_the_last_checkpoint_is_that_of_the_latest_epoch(tmp_path):
     run = RunDirectory(tmp_path)
     with pytest.raises(CheckpointError, match="holds no checkpoint"):

@@ -157,6 +157,7 @@ def _table(measurements: Sequence[Measurement]) -> Table:
 
     from pixpnet.evaluation import METRICS
     from pixpnet.evaluation.words import in_words
+    from pixpnet.pixel_space import MAPPING_TITLES
 
     table = Table(title="Means over prototypes, with their 95 % intervals", title_justify="left")
     for heading in ("metric", "method", "quantity"):
@@ -173,7 +174,7 @@ def _table(measurements: Sequence[Measurement]) -> Table:
         for number, (name, value) in enumerate(one.values.items()):
             table.add_row(
                 "" if last == title else title,
-                "" if number or one.method is None else one.method.replace("_", " "),
+                "" if number or one.method is None else MAPPING_TITLES.get(one.method, one.method),
                 known.quantities[name].title if known and name in known.quantities else name,
                 *in_words(value, one.units[name]),
                 str(value.count),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -130,28 +130,26 @@ def _needs_boxes(subject: Subject, settings: Settings) -> str | None:
     )
 
 
-_SETTINGS = ("seed", "protocol", "center", "half_size")
+def _agreement(
+    title: str, measure: Callable[[Subject, str | None, Settings], Outcome], *, hard: str, soft: str
+) -> Metric:
+    return Metric(
+        title=title,
+        measure=measure,
+        quantities={"hard": Quantity(hard, "%", better="high"), "soft": Quantity(soft, "%", better="high")},
+        settings=("seed", "protocol", "center", "half_size"),
+        methods=_methods,
+        needs=(needs_parts, _needs_boxes),
+    )
 
-CONSISTENCY = Metric(
-    title="Consistency",
-    measure=measure_consistency,
-    quantities={
-        "hard": Quantity("same part in ≥ 80 % of images", "%", better="high"),
-        "soft": Quantity("presence of the best part", "%", better="high"),
-    },
-    settings=_SETTINGS,
-    methods=_methods,
-    needs=(needs_parts, _needs_boxes),
+
+CONSISTENCY = _agreement(
+    "Consistency",
+    measure_consistency,
+    hard="same part in ≥ 80 % of images",
+    soft="presence of the best part",
 )
 
-STABILITY = Metric(
-    title="Stability",
-    measure=measure_stability,
-    quantities={
-        "hard": Quantity("same parts under noise", "%", better="high"),
-        "soft": Quantity("overlap of parts under noise", "%", better="high"),
-    },
-    settings=_SETTINGS,
-    methods=_methods,
-    needs=(needs_parts, _needs_boxes),
+STABILITY = _agreement(
+    "Stability", measure_stability, hard="same parts under noise", soft="overlap of parts under noise"
 )

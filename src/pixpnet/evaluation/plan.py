@@ -10,7 +10,7 @@ from pixpnet.evaluation.metric import Metric, Settings
 from pixpnet.evaluation.record import Key, Measurement
 from pixpnet.evaluation.subject import Subject
 from pixpnet.evaluation.table import METRICS
-from pixpnet.pixel_space import MAPPINGS
+from pixpnet.pixel_space import MAPPING_TITLES, MAPPINGS
 from pixpnet.pixel_space.prp_rules import import_zennit
 from pixpnet.pixel_space.request import choice
 
@@ -28,7 +28,7 @@ class Pair:
     def words(self) -> str:
         """For a message."""
         name = self.metric.replace("_", " ")
-        return name if self.method is None else f"{name}, {self.method.replace('_', ' ')}"
+        return name if self.method is None else f"{name}, {MAPPING_TITLES[self.method]}"
 
     def key(self, settings: Settings) -> Key:
         """That of its measurement."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,6 +113,16 @@ class Evaluation:
     def find(self, metric: str, method: str | None = None, protocol: str | None = None) -> Measurement | None:
         """The measurement of these, if there is one."""
         return next((one for one in self.measurements if one.key == (metric, method, protocol)), None)
+
+    def of(
+        self, metric: str, *, methods: Sequence[str], protocol: str | None = None
+    ) -> tuple[Measurement, ...]:
+        """A metric's measurements of these methods, or of none where it does not depend on them."""
+        return tuple(
+            one
+            for one in self.measurements
+            if one.metric == metric and one.method in (None, *methods) and one.protocol in (None, protocol)
+        )
 
     def with_measurement(self, measurement: Measurement) -> Evaluation:
         """With it in place of an earlier one of the same metric, method and protocol."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pixpnet.errors import DataError, UnsupportedOperationError
-from pixpnet.evaluation.drawing import draw_curves
+from pixpnet.evaluation.drawing import write_curves
 from pixpnet.evaluation.files import EvaluationFiles
 from pixpnet.evaluation.metric import Settings
 from pixpnet.evaluation.plan import Pair, make_plan
@@ -126,7 +126,7 @@ def evaluate(
             for one in evaluation.measurements
             if one.metric in METRICS and Pair(one.metric, one.method).is_measured_by(one, settings)
         ]
-        draw_curves(files, alike, mean_percent=subject.receptive_field.mean_percent)
+        write_curves(files, alike, mean_percent=subject.receptive_field.mean_percent)
     return evaluation
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from pixpnet.data import ClassificationImages, Geometry, ImageSet, Normalization, find_dataset
+from pixpnet.data import ClassificationImages, Geometry, ImageSet
 from pixpnet.data.transforms import to_normalized
 from pixpnet.errors import DataError
 from pixpnet.metrics import box_mask
@@ -76,9 +76,7 @@ class Subject:
         self.records: tuple[ImageRecord, ...] = self.image_set.test
         if not self.records:
             raise DataError(f"{self.image_set.root} has no test image to evaluate the network on.")
-        config = run.config.dataset
-        as_tested = find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox)
-        self.geometry = as_tested if geometry is None else geometry
+        self.geometry = run.geometry if geometry is None else geometry
         self.batch_size = batch_size or (256 if self.device.type == "cuda" else 32)
         self.on_step: Callable[[int, int], None] = lambda done, total: None
         """Told (steps done, steps in all) by `track`."""
@@ -121,8 +119,7 @@ class Subject:
         return self._pictures(tuple(replace(record, mask=None) for record in self.records))
 
     def _pictures(self, records: tuple[ImageRecord, ...]) -> ClassificationImages:
-        normalization = Normalization(self.run.mean, self.run.std)
-        return ClassificationImages(records, geometry=self.geometry, normalization=normalization)
+        return self.run.images(records, geometry=self.geometry)
 
     @property
     def labels(self) -> list[int]:

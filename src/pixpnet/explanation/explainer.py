@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from pixpnet.data import ClassificationImages, ImageSet, Normalization, find_dataset, load_image
+from pixpnet.data import ClassificationImages, ImageSet, Normalization, load_image
 from pixpnet.data.transforms import evaluation_transform, first_transform, to_normalized
 from pixpnet.errors import DataError
 from pixpnet.explanation.explanation import Explanation
@@ -32,8 +32,6 @@ class Explainer:
         self.run = run
         self.receptive_field = run.receptive_field()
         self.normalization = Normalization(run.mean, run.std)
-        config = run.config.dataset
-        self._geometry = find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox)
         self._unchanged: set[str] = set()
 
     @cached_property
@@ -61,7 +59,8 @@ class Explainer:
             return self._explain(self._sized(image), name="image")
         name = "image" if isinstance(image, Image.Image) else Path(image).stem
         whole = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
-        seen = evaluation_transform(self._geometry)(first_transform(self._geometry)(whole))
+        geometry = self.run.geometry
+        seen = evaluation_transform(geometry)(first_transform(geometry)(whole))
         return self._explain(to_normalized(seen, self.normalization), name=name)
 
     def explain_test(self, index: int) -> Explanation:

@@ -4,7 +4,7 @@ from pixpnet.figures.atlas import AtlasEntry, atlas_figure
 from pixpnet.figures.contrast import ContrastColumn, ContrastRow, contrast_figure
 from pixpnet.figures.evidence import EvidenceRow, evidence_figure
 from pixpnet.figures.panels import Picture, crop, overlay
-from pixpnet.figures.saving import FIGURE_FORMATS, save_figure
+from pixpnet.figures.saving import FIGURE_FORMATS, png_bytes, save_figure
 
 __all__ = [
     "FIGURE_FORMATS",
@@ -18,5 +18,6 @@ __all__ = [
     "crop",
     "evidence_figure",
     "overlay",
+    "png_bytes",
     "save_figure",
 ]

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float64
 from matplotlib.figure import Figure
 
+from pixpnet.pixel_space import MAPPING_TITLES
+
 __all__ = ["CurveLine", "curves_figure"]
 
 _SMALL = 8.5
@@ -52,7 +54,7 @@ def curves_figure(lines: Sequence[CurveLine], *, title: str, under: str, mean_pe
     axes.axvline(mean_percent, color="black", linewidth=1.2, linestyle=(0, (1, 1)))
     for line in lines:
         colour, style = _LOOKS.get(line.method, _OTHER)
-        label = f"{line.method.replace('_', ' ')}, area {line.area:.3f}"
+        label = f"{MAPPING_TITLES.get(line.method, line.method)}, area {line.area:.3f}"
         axes.plot(100 * line.shares, line.values, color=colour, linestyle=style, linewidth=2, label=label)
     axes.set_xlim(0, 100 * max(float(line.shares[-1]) for line in lines))
     axes.set_xlabel(f"{under} (% of the image)", fontsize=_SMALL)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-__all__ = ["FIGURE_FORMATS", "save_figure"]
+__all__ = ["FIGURE_FORMATS", "png_bytes", "save_figure"]
 
 _DPI = 110
 _MOST_PIXELS = 60_000
@@ -23,8 +24,18 @@ FIGURE_FORMATS = {
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure in the format of the path's suffix, and make its folder; a PDF's text stays text."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = path.suffix.removeprefix(".").lower()
+    _save(figure, path, path.suffix.removeprefix(".").lower())
+    return path
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """A figure as a PNG file, for a notebook: ``IPython.display.Image(png_bytes(figure))``."""
+    buffer = BytesIO()
+    _save(figure, buffer, "png")
+    return buffer.getvalue()
+
+
+def _save(figure: Figure, to: Path | BytesIO, suffix: str) -> None:
     dpi = min(_DPI, _MOST_PIXELS / max(figure.get_size_inches()))
     with rc_context({"pdf.fonttype": 42}):
-        figure.savefig(path, format=suffix, dpi=dpi, metadata=FIGURE_FORMATS[suffix])
-    return path
+        figure.savefig(to, format=suffix, dpi=dpi, metadata=FIGURE_FORMATS[suffix])

@@ -27,6 +27,7 @@ WEIGHTS = {
     "trained": "weights trained on this data",
     "random": "random weights: this says little of the network once it is trained",
 }
+"""What a probe read -> in words."""
 
 
 def pareto_ranks(accuracy: Float[np.ndarray, "n"], mean_rf: Float[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
@@ -169,7 +170,8 @@ def _preference(row: Row) -> tuple[float, float, int, str]:
 
 
 def _described(row: Row) -> str:
-    readout, weights = READOUT_TITLES[row.readout], WEIGHTS[row.weights]
+    readout = READOUT_TITLES[row.readout]
+    weights = WEIGHTS[row.weights] if row.mode == "probe" else f"from {row.weights} weights"
     return f"{_place(row)}, accuracy {_figures(row)} ({row.mode} with {readout}; {weights})"
 
 

@@ -16,7 +16,7 @@ from pixpnet.pixel_space.upsampling import upsampling_map
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
 
-__all__ = ["MAPPINGS", "pixel_space_map"]
+__all__ = ["MAPPINGS", "MAPPING_TITLES", "pixel_space_map"]
 
 
 def prototype_relevance_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
@@ -33,6 +33,14 @@ MAPPINGS: dict[str, Callable[[MapRequest], Tensor]] = {
     "prp": prototype_relevance_map,
 }
 """Name -> mapping of a request to maps [b n H W]."""
+
+MAPPING_TITLES = {
+    "receptive_field": "receptive field",
+    "upsampling": "upsampling",
+    "random": "random",
+    "prp": "PRP",
+}
+"""Name -> how people call it."""
 
 
 def pixel_space_map(

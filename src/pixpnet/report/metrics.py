@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pixpnet.evaluation import METRICS, EvaluationFiles, Measurement
 from pixpnet.evaluation.words import in_words
+from pixpnet.pixel_space import MAPPING_TITLES
 
 __all__ = ["MetricCell", "MetricRow", "MetricTable", "read_metrics"]
 
@@ -82,7 +83,9 @@ def _table(measurements: Sequence[Measurement], warning: str) -> MetricTable:
     )
     return MetricTable(
         title=f"{metric.title}, {first.protocol}" if first.protocol else metric.title,
-        methods=tuple(one.method.replace("_", " ") for one in measurements if one.method is not None),
+        methods=tuple(
+            MAPPING_TITLES.get(one.method, one.method) for one in measurements if one.method is not None
+        ),
         rows=rows,
         note=warning + _note(measurements),
     )

@@ -84,7 +84,7 @@ def facts(
         Fact("Data", config.dataset.name, f"{height}×{width} pixels, {images:,} test images"),
     ]
     if isinstance(seconds := info.get("train_time_total"), int | float):
-        found.append(Fact("Training", _duration(seconds), f"{config.train.epochs} epochs"))
+        found.append(Fact("Training", duration(seconds), f"{config.train.epochs} epochs"))
     return tuple(found)
 
 
@@ -133,7 +133,12 @@ def percent(share: float) -> str:
     return f"{text}\N{NO-BREAK SPACE}%"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In the two largest units.
+
+    >>> duration(375.2), duration(7260)
+    ('6 min 15 s', '2 h 1 min')
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

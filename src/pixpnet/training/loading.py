@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pixpnet.backbones import build_backbone
 from pixpnet.config import Config, config_from_yaml
-from pixpnet.data import ClassificationImages, ImageSet, Normalization, find_dataset, read_dataset
+from pixpnet.data import ClassificationImages, Geometry, ImageSet, Normalization, find_dataset, read_dataset
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
@@ -47,12 +47,19 @@ class LoadedRun:
                 "projections, or the run had none (train.no-push-prototypes)."
             )
 
-    def images(self, records: Iterable[ImageRecord]) -> ClassificationImages:
-        """Images of the run's data set, as the network is tested on them."""
+    @property
+    def geometry(self) -> Geometry:
+        """What of a file the network is tested on."""
         config = self.config.dataset
+        return find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox)
+
+    def images(
+        self, records: Iterable[ImageRecord], *, geometry: Geometry | None = None
+    ) -> ClassificationImages:
+        """Images of the run's data set, as the network is tested on them (or in another geometry)."""
         return ClassificationImages(
             tuple(records),
-            geometry=find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox),
+            geometry=self.geometry if geometry is None else geometry,
             normalization=Normalization(self.mean, self.std),
         )
 

@@ -95,6 +95,18 @@ class RunDirectory:
         return run
 
     @classmethod
+    def newest(cls, folder: str | Path) -> RunDirectory:
+        """The run in a folder, however deep, that was started last; the folder itself may be one.
+
+        Raises:
+            CheckpointError: There is no run.
+        """
+        runs = [path.parents[1] for path in Path(folder).rglob("results/config.yaml")]
+        if not runs:
+            raise CheckpointError(f"there is no run in {Path(folder).resolve()}.")
+        return cls(max(runs, key=lambda run: run.name))
+
+    @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> RunDirectory | None:
         """The run that a checkpoint lies in; none for one that lies elsewhere."""
         if len(checkpoint.parents) > 3:

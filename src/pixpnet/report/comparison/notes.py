@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pixpnet.evaluation import METRICS
 from pixpnet.evaluation.record import Key
-from pixpnet.report.comparison.rows import METHODS
+from pixpnet.pixel_space import MAPPING_TITLES
 from pixpnet.report.comparison.runs import Run
 
 __all__ = ["differing_settings", "metric_title", "notes", "spaced", "warnings"]
@@ -92,9 +92,9 @@ def _missing(run: Run, runs: Sequence[Run]) -> list[str]:
     maps = {key[1] for key in elsewhere - run.measurements.keys() if key[1]}
     maps -= {method for _, method, _ in run.measurements}
     if maps:
-        ordered = [*(name for name in METHODS if name in maps), *sorted(maps - METHODS.keys())]
+        ordered = [*(name for name in MAPPING_TITLES if name in maps), *sorted(maps - MAPPING_TITLES.keys())]
         said.append(
-            f"{run.label} lacks maps of {', '.join(METHODS.get(name, name) for name in ordered)}: "
+            f"{run.label} lacks maps of {', '.join(MAPPING_TITLES.get(name, name) for name in ordered)}: "
             f"`pixpnet evaluate {run.path} --methods {','.join(ordered)}` measures them."
         )
     return said

@@ -1,4 +1,4 @@
-"""The rows that no metric gives, and the mappings in their order."""
+"""The rows that no metric gives, and what no run is better at."""
 
 from __future__ import annotations
 
@@ -7,15 +7,7 @@ from dataclasses import dataclass
 
 from pixpnet.report.comparison.runs import Run
 
-__all__ = ["BASELINES", "DESCRIPTIONS", "FACTS", "METHODS", "Fact"]
-
-METHODS = {
-    "receptive_field": "receptive field",
-    "upsampling": "upsampling",
-    "prp": "PRP",
-    "random": "random",
-}
-"""Mappings in the order of the rows; others follow under their own names."""
+__all__ = ["BASELINES", "DESCRIPTIONS", "FACTS", "Fact"]
 
 BASELINES = {"random"}
 """Mappings that no run is better at."""

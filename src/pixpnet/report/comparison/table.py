@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pixpnet.evaluation import METRICS, Quantity
 from pixpnet.evaluation.record import Key
 from pixpnet.metrics import Estimate
+from pixpnet.pixel_space import MAPPING_TITLES
 from pixpnet.report.comparison.notes import differing_settings, metric_title, notes, spaced, warnings
-from pixpnet.report.comparison.rows import BASELINES, DESCRIPTIONS, FACTS, METHODS
+from pixpnet.report.comparison.rows import BASELINES, DESCRIPTIONS, FACTS
 from pixpnet.report.comparison.runs import Run
-from pixpnet.report.comparison.values import MISSING, in_words
+from pixpnet.report.comparison.values import MISSING, in_words, interval_in_words
 
 __all__ = ["Cell", "Comparison", "Group", "Line", "compare"]
 
@@ -111,7 +112,7 @@ def _metric_lines(metric: str, runs: Sequence[Run], *, same_data: bool) -> Itera
             measured = [run.measurements.get(key) for run in runs]
             values = [one.values.get(quantity) if one else None for one in measured]
             if any(values):
-                detail = ", ".join(filter(None, (METHODS.get(key[1] or "", key[1]), key[2])))
+                detail = ", ".join(filter(None, (MAPPING_TITLES.get(key[1] or "", key[1]), key[2])))
                 better = shown.better if same_data and _is_fair(key, runs) else ""
                 cells = _cells(values, unit=units[quantity], better=better)
                 yield Line(shown.title, detail, shown.better, cells)
@@ -125,7 +126,7 @@ def _is_fair(key: Key, runs: Sequence[Run]) -> bool:
 def _keys(metric: str, runs: Sequence[Run]) -> list[Key]:
     """What was measured of a metric in any run: by protocol, mappings in the order of the table."""
     found = {key for run in runs for key in run.measurements if key[0] == metric}
-    order = {method: place for place, method in enumerate(METHODS)}
+    order = {method: place for place, method in enumerate(MAPPING_TITLES)}
     return sorted(found, key=lambda key: (key[2] or "", order.get(key[1] or "", len(order)), key[1] or ""))
 
 
@@ -138,13 +139,8 @@ def _cells(values: Sequence[float | Estimate | None], *, unit: str, better: str)
     if better and len({text for text in texts if text != MISSING}) > 1:
         best = in_words(max(there) if better == "high" else min(there), unit)
     return tuple(
-        Cell(text, _interval(value, unit), is_best=text == best)
+        Cell(
+            text, interval_in_words(value, unit) if isinstance(value, Estimate) else "", is_best=text == best
+        )
         for text, value in zip(texts, values, strict=True)
     )
-
-
-def _interval(value: float | Estimate | None, unit: str) -> str:
-    if not isinstance(value, Estimate) or value.low == value.high:
-        return ""
-    low, high = (in_words(one, unit).rstrip("\N{NO-BREAK SPACE}%×") for one in (value.low, value.high))
-    return f"{low} to {high}"

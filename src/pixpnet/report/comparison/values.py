@@ -1,59 +1,42 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, with blanks that do not break."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["MISSING", "in_words"]
+from pixpnet.evaluation import words
+from pixpnet.metrics import Estimate
+from pixpnet.report.overview import duration
+
+__all__ = ["MISSING", "in_words", "interval_in_words"]
 
 MISSING = "–"
 
 
 def in_words(value: float, unit: str) -> str:
-    """A value in its unit, rounded; the blank before a unit does not break.
+    """A value in its unit, rounded.
 
-    >>> in_words(12.345, "%").split(), in_words(0.12345, "share"), in_words(593416, "parameters")
-    (['12.3', '%'], '0.123', '593,416')
-    >>> in_words(2.345, "images"), in_words(375.2, "s"), in_words(174588904, "multiply-adds")
-    ('2.3', '6 min 15 s', '174.6 million')
+    >>> in_words(12.345, "%").split(), in_words(593416, "parameters")
+    (['12.3', '%'], '593,416')
+    >>> in_words(375.2, "s").split(), in_words(174588904, "multiply-adds").split()
+    (['6', 'min', '15', 's'], ['174.6', 'million'])
     """
-    return WORDS.get(unit, _count)(value).replace(" ", "\N{NO-BREAK SPACE}").replace("-", "−")
+    convert = WORDS.get(unit)
+    return _unbroken(convert(value) if convert else words.number_in_words(value, unit))
 
 
-def _percent(value: float) -> str:
-    return f"{value + 0.0:.1f} %"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+def interval_in_words(estimate: Estimate, unit: str) -> str:
+    """The 95 % interval; nothing where it has no width."""
+    return words.interval_in_words(estimate, unit)
 
 
 def _millions(value: float) -> str:
     return f"{value / 1e6:,.1f} million"
 
 
-def _duration(value: float) -> str:
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _decimals(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _factor(value: float) -> str:
-    return f"{value:.2f} ×"
-
-
-WORDS: dict[str, Callable[[float], str]] = {
-    "%": _percent,
-    "×": _factor,
-    "share": _decimals,
-    "": _decimals,
-    "multiply-adds": _millions,
-    "s": _duration,
-}
-"""Unit -> number to text; others count something."""
+WORDS: dict[str, Callable[[float], str]] = {"multiply-adds": _millions, "s": duration}
+"""Units that no metric has -> number to text."""
