@@ -14,7 +14,7 @@ from pixpnet.seeds import stable_seed
 from pixpnet.training import load
 
 SEED = 2
-STEPS, SAMPLES = 8, 3
+STEPS = 8
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,10 @@ def map_of(subject: Subject, method: str, index: int, prototype: int) -> np.ndar
     return maps[0, 0].numpy()
 
 
-def oracle(subject: Subject, method: str, settings: Settings, *, delete: bool) -> dict[str, float]:
-    """Mean area, and mean share in percent at which the similarity is that of the image."""
+def oracle(
+    subject: Subject, method: str, settings: Settings, *, delete: bool
+) -> tuple[dict[str, float], np.ndarray]:
+    """Mean area, and mean share in percent at which the similarity is that of the image; mean curve."""
     height, width = subject.image_size
     pixels = height * width
     steps = settings.steps or pixels
@@ -70,23 +72,26 @@ def oracle(subject: Subject, method: str, settings: Settings, *, delete: bool) -
                 with torch.no_grad():
                     curve.append(float(subject.run.network(shown[None]).similarities[0, prototype]))
             curves.setdefault(prototype, []).append(curve)
-    areas, shares = [], []
+    areas, shares, kept = [], [], []
     for images in curves.values():
         mean = np.mean(images, axis=0)
         empty, whole = (mean[-1], mean[0]) if delete else (mean[0], mean[-1])
         if whole <= empty:
             continue
+        kept.append(mean)
         normal = (mean - empty) / (whole - empty)
         areas.append(sum((normal[i] + normal[i + 1]) / 2 / steps for i in range(steps)))
         shares.append(next(i for i in range(steps + 1) if mean[i] >= whole - 1e-6) / steps)
     found = {"area": float(np.mean(areas))}
-    return found if delete else {**found, "share": 100 * float(np.mean(shares))}
+    if not delete:
+        found["share"] = 100 * float(np.mean(shares))
+    return found, np.mean(kept, axis=0)
 
 
 CASES = {
-    "receptive field": ("receptive_field", Settings()),
+    "receptive field": ("receptive_field", Settings(samples=3)),
     "upsampling, all prototypes": ("upsampling", Settings(prototypes="all", samples=1)),
-    "random, from noise": ("random", Settings(start="noise")),
+    "random, from noise, several images of a class": ("random", Settings(start="noise", samples=5)),
     "prp": ("prp", Settings(samples=1)),
 }
 
@@ -97,16 +102,17 @@ def test_against_single_images(subject: Subject, metric: str, method: str, setti
     settings = Settings(
         seed=SEED,
         steps=STEPS,
-        samples=min(settings.samples, SAMPLES),
+        samples=settings.samples,
         start=settings.start,
         prototypes=settings.prototypes,
     )
     outcome = METRICS[metric].measure(subject, method, settings)
     found = {name: estimate.value for name, estimate in outcome.values.items()}
-    expected = oracle(subject, method, settings, delete=metric == "deletion")
+    expected, similarity = oracle(subject, method, settings, delete=metric == "deletion")
     assert found == pytest.approx(expected, abs=1e-4)
     curve = outcome.curve
     assert curve is not None
+    assert curve.similarity == pytest.approx(similarity, abs=1e-4)
     assert curve.shares.tolist() == pytest.approx(np.arange(STEPS + 1) / STEPS, abs=1e-4)
     ends = (1.0, 0.0) if metric == "deletion" else (0.0, 1.0)
     assert (curve.normalised[0], curve.normalised[-1]) == pytest.approx(ends)

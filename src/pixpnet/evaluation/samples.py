@@ -90,11 +90,14 @@ def sampled_maps(subject: Subject, method: str, settings: Settings) -> Iterator[
         yield from subject.memo[key]
         return
     made: list[SampledMaps] = []
+    keeps = method in SLOW
     for batch in _make_maps(subject, method, settings):
         yield batch
-        if method in SLOW:
-            made.append(batch)
-    if made and sum(batch.maps.numel() for batch in made) <= KEPT:
+        made += [batch] if keeps else []
+        if sum(one.maps.numel() for one in made) > KEPT:
+            keeps = False
+            made.clear()
+    if keeps:
         subject.memo[key] = made
 
 

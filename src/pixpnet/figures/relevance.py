@@ -64,7 +64,8 @@ def curves_figure(lines: Sequence[CurveLine], *, title: str, under: str, mean_pe
         axes.spines[side].set_visible(False)
     axes.legend(
         fontsize=_SMALL,
-        frameon=False,
+        framealpha=0.9,  # a line that passes below does not cross the words
+        edgecolor="none",
         alignment="left",
         title=f"dotted line: mean receptive field, {mean_percent:.1f} %",
         title_fontsize=_SMALL,
