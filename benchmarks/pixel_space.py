@@ -4,14 +4,14 @@
 painting the maximum, the mean and the sum of all 2000 prototypes, as an explanation does that paints before
 it chooses; beside it stands our map of the 10 that are shown.
 
-Both sides make their own result in every run, and both are measured in the same two states of memory, in a
-process of their own for each line and side (Linux), taking turns. `first`: the first run (one with a single
-prototype went before it, so that libraries are loaded); it takes its memory from the system. Just before,
-another process has held and released as much as three results: whoever is the first to touch memory that a
-virtual machine has given back to its host waits long, and that would be the side that starts first. `ours`
-and `loop`: medians of later runs, whose memory the run just before has released; in every turn one run that
-does not count goes first. `memory` is writing the maps' memory once and nothing else, in this second state:
-less can't be. Times are processor time on one thread. MiB is what a run holds at its peak.
+Both sides are measured in the same two states of memory, in a process of their own for each line and side
+(Linux), taking turns. `first`: the first run (one with a single prototype went before it, so that libraries
+are loaded); it takes the memory for its result from the system. Just before, another process has held and
+released as much as three results: whoever is the first to touch memory that a virtual machine has given back
+to its host waits long, and that would be the side that starts first. `ours` and `loop`: medians of later
+runs, which paint into the memory of the result before (`out=`), as one does who paints image after image;
+in every turn one run that does not count goes first. `memory` is filling that memory with a number and
+nothing else. Times are processor time on one thread. MiB is what a first run holds at its peak.
 
 Usage: python benchmarks/pixel_space.py [--layers maxpool3 maxpool5] [--prototypes 10 200 2000]
        [--maps max mean sum] [--rounds 5] [--no-everything]
@@ -26,6 +26,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -40,6 +41,9 @@ from pixpnet.receptive_fields import ReceptiveField, receptive_field
 SIDE, ALL, SHOWN = 224, 2000, 10
 REDUCTIONS = ("max", "mean", "sum")
 LAYERS = ("maxpool3", "maxpool5")
+Subject = Callable[[list[Tensor] | None], list[Tensor]]
+"""Makes maps, in memory of its own or in that of earlier ones."""
+
 TURN = 0.4
 """Seconds of runs that are counted in a turn; at least one run."""
 
@@ -51,13 +55,15 @@ def bells(centers: Tensor, sigma: float) -> Tensor:
     return torch.exp((nearest**2 - distances**2) / (2 * sigma**2)).float()
 
 
-def cell_loop(similarities: Tensor, field: ReceptiveField, reduction: str) -> Tensor:
+def cell_loop(
+    similarities: Tensor, field: ReceptiveField, reduction: str, memory: Tensor | None = None
+) -> Tensor:
     """Maps [p H W] of similarities [p h w], painted cell by cell."""
     centers = torch.from_numpy(field.centers)
     rows = bells(centers[:, 0, 1], field.full_size[0])
     columns = bells(centers[0, :, 0], field.full_size[1])
-    start = -torch.inf if reduction == "max" else 0.0
-    maps = torch.full((len(similarities), SIDE, SIDE), start)
+    maps = torch.empty(len(similarities), SIDE, SIDE) if memory is None else memory
+    maps.fill_(-torch.inf if reduction == "max" else 0.0)
     count = torch.zeros(SIDE, SIDE)
     for i in range(field.grid_size[0]):
         for j in range(field.grid_size[1]):
@@ -75,34 +81,54 @@ def cell_loop(similarities: Tensor, field: ReceptiveField, reduction: str) -> Te
     return maps.div_(count.clamp_(min=1)) if reduction == "mean" else maps
 
 
-def everything(similarities: Tensor, field: ReceptiveField) -> list[Tensor]:
-    """All three maps of all prototypes."""
-    return [cell_loop(similarities, field, reduction) for reduction in REDUCTIONS]
-
-
-def ours_everything(similarities: Tensor, field: ReceptiveField) -> list[Tensor]:
-    """The same by our map."""
-    return [ours(similarities, field, reduction, len(similarities)) for reduction in REDUCTIONS]
-
-
-def ours(similarities: Tensor, field: ReceptiveField, reduction: str, shown: int) -> Tensor:
-    """The map of the first prototypes; similarities are of all."""
+def ours(
+    similarities: Tensor,
+    field: ReceptiveField,
+    reduction: str,
+    memory: Tensor | None = None,
+    *,
+    shown: int | None = None,
+) -> Tensor:
+    """The same maps, or those of the first prototypes only."""
     return pixel_space_map(
         "receptive_field",
         similarities[None],
         field,
         (SIDE, SIDE),
-        prototypes=range(shown),
+        prototypes=None if shown is None else range(shown),
         reduction=reduction,
+        out=None if memory is None else memory[None],
     )[0]
+
+
+def subject(
+    paint: Callable[..., Tensor], similarities: Tensor, field: ReceptiveField, reductions: Sequence[str]
+) -> Subject:
+    """Paints one map after the other."""
+
+    def run(memory: list[Tensor] | None) -> list[Tensor]:
+        places = memory or [None] * len(reductions)
+        return [
+            paint(similarities, field, reduction, place)
+            for reduction, place in zip(reductions, places, strict=True)
+        ]
+
+    return run
+
+
+def fill(count: int) -> Subject:
+    """Writes the memory of so many maps."""
+
+    def run(memory: list[Tensor] | None) -> list[Tensor]:
+        return [maps.fill_(1.0) for maps in memory or [torch.empty(count, SIDE, SIDE)]]
+
+    return run
 
 
 class Side:
     """A subject in a process of its own, which measures when it is asked to."""
 
-    def __init__(
-        self, count: int, subject: Callable[[], object], warm_up: Callable[[], object] = lambda: None
-    ) -> None:
+    def __init__(self, count: int, subject: Subject, warm_up: Subject) -> None:
         context = multiprocessing.get_context("fork")
         before = context.Process(target=np.ones, args=((3 * count, SIDE, SIDE), np.float32))
         before.start()
@@ -125,28 +151,34 @@ class Side:
         return statistics.median(self.seconds)
 
 
-def serve(pipe: Connection, subject: Callable[[], object], warm_up: Callable[[], object]) -> None:
-    """What a side's process does: a first run, the peak of a second one, then turns."""
-    warm_up()
-    first = timed(subject)
+def serve(pipe: Connection, subject: Subject, warm_up: Subject) -> None:
+    """What a side's process does: a first run, the peak of a second one, then turns in the same memory."""
+    warm_up(None)
+    first = timed(lambda: subject(None))
     pipe.send((first, peak(subject)))
+    memory = subject(None)
+
+    def again() -> None:
+        found = subject(memory)
+        assert all(map_.data_ptr() == place.data_ptr() for map_, place in zip(found, memory, strict=True))
+
     while pipe.recv():
-        subject()
-        seconds = [timed(subject)]
+        again()
+        seconds = [timed(again)]
         while sum(seconds) < TURN:
-            seconds.append(timed(subject))
+            seconds.append(timed(again))
         pipe.send(seconds)
 
 
-def timed(subject: Callable[[], object]) -> float:
+def timed(run: Callable[[], object]) -> float:
     """Seconds of processor time of a run."""
     start = time.process_time()
-    subject()
+    run()
     return time.process_time() - start
 
 
-def peak(subject: Callable[[], object]) -> float:
-    """MiB of memory that a run holds at its peak, beyond what it starts with."""
+def peak(subject: Subject) -> float:
+    """MiB of memory that a first run holds at its peak, beyond what it starts with."""
 
     def kibibytes(name: str) -> int:
         found = re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())
@@ -156,7 +188,7 @@ def peak(subject: Callable[[], object]) -> float:
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = kibibytes("VmRSS")
-    result = subject()
+    result = subject(None)
     kib = kibibytes("VmHWM") - before
     del result
     return kib / 1024
@@ -176,22 +208,18 @@ def compare_loops(
     """Print our maps beside (a)."""
     count = len(similarities)
     torch.testing.assert_close(
-        *(paint(similarities[:SHOWN], field) for paint in (everything, ours_everything))
+        *(subject(paint, similarities[:SHOWN], field, REDUCTIONS)(None) for paint in (ours, cell_loop))
     )
     for reduction in maps:
         sides = {
-            "ours": Side(
+            name: Side(
                 count,
-                lambda: ours(similarities, field, reduction, count),  # noqa: B023 - called in this round
-                lambda: ours(similarities, field, reduction, 1),  # noqa: B023
-            ),
-            "loop": Side(
-                count,
-                lambda: cell_loop(similarities, field, reduction),  # noqa: B023
-                lambda: cell_loop(similarities[:1], field, reduction),  # noqa: B023
-            ),
-            "memory": Side(count, lambda: np.empty((count, SIDE, SIDE), dtype=np.float32).fill(1)),
+                subject(paint, similarities, field, [reduction]),
+                subject(paint, similarities[:1], field, [reduction]),
+            )
+            for name, paint in (("ours", ours), ("loop", cell_loop))
         }
+        sides["memory"] = Side(count, fill(count), fill(1))
         took = in_turns(sides, rounds)
         first = {name: side.first * 1e3 for name, side in sides.items()}
         print(
@@ -205,16 +233,18 @@ def compare_loops(
 
 def compare_everything(layer: str, field: ReceptiveField, similarities: Tensor, rounds: int) -> None:
     """Print our maps of the shown prototypes beside (b)."""
+    shown = partial(ours, shown=SHOWN)
+    one = similarities[:1]
     sides = {
         reduction: Side(
             SHOWN,
-            lambda reduction=reduction: ours(similarities, field, reduction, SHOWN),
-            lambda reduction=reduction: ours(similarities, field, reduction, 1),
+            subject(shown, similarities, field, [reduction]),
+            subject(ours, one, field, [reduction]),
         )
         for reduction in REDUCTIONS
     }
     sides["everything"] = Side(
-        ALL, lambda: everything(similarities, field), lambda: everything(similarities[:1], field)
+        ALL, subject(cell_loop, similarities, field, REDUCTIONS), subject(cell_loop, one, field, REDUCTIONS)
     )
     took = in_turns(sides, rounds)
     whole = sides["everything"]

@@ -15,9 +15,12 @@ def _images(*, number=90, channels=6, classes=3, noise=1.0, seed=0):
     return 50 + 3 * features, labels
 
 
+@pytest.mark.parametrize("channels", [6, 300])
 @pytest.mark.parametrize("penalty", [1.0, 1e-3])
-def test_gradient_vanishes_at_the_head(penalty):
-    features, labels = _images()
+def test_gradient_vanishes_at_the_head(penalty, channels):
+    """Also with more channels than images, and with one that says what another says."""
+    features, labels = _images(channels=channels)
+    features = torch.cat([features, features[:, :1]], dim=1)
     head = fit_head(features, labels, num_classes=3, penalty=penalty)
     rows = features.double()
     rows = (rows - rows.mean(dim=0)) / rows.std(dim=0, correction=0)

@@ -13,6 +13,7 @@ from pixpnet.errors import ConfigError
 from pixpnet.pixel_space import (
     MAPPING_TITLES,
     MAPPINGS,
+    REDUCTIONS,
     MapRequest,
     pixel_space_map,
     random_map,
@@ -50,6 +51,44 @@ def test_one_shape_and_type_for_all(method, dtype):
         assert found.dtype == dtype
         assert found.isfinite().all()
     assert torch.equal(given, before)
+
+
+@pytest.mark.parametrize(
+    ("method", "reduction"), [("receptive_field", name) for name in REDUCTIONS] + [("random", "max")]
+)
+def test_maps_are_painted_into_given_memory(method, reduction):
+    """Whatever was there before, also between cells that see nothing."""
+    field = receptive_field(nn.Sequential(nn.Conv2d(3, 1, 2, stride=4)), (9, 7))  # does not see all pixels
+    similarities = SIMILARITIES[:, :, :2, :2]
+    memory = torch.full((2, 3, 9, 7), torch.nan)
+    for sign in (1, -1):
+        options = {"prototypes": [4, 0, 4], "reduction": reduction}
+        fresh, found = (
+            pixel_space_map(
+                method, sign * similarities, field, (9, 7), generator=seeded(), out=out, **options
+            )
+            for out in (None, memory)
+        )
+        assert found is memory
+        assert torch.equal(found, fresh)
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        torch.empty(2, 5, 7, 9),
+        torch.empty(2, 4, 9, 7),
+        torch.empty(2, 5, 9, 7, dtype=torch.float64),
+        torch.empty(2, 5, 9, 7, device="meta"),
+        torch.empty(2, 5, 9, 14)[..., ::2],
+    ],
+    ids=["size", "count", "type", "device", "gaps"],
+)
+@pytest.mark.parametrize("method", PURE)
+def test_unfit_memory_is_refused(method, memory):
+    expected = "out must be contiguous memory of 2×5×9×7 numbers of torch.float32 on cpu, not "
+    with pytest.raises(ConfigError, match=expected):
+        maps(method, out=memory)
 
 
 @pytest.mark.parametrize("method", ["receptive_field", "upsampling"])

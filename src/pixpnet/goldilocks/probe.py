@@ -22,7 +22,7 @@ _LARGEST_DOUBLE = 2**27
 """Numbers in a table up to which float64 is cheap enough."""
 
 _ITERATIONS = 500
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-5
 
 
 class LinearProbe(NamedTuple):
@@ -59,60 +59,72 @@ def probe(
     """
     if not is_validation.any():
         return fit_head(features, labels, num_classes=num_classes, penalty=USUAL_PENALTY)
-    fitted = None
+    training = _Table(features[~is_validation], labels[~is_validation], num_classes=num_classes)
     losses = {}
-    for penalty in PENALTIES:  # each starts where the last one ended
-        fitted = fit_head(
-            features[~is_validation],
-            labels[~is_validation],
-            num_classes=num_classes,
-            penalty=penalty,
-            start=fitted,
-        )
-        logits = fitted.logits(features[is_validation])
+    for penalty in PENALTIES:
+        logits = training.fit(penalty).logits(features[is_validation])
         losses[penalty] = float(functional.cross_entropy(logits, labels[is_validation]))
     best = min(losses, key=lambda penalty: (losses[penalty], -penalty))
     return fit_head(features, labels, num_classes=num_classes, penalty=best)
 
 
 def fit_head(
-    features: Float[Tensor, "n d"],
-    labels: Int[Tensor, "n"],
-    *,
-    num_classes: int,
-    penalty: float,
-    start: LinearProbe | None = None,
+    features: Float[Tensor, "n d"], labels: Int[Tensor, "n"], *, num_classes: int, penalty: float
 ) -> LinearProbe:
     """Minimises mean cross-entropy + λ/2 · Σ weight², by L-BFGS. Biases are free.
 
     Features are standardised first; one that never changes is left out.
     """
-    features = features.to(torch.float64 if features.numel() <= _LARGEST_DOUBLE else torch.float32)
-    std, mean = torch.std_mean(features, dim=0, correction=0)
-    std = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.inf)
-    rows = (features - mean) / std
-    shape = (rows.shape[1] + 1, num_classes)  # the biases are the last row
+    return _Table(features, labels, num_classes=num_classes).fit(penalty)
 
-    def loss_and_gradient(flat: Float[np.ndarray, "m"]) -> tuple[float, Float[np.ndarray, "m"]]:
-        head = torch.from_numpy(flat).to(rows).view(shape)
-        logits = rows @ head[:-1] + head[-1]
-        residual = logits.softmax(dim=1)
-        loss = functional.cross_entropy(logits, labels) + penalty / 2 * head[:-1].square().sum()
-        residual[torch.arange(len(labels)), labels] -= 1
-        residual /= len(labels)
-        gradient = torch.cat([rows.T @ residual + penalty * head[:-1], residual.sum(dim=0, keepdim=True)])
-        return float(loss), gradient.flatten().double().cpu().numpy()
 
-    begin = np.zeros(shape) if start is None else torch.cat([start.weight, start.bias[None]]).cpu().numpy()
-    found = minimize(
-        loss_and_gradient,
-        begin.astype(np.float64).ravel(),
-        method="L-BFGS-B",
-        jac=True,
-        options={"maxiter": _ITERATIONS, "gtol": _TOLERANCE, "ftol": 0},
-    )
-    head = torch.from_numpy(found.x).to(rows).view(shape)
-    return LinearProbe(head[:-1], head[-1], mean, std, penalty)
+class _Table:
+    """Features that heads of several λ are fitted to; each fit starts where the last one ended.
+
+    L-BFGS works in coordinates along the principal axes, of which there are no more than rows, scaled so that
+    the curvature is at most about 1 in each: half the axis' variance, plus λ, bounds it (Böhning 1992). That
+    changes the way, not the minimum.
+    """
+
+    def __init__(self, features: Float[Tensor, "n d"], labels: Int[Tensor, "n"], *, num_classes: int) -> None:
+        features = features.to(torch.float64 if features.numel() <= _LARGEST_DOUBLE else torch.float32)
+        std, self.mean = torch.std_mean(features, dim=0, correction=0)
+        self.std = torch.where(std > 1e-6 * (1 + self.mean.abs()), std, torch.inf)
+        rows = (features - self.mean) / self.std
+        variances, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
+        is_kept = variances > torch.finfo(rows.dtype).eps * len(variances) * variances[-1]
+        self.axes = axes[:, is_kept]
+        ones = rows.new_ones(len(rows), 1)  # of the biases: the last coordinate
+        self.rows = torch.cat([rows @ self.axes, ones], dim=1)
+        self.variances = torch.cat([variances[is_kept], rows.new_ones(1)])
+        self.labels = labels
+        self.head = rows.new_zeros(len(self.variances), num_classes)
+
+    def fit(self, penalty: float) -> LinearProbe:
+        penalties = torch.full_like(self.variances, penalty)
+        penalties[-1] = 0
+        scale = (self.variances / 2 + penalties).rsqrt()[:, None]
+        rows = self.rows * scale.T
+        penalties = penalties[:, None] * scale.square()
+
+        def loss_and_gradient(flat: Float[np.ndarray, "m"]) -> tuple[float, Float[np.ndarray, "m"]]:
+            head = torch.from_numpy(flat).to(rows).view_as(self.head)
+            logits = rows @ head
+            residual = logits.softmax(dim=1)
+            loss = functional.cross_entropy(logits, self.labels) + (penalties * head.square()).sum() / 2
+            residual[torch.arange(len(residual)), self.labels] -= 1
+            gradient = rows.T @ residual / len(residual) + penalties * head
+            return float(loss), gradient.flatten().double().cpu().numpy()
+
+        found = minimize(
+            loss_and_gradient,
+            (self.head / scale).flatten().double().cpu().numpy(),
+            method="L-BFGS-B",
+            jac=True,
+            options={"maxiter": _ITERATIONS, "gtol": _TOLERANCE, "ftol": 0},
+        )
+        self.head = torch.from_numpy(found.x).to(rows).view_as(self.head) * scale
+        return LinearProbe(self.axes @ self.head[:-1], self.head[-1], self.mean, self.std, penalty)
 
 
 def accuracies(logits: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> Accuracies:

@@ -95,7 +95,7 @@ def _training(job: Job) -> dict[str, Any]:
     train = job.config.train
     values: dict[str, Any] = {"model.weights": job.config.model.weights}
     if job.mode == "finetune":
-        return values | {"epochs": job.epochs, "train.batch-size": train.batch_size}
+        return values | {"epochs": job.epochs, **_steps(job)}
     if train.backbone_epochs == 0:
         return values
     optimizer = {
@@ -105,7 +105,12 @@ def _training(job: Job) -> dict[str, Any]:
         **values,
         "model.pretrained": job.config.model.pretrained,
         "train.backbone-epochs": train.backbone_epochs,
-        "train.batch-size": train.batch_size,
+        **_steps(job),
         "train.gradient-clip-norm": train.gradient_clip_norm,
         **{f"optimizer.{to_kebab(name)}": value for name, value in optimizer.items()},
     }
+
+
+def _steps(job: Job) -> dict[str, Any]:
+    train = job.config.train
+    return {"train.batch-size": train.batch_size, "train.precision": train.precision}

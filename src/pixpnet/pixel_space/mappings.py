@@ -57,6 +57,7 @@ def pixel_space_map(
     images: Float[Tensor, "b 3 H W"] | None = None,
     lowest: Float[Tensor, "3"] | None = None,
     highest: Float[Tensor, "3"] | None = None,
+    out: Tensor | None = None,
 ) -> Float[Tensor, "b n H W"]:
     """Which pixels speak for each prototype, and how much.
 
@@ -73,6 +74,8 @@ def pixel_space_map(
         images: Of `prp`.
         lowest: Of `prp`.
         highest: Of `prp`.
+        out: Memory [b n H W] for the maps, which is returned then. Painting image after image into the same
+            one spares `receptive_field` taking some each time; the maps of the other methods are copied.
 
     Raises:
         ConfigError: If the method or reduction is unknown, a prototype does not exist, sizes differ, or
@@ -87,7 +90,7 @@ def pixel_space_map(
         raise ConfigError(f"{found}: there are {count}, numbered from 0")
     if prototypes is not None:
         similarities = similarities[:, list(chosen)]
-    return mapping(
+    maps = mapping(
         MapRequest(
             similarities=similarities,
             receptive_field=receptive_field,
@@ -100,5 +103,7 @@ def pixel_space_map(
             images=images,
             lowest=lowest,
             highest=highest,
+            out=out,
         )
     )
+    return maps if out is None or maps is out else out.copy_(maps)

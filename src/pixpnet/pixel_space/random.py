@@ -23,7 +23,6 @@ def random_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
         raise ConfigError(
             "a random map needs its source of noise; pass generator=torch.Generator().manual_seed(0)"
         )
-    dtype = torch.float64 if similarities.dtype == torch.float64 else torch.float32
     size = (*similarities.shape[:2], *request.image_size)
-    noise = torch.rand(size, generator=generator, device=generator.device, dtype=dtype)
+    noise = torch.rand(size, generator=generator, device=generator.device, dtype=request.dtype)
     return noise.to(similarities.device)

@@ -25,7 +25,7 @@ __all__ = ["REDUCTIONS", "receptive_field_map"]
 Reduction = Callable[[Tensor, Canvas, Tensor], None]
 """Paints similarities [m h w] on a canvas, into maps [m H W]."""
 
-BLOCK = 1 << 20
+BLOCK = 1 << 21
 """Elements that are worked on at a time: few enough for a processor's cache."""
 
 HUGE_PAGE = 1 << 21
@@ -42,9 +42,7 @@ def receptive_field_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
     reduction = choice(REDUCTIONS, request.reduction, what="reduction")
     if not (request.sigma_factor > 0 and math.isfinite(request.sigma_factor)):
         raise ConfigError(f"sigma_factor={request.sigma_factor} is no positive number; 1.0 is the usual one")
-    similarities = request.similarities.detach()
-    if similarities.dtype != torch.float64:
-        similarities = similarities.float()
+    similarities = request.similarities.detach().to(request.dtype)
     canvas = make_canvas(
         request.receptive_field,
         sigma_factor=request.sigma_factor,
@@ -52,7 +50,9 @@ def receptive_field_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
         device=similarities.device,
     )
     (rows, columns), (height, width) = canvas.size, canvas.image_size
-    maps = _empty((*similarities.shape[:2], height, width), similarities)
+    maps = request.out
+    if maps is None:
+        maps = _empty((*similarities.shape[:2], height, width), similarities)
     step = max(1, BLOCK // (rows * columns + rows * width + height * width))
     with _full_precision(similarities.device.type):
         for part, target in zip(

@@ -36,6 +36,7 @@ class MapRequest:
         images: `prp`: the normalised images that the similarities belong to.
         lowest: `prp`: the least value that each normalised colour channel can take; from the images if None.
         highest: `prp`: the largest.
+        out: Contiguous memory [b n H W] for the maps, of their `dtype`.
 
     Raises:
         ConfigError: If the similarities, the receptive field and the image do not belong together.
@@ -52,6 +53,7 @@ class MapRequest:
     images: Float[Tensor, "b 3 H W"] | None = None
     lowest: Float[Tensor, "3"] | None = None
     highest: Float[Tensor, "3"] | None = None
+    out: Tensor | None = None
 
     def __post_init__(self) -> None:
         grid, wanted = tuple(self.similarities.shape[2:]), self.receptive_field.grid_size
@@ -72,6 +74,21 @@ class MapRequest:
                 raise ConfigError(
                     f"images have the shape {_sides(given)}, but the rest asks for {_sides(wanted)}"
                 )
+        if self.out is not None:
+            self._check_memory(self.out)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the maps: that of the similarities, but at least float32."""
+        return torch.promote_types(self.similarities.dtype, torch.float32)
+
+    def _check_memory(self, out: Tensor) -> None:
+        shape, device = (*self.similarities.shape[:2], *self.image_size), self.similarities.device
+        if (out.shape, out.dtype, out.device) != (shape, self.dtype, device) or not out.is_contiguous():
+            raise ConfigError(
+                f"out must be contiguous memory of {_sides(shape)} numbers of {self.dtype} on {device}, "
+                f"not {_sides(tuple(out.shape))} of {out.dtype} on {out.device}"
+            )
 
 
 def _sides(size: tuple[int, ...]) -> str:

@@ -19,12 +19,9 @@ __all__ = ["upsampling_map", "upsampling_region"]
 @torch.no_grad()
 def upsampling_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
     """Bicubic interpolation of the similarities (Chen et al. 2019, section 2.2); without gradient."""
-    similarities = request.similarities
-    if similarities.dtype != torch.float64:
-        similarities = similarities.float()
-    return functional.interpolate(
-        similarities, size=tuple(request.image_size), mode="bicubic", align_corners=False
-    )
+    similarities = request.similarities.to(request.dtype)
+    size = tuple(request.image_size)
+    return functional.interpolate(similarities, size=size, mode="bicubic", align_corners=False)
 
 
 def upsampling_region(receptive_field: ReceptiveField, row: int, column: int) -> Box:
