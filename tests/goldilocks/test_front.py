@@ -170,11 +170,15 @@ def test_the_configuration_of_pretrained_weights_is_the_papers() -> None:
     assert config == paper
 
 
-def test_weights_of_a_file_are_named_where_they_were_measured() -> None:
-    rows = [row("small_resnet", "layer2", 0.9, 6.0, weights="pretrained")]
-    assert config_from_yaml(advise(rows, weights="mine.pt").config_yaml or "").model.weights == "mine.pt"
-    rows = [row("small_resnet", "layer2", 0.9, 6.0, weights="trained")]
-    assert config_from_yaml(advise(rows, weights="mine.pt").config_yaml or "").model.weights is None
+@pytest.mark.parametrize(
+    ("weights", "named", "backbone_epochs"),
+    [("pretrained", "small_resnet.pt", 0), ("trained", "small_resnet.pt", 0), ("random", None, 8)],
+)
+def test_training_starts_from_the_weights_that_were_measured(weights, named, backbone_epochs) -> None:
+    rows = [row("small_resnet", "layer2", 0.9, 6.0, weights=weights)]
+    config = config_from_yaml(advise(rows, weights=lambda best: f"{best.model}.pt").config_yaml or "")
+    assert config.model.weights == named
+    assert config.train.backbone_epochs == backbone_epochs
 
 
 def test_the_number_of_classes_may_be_given() -> None:

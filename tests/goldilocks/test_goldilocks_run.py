@@ -91,11 +91,9 @@ def test_probe_of_a_backbone_trained_here(config, tmp_path, caplog):
     for readout in ("average", "prototypes"):
         for suffix in ("png", "pdf"):
             assert (tmp_path / "out" / f"goldilocks.probe.{readout}.{suffix}").stat().st_size > 5000
-    trained = torch.load(
-        tmp_path / "out" / "goldilocks.work" / "backbones" / "small_resnet_trained_seed3.pt",
-        weights_only=True,
-    )
-    assert trained["epoch"] == 2
+    trained = tmp_path / "out" / "goldilocks.work" / "backbones" / "small_resnet_trained_seed3.pt"
+    assert torch.load(trained, weights_only=True)["epoch"] == 2
+    assert (best.model.weights, best.train.backbone_epochs) == (str(trained), 0)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -82,7 +82,7 @@ def advise(
     *,
     dataset: DatasetConfig | None = None,
     num_classes: int | None = None,
-    weights: str | None = None,
+    weights: Callable[[Row], str | None] = lambda row: None,
 ) -> Advice:
     """The most accurate layer whose mean receptive field is at most max_rf percent of the image.
 
@@ -95,7 +95,7 @@ def advise(
         max_rf: In percent of the image's area.
         dataset: The data set that the configuration shall name; none: the rows', where it lies by default.
         num_classes: Of that data set; none: looked up.
-        weights: File of the backbone's weights, where `pretrained` does not mean the published ones.
+        weights: File of the weights that a row was measured with, if it is to be named.
 
     Raises:
         ConfigError: There are no rows.
@@ -114,7 +114,7 @@ def advise(
     line = f"best layer with mean RF ≤ {max_rf:g} %: {_described(best)}"
     if runners_up:
         line += f"; next: {', '.join(f'{_place(row)} {_figures(row)}' for row in runners_up)}"
-    config = recipe_yaml(best, line, dataset=dataset, num_classes=num_classes, weights=weights)
+    config = recipe_yaml(best, line, dataset=dataset, num_classes=num_classes, weights=weights(best))
     return Advice(line, best, runners_up, config)
 
 

@@ -16,7 +16,7 @@ from pixpnet.goldilocks.table import Row
 __all__ = ["recipe", "recipe_yaml"]
 
 RECIPES = {"pretrained": "paper.yaml", "trained": "demo.yaml", "random": "demo.yaml"}
-"""Weights that were looked at -> packaged configuration: the paper's, or training from scratch."""
+"""Weights that were looked at -> packaged configuration: the paper's, or training on the data alone."""
 
 PROTOTYPES_PER_CLASS = 10
 """In all of the packaged configurations."""
@@ -35,15 +35,18 @@ def recipe(
         row: The layer, and which weights it was measured with.
         dataset: The data set to train on; none: the row's, where it lies by default.
         num_classes: Of that data set; none: looked up.
-        weights: File of the backbone's weights, where they are not the published ones.
+        weights: File of the weights that the row was measured with. None: the published ones, or for a
+            backbone that was trained on the data, training it anew.
     """
     if dataset is None:
         is_free = find_dataset(row.dataset).fixed_geometry is None
         dataset = DatasetConfig(name=row.dataset, size=row.height if is_free else None)
     file = RECIPES[row.weights]
     packaged = config_from_yaml((files("pixpnet") / "configs" / file).read_text("utf-8"), source=file)
+    goes_on = row.weights == "trained" and weights is not None
     return replace(
         packaged,
+        train=replace(packaged.train, backbone_epochs=0) if goes_on else packaged.train,
         dataset=replace(
             dataset,
             val_size=packaged.dataset.val_size,
@@ -53,7 +56,7 @@ def recipe(
             packaged.model,
             feature_extractor=row.model,
             feature_layer=row.stage,
-            weights=weights if row.weights == "pretrained" else None,
+            weights=None if row.weights == "random" else weights,
             num_prototypes=PROTOTYPES_PER_CLASS * (num_classes or _count_classes(dataset)),
         ),
     )

@@ -232,7 +232,7 @@ def _finish(
         max_rf,
         dataset=job.config.dataset,
         num_classes=num_classes,
-        weights=job.config.model.weights,
+        weights=job.weights_file,
     )
     if names := ", ".join(undertrained(rows)):
         _logger.warning(

@@ -22,7 +22,7 @@ from pixpnet.goldilocks.backbone import frozen_backbone, weights_of
 from pixpnet.goldilocks.features import find_prototypes, read_images
 from pixpnet.goldilocks.finetune import finetune_stage
 from pixpnet.goldilocks.probe import Accuracies, accuracies, probe
-from pixpnet.goldilocks.table import Mode, Readout, Row
+from pixpnet.goldilocks.table import Mode, Readout, Row, Weights
 from pixpnet.goldilocks.tasks import Stage
 from pixpnet.seeds import seeded
 from pixpnet.training.rundir import write_atomically
@@ -62,8 +62,14 @@ class Job:
 
     def file(self, kind: str, model: str, suffix: str) -> Path:
         """What is kept of a model."""
-        name = f"{model.replace('/', '--')}_{weights_of(self.config)}_seed{self.seed}{suffix}"
-        return self.folder / kind / name
+        return self.folder / kind / _file_name(model, weights_of(self.config), self.seed, suffix)
+
+    def weights_file(self, row: Row) -> str | None:
+        """File of the weights that a row of this experiment's table was measured with; none: published."""
+        if row.weights == "trained":
+            file = self.folder / "backbones" / _file_name(row.model, row.weights, row.seed, ".pt")
+            return str(file.absolute()) if file.is_file() else None
+        return self.config.model.weights if row.weights == "pretrained" else None
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -98,6 +104,10 @@ class Job:
             seconds=round(seconds, 3),
             version=pixpnet.__version__,
         )
+
+
+def _file_name(model: str, weights: Weights, seed: int, suffix: str) -> str:
+    return f"{model.replace('/', '--')}_{weights}_seed{seed}{suffix}"
 
 
 @lru_cache(maxsize=1)  # the pieces of work that one process does share the images that it has decoded
