@@ -20,7 +20,6 @@ from pixpnet.figures.saving import FIGURE_FORMATS, save_figure
 from pixpnet.goldilocks.backbone import weights_of
 from pixpnet.goldilocks.cluster import Crew, processes, ray_cluster, this_process
 from pixpnet.goldilocks.front import Advice, advise, rank_rows, undertrained
-from pixpnet.goldilocks.probe import Accuracies
 from pixpnet.goldilocks.settings import Files, check_settings
 from pixpnet.goldilocks.table import (
     READOUT_TITLES,
@@ -43,8 +42,6 @@ READOUTS: dict[Mode, tuple[Readout, ...]] = {"probe": get_args(Readout), "finetu
 
 Progress = Callable[[int, int], None]
 """Told (pieces of work done, in all)."""
-
-_UNKNOWN = Accuracies(0.0, 0.0)
 
 
 class Outcome(NamedTuple):
@@ -138,7 +135,7 @@ def _check(job: Job, models: Sequence[str]) -> None:
     if weights_of(job.config) == "random" and job.mode == "probe":
         _logger.warning(
             "The backbones are probed with random weights, which says little of what they can learn; "
-            "--train.backbone-epochs 10 trains them on this data first."
+            "--train.backbone-epochs 12 trains them on this data first."
         )
 
 
@@ -161,7 +158,7 @@ def _plan(job: Job, stages: dict[str, tuple[Stage, ...]], done: set[Any]) -> lis
                 call = partial(probe_row, job, stage, readout)
                 if job.mode == "finetune":
                     call = partial(finetune_row, job, stage)
-                if job.row(stage, _UNKNOWN, readout=readout, seconds=0).key not in done:
+                if job.key(stage, readout) not in done:
                     left.append(Piece(model, call))
         if left and job.mode == "probe":
             pieces.append(Piece(model, partial(prepare_probe, job, stages[model]), tuple(left)))

@@ -22,7 +22,7 @@ from pixpnet.goldilocks.backbone import frozen_backbone, weights_of
 from pixpnet.goldilocks.features import find_prototypes, read_images
 from pixpnet.goldilocks.finetune import finetune_stage
 from pixpnet.goldilocks.probe import Accuracies, accuracies, probe
-from pixpnet.goldilocks.table import Mode, Readout, Row, Weights
+from pixpnet.goldilocks.table import Key, Mode, Readout, Row, Weights
 from pixpnet.goldilocks.tasks import Stage
 from pixpnet.seeds import seeded
 from pixpnet.training.rundir import write_atomically
@@ -82,25 +82,32 @@ class Job:
         config = self.config
         return open_images(config.dataset, self.seed, debug=config.debug, batch_size=config.train.batch_size)
 
+    def key(self, stage: Stage, readout: Readout) -> Key:
+        """Of a row to come."""
+        height, width = self.image_size
+        return Key(
+            model=stage.model,
+            stage=stage.name,
+            mode=self.mode,
+            readout=readout,
+            seed=self.seed,
+            dataset=self.config.dataset.name,
+            height=height,
+            width=width,
+            weights=weights_of(self.config),
+        )
+
     def row(self, stage: Stage, accuracy: Accuracies, *, readout: Readout, seconds: float) -> Row:
         """The row of a result."""
         return Row(
-            model=stage.model,
+            **self.key(stage, readout)._asdict(),
             stage_number=stage.number,
-            stage=stage.name,
-            dataset=self.config.dataset.name,
-            height=self.image_size[0],
-            width=self.image_size[1],
             test_accuracy=accuracy.top1,
             test_accuracy_top5=accuracy.top5,
             mean_rf=stage.mean_rf,
             max_rf=stage.max_rf,
             parameters=stage.parameters,
             macs=stage.macs,
-            mode=self.mode,
-            readout=readout,
-            weights=weights_of(self.config),
-            seed=self.seed,
             seconds=round(seconds, 3),
             version=pixpnet.__version__,
         )
