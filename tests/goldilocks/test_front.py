@@ -171,14 +171,19 @@ def test_the_configuration_of_pretrained_weights_is_the_papers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "named", "backbone_epochs"),
-    [("pretrained", "small_resnet.pt", 0), ("trained", "small_resnet.pt", 0), ("random", None, 8)],
+    ("weights", "named", "epochs"),
+    [
+        ("pretrained", "small_resnet.pt", (0, 20, 4)),
+        ("trained", "small_resnet.pt", (0, 40, 40)),
+        ("random", None, (8, 72, 72)),
+    ],
 )
-def test_training_starts_from_the_weights_that_were_measured(weights, named, backbone_epochs) -> None:
+def test_training_starts_from_the_weights_that_were_measured(weights, named, epochs) -> None:
     rows = [row("small_resnet", "layer2", 0.9, 6.0, weights=weights)]
     config = config_from_yaml(advise(rows, weights=lambda best: f"{best.model}.pt").config_yaml or "")
     assert config.model.weights == named
-    assert config.train.backbone_epochs == backbone_epochs
+    train = config.train
+    assert (train.backbone_epochs, train.epochs, train.push_every) == epochs
 
 
 def test_the_number_of_classes_may_be_given() -> None:

@@ -18,6 +18,9 @@ __all__ = ["recipe", "recipe_yaml"]
 RECIPES = {"pretrained": "paper.yaml", "trained": "demo.yaml", "random": "demo.yaml"}
 """Weights that were looked at -> packaged configuration: the paper's, or training on the data alone."""
 
+EPOCHS_FROM_TRAINED = 40
+"""Of the prototypes, with a projection at their end, where the backbone has learned the data already."""
+
 PROTOTYPES_PER_CLASS = 10
 """In all of the packaged configurations."""
 
@@ -43,10 +46,12 @@ def recipe(
         dataset = DatasetConfig(name=row.dataset, size=row.height if is_free else None)
     file = RECIPES[row.weights]
     packaged = config_from_yaml((files("pixpnet") / "configs" / file).read_text("utf-8"), source=file)
-    goes_on = row.weights == "trained" and weights is not None
+    train = packaged.train
+    if row.weights == "trained" and weights is not None:
+        train = replace(train, backbone_epochs=0, epochs=EPOCHS_FROM_TRAINED, push_every=EPOCHS_FROM_TRAINED)
     return replace(
         packaged,
-        train=replace(packaged.train, backbone_epochs=0) if goes_on else packaged.train,
+        train=train,
         dataset=replace(
             dataset,
             val_size=packaged.dataset.val_size,
