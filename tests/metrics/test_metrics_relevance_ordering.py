@@ -22,6 +22,7 @@ from pixpnet.metrics import (
     relevance_curve,
     relevance_ranks,
     summarise_curves,
+    summarise_deletion,
     trapezoid,
 )
 
@@ -225,3 +226,7 @@ def test_deletion_by_hand():
     # From 1 over ½ (after a quarter) to 0.
     assert got.value == pytest.approx(0.25 * 0.75 + 0.75 * 0.25)
     assert (got.count, got.left_out) == (1, 2)
+    summary = summarise_deletion(sums, shares, resamples=20)
+    assert summary.area == got
+    assert summary.share.value == 1, "nothing can be spared"
+    assert [part.tolist() for part in summary[2:]] == [[0, 0.25, 1], [4, 2, 0], [1, 0.5, 0]]

@@ -16,12 +16,12 @@ from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import (
     CurveSums,
     Estimate,
-    deletion_auc,
     deletion_curve,
     pixel_counts,
     relevance_curve,
     relevance_ranks,
     summarise_curves,
+    summarise_deletion,
 )
 from pixpnet.seeds import stable_seed
 
@@ -51,11 +51,8 @@ def measure_relevance_ordering(subject: Subject, method: str | None, settings: S
 def measure_deletion(subject: Subject, method: str | None, settings: Settings) -> Outcome:
     """How much similarity is left while the pixels that a map ranks first are taken away."""
     sums, shares = _sum_curves(subject, method, settings, curve_of=deletion_curve)
-    # Backwards in time a deletion is an insertion, whose curves have a summary.
-    backwards = CurveSums(np.ascontiguousarray(sums.similarities[:, ::-1]), sums.images)
-    summary = summarise_curves(backwards, shares[-1] - shares[::-1], seed=settings.seed)
-    curve = Curve(shares, summary.curve[::-1].copy(), summary.normalised[::-1].copy())
-    return Outcome({"area": deletion_auc(sums, shares, seed=settings.seed)}, curve)
+    summary = summarise_deletion(sums, shares, seed=settings.seed)
+    return Outcome({"area": summary.area}, Curve(summary.shares, summary.curve, summary.normalised))
 
 
 @torch.inference_mode()

@@ -1,7 +1,13 @@
 """Measures of interpretability, for any model that gives arrays; see docs/explanation/metrics.md."""
 
 from pixpnet.metrics.consistency import Agreement, PartCounts, consistency, count_parts, part_presence
-from pixpnet.metrics.deletion import deletion_auc, deletion_curve, insertion_auc, insertion_curve
+from pixpnet.metrics.deletion import (
+    deletion_auc,
+    deletion_curve,
+    insertion_auc,
+    insertion_curve,
+    summarise_deletion,
+)
 from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean, estimate_per_prototype, exactly
 from pixpnet.metrics.misalignment import (
     Misalignment,
@@ -86,6 +92,7 @@ __all__ = [
     "square_regions",
     "stability",
     "summarise_curves",
+    "summarise_deletion",
     "telling_parts",
     "top_pixels",
     "top_region",

@@ -7,18 +7,16 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean
+from pixpnet.metrics.intervals import RESAMPLES, Estimate
 from pixpnet.metrics.relevance_ordering import (
     CurveSums,
+    OrderingSummary,
     SimilarityOf,
-    mean_curves,
-    normalised_curves,
     relevance_curve,
     summarise_curves,
-    trapezoid,
 )
 
-__all__ = ["deletion_auc", "deletion_curve", "insertion_auc", "insertion_curve"]
+__all__ = ["deletion_auc", "deletion_curve", "insertion_auc", "insertion_curve", "summarise_deletion"]
 
 insertion_curve = relevance_curve
 """Similarities while pixels are put in, the most relevant first."""
@@ -61,8 +59,20 @@ def deletion_auc(
     Raises:
         DataError: As `insertion_auc`.
     """
+    return summarise_deletion(sums, shares, seed=seed, resamples=resamples).area
+
+
+def summarise_deletion(
+    sums: CurveSums, shares: Float64[np.ndarray, "n"], *, seed: int = 0, resamples: int = RESAMPLES
+) -> OrderingSummary:
+    """`summarise_curves` of deletions; its share is the smallest share of pixels left at which s ≥ s_image.
+
+    Raises:
+        DataError: As `summarise_curves`.
+    """
     # Backwards in time a deletion is an insertion: from the empty image to the whole one.
-    normalised, rising = normalised_curves(np.ascontiguousarray(mean_curves(sums)[:, ::-1]))
-    valid = rising & (sums.images > 0)
-    areas = trapezoid(normalised[valid], shares[-1] - shares[::-1])
-    return bootstrap_mean(areas, left_out=int((~valid).sum()), seed=seed, resamples=resamples)
+    backwards = CurveSums(np.ascontiguousarray(sums.similarities[:, ::-1]), sums.images)
+    summary = summarise_curves(backwards, shares[-1] - shares[::-1], seed=seed, resamples=resamples)
+    return summary._replace(
+        shares=shares, curve=summary.curve[::-1].copy(), normalised=summary.normalised[::-1].copy()
+    )
