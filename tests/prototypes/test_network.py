@@ -55,6 +55,17 @@ def test_maps_agree_with_the_output(distance, kernel_size):
     assert torch.equal(similarities.amax(-1), output.similarities)
 
 
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_pairs_of_a_patch_and_a_prototype(distance, kernel_size):
+    network = tiny_network(distance=distance, prototype_kernel_size=kernel_size)
+    z = torch.rand(3, 16, 6, 8)
+    images, prototypes, cells = torch.arange(3), torch.tensor([7, 0, 4]), torch.tensor([5, 0, 9])
+    found = network.pair_similarities(network.patches_at(z, cells), prototypes)
+    maps = network.similarity_maps(z).flatten(2)
+    torch.testing.assert_close(found, maps[images, prototypes, cells], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_a_prototype_that_is_a_patch(distance):
     """Near zero: exactly 0, and so the largest similarity, also in bf16."""

@@ -21,7 +21,6 @@ from pixpnet.data.spec import Progress
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.pixel_space import upsampling_region
 from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.prototypes.distances import DISTANCES, exact_distance, patch_rows
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.seeds import stable_seed
 from pixpnet.training.loop import evaluating
@@ -172,8 +171,8 @@ def _measure(
     prototypes = torch.tensor([trial.prototype for trial in trials], device=device)
     z = _features(network, originals, receptive_field)
     cells = network.from_features(z).cells.gather(1, prototypes[:, None]).squeeze(1)
-    before = _patches(network, z, cells)
-    similarities = _similarities(network, before, prototypes)
+    before = network.patches_at(z, cells)
+    similarities = network.pair_similarities(before, prototypes)
     allowed = (TOLERANCE * before.abs().amax(dim=1).clamp(min=1)).tolist()
     kinds = [list(REPLACEMENTS)[trial.number % len(REPLACEMENTS)] for trial in trials]
     others = [
@@ -186,9 +185,9 @@ def _measure(
         changed = torch.stack(
             [_keep_box(*each) for each in zip(originals, others, boxes, strict=True)],
         )
-        after = _patches(network, _features(network, changed, receptive_field), cells)
+        after = network.patches_at(_features(network, changed, receptive_field), cells)
         moved = (after - before).abs().amax(dim=1).tolist()
-        differing = (_similarities(network, after, prototypes) - similarities).abs().tolist()
+        differing = (network.pair_similarities(after, prototypes) - similarities).abs().tolist()
         unchanged = (changed == originals).flatten(1).all(dim=1).tolist()
         for index, trial in enumerate(trials):
             yield Outcome(
@@ -230,22 +229,6 @@ def _features(
             f"{receptive_field.grid_size} patches; here are {tuple(images.shape[-2:])} and {patches}."
         )
     return z
-
-
-def _patches(
-    network: PrototypeNetwork, z: Float[Tensor, "b d h w"], cells: Int[Tensor, "b"]
-) -> Float[Tensor, "b D"]:
-    rows = patch_rows(z, network.kernel_size)
-    return rows[torch.arange(len(rows), device=z.device), cells]
-
-
-def _similarities(
-    network: PrototypeNetwork, patches: Float[Tensor, "b D"], prototypes: Int[Tensor, "b"]
-) -> Float[Tensor, "b"]:
-    """Of each patch to its own prototype."""
-    embed, scale = DISTANCES[network.distance]
-    own = network.prototypes[prototypes].flatten(1)
-    return network.similarity(exact_distance(embed(patches), embed(own), scale=scale))
 
 
 def _findings(outcomes: Sequence[Outcome]) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ from pixpnet.metrics import (
 )
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.prototypes.distances import DISTANCES, Embedded, exact_distance, expanded_distances, patch_rows
+from pixpnet.prototypes.distances import DISTANCES, Embedded, expanded_distances, patch_rows
 from pixpnet.seeds import stable_seed
 from pixpnet.types import Box
 
@@ -167,7 +167,7 @@ def _observation(
     cells: Int64[Tensor, "m"],
     displayed: Bool[Tensor, "m H W"],
 ) -> Observation:
-    similarity = _similarity_at(network, seen.features, pairs.prototypes, cells)
+    similarity = network.pair_similarities(network.patches_at(seen.features, cells), pairs.prototypes)
     return Observation(similarity.cpu(), seen.similarities.cpu(), displayed.cpu(), seen.predicted.cpu())
 
 
@@ -181,22 +181,7 @@ def _similarity(
     network = subject.network
     z = network.features(_normalised(subject, pixels))
     nearest = _nearest(network, z.detach(), prototypes) if cells is None else cells
-    return _similarity_at(network, z, prototypes, nearest)
-
-
-def _own(network: PrototypeNetwork, prototypes: Int64[Tensor, "m"]) -> Embedded:
-    return DISTANCES[network.distance].embed(network.prototypes.detach()[prototypes].flatten(1))
-
-
-def _similarity_at(
-    network: PrototypeNetwork,
-    z: Float[Tensor, "m d h w"],
-    prototypes: Int64[Tensor, "m"],
-    cells: Int64[Tensor, "m"],
-) -> Float[Tensor, "m"]:
-    embed, scale = DISTANCES[network.distance]
-    rows = patch_rows(z, network.kernel_size)[torch.arange(len(z), device=z.device), cells]
-    return network.similarity(exact_distance(embed(rows), _own(network, prototypes), scale=scale))
+    return network.pair_similarities(network.patches_at(z, nearest), prototypes)
 
 
 def _nearest(
@@ -204,7 +189,8 @@ def _nearest(
 ) -> Int64[Tensor, "m"]:
     """Flat number of the nearest patch, but for rounding: it only says where to attack."""
     embed, scale = DISTANCES[network.distance]
-    patches, own = embed(patch_rows(z, network.kernel_size)), _own(network, prototypes)
+    patches = embed(patch_rows(z, network.kernel_size))
+    own = embed(network.prototypes.detach()[prototypes].flatten(1))
     one_each = Embedded(own.rows[:, None], own.offsets[:, None])
     return expanded_distances(patches, one_each, scale=scale)[:, 0].argmin(dim=1)
 

@@ -10,7 +10,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pixpnet.errors import ConfigError
-from pixpnet.prototypes.distances import DISTANCES, Embedded, as_float, expanded_distances, patch_rows
+from pixpnet.prototypes.distances import (
+    DISTANCES,
+    Embedded,
+    as_float,
+    exact_distance,
+    expanded_distances,
+    patch_rows,
+)
 from pixpnet.prototypes.heads import Head
 from pixpnet.prototypes.nearest import nearest_patches
 from pixpnet.prototypes.similarities import Similarity
@@ -114,6 +121,19 @@ class PrototypeNetwork(nn.Module):
     def similarity_maps(self, z: Float[Tensor, "b d h w"]) -> Float[Tensor, "b p _ _"]:
         """Similarity of every patch to every prototype."""
         return self.similarity(self.distance_maps(z))
+
+    def patches_at(self, z: Float[Tensor, "b d h w"], cells: Int[Tensor, "b"]) -> Float[Tensor, "b D"]:
+        """One patch of each feature map, flattened like a prototype; flat row-major cells."""
+        rows = patch_rows(z, self.kernel_size)
+        return rows[torch.arange(len(rows), device=z.device), cells]
+
+    def pair_similarities(
+        self, patches: Float[Tensor, "b D"], prototypes: Int[Tensor, "b"]
+    ) -> Float[Tensor, "b"]:
+        """Exact similarity of each patch to one prototype of its own."""
+        embed, scale = DISTANCES[self.distance]
+        own = embed(as_float(self.prototypes)[prototypes].flatten(1))
+        return self.similarity(exact_distance(embed(patches), own, scale=scale))
 
     @torch.no_grad()
     def class_weights(self) -> Float[Tensor, "p c"]:
