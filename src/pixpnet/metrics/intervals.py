@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Float, Float64, Int, Int64
+from torch import Tensor
 
 from pixpnet.errors import DataError
 
-__all__ = ["RESAMPLES", "Estimate", "bootstrap_mean", "estimate_per_prototype", "exactly"]
+__all__ = [
+    "RESAMPLES",
+    "Estimate",
+    "bootstrap_mean",
+    "estimate_per_prototype",
+    "exactly",
+    "sum_per_prototype",
+]
 
 RESAMPLES = 10_000
 _CHUNK = 1 << 22  # values drawn at a time: 32 MB of indices
@@ -70,6 +79,14 @@ def estimate_per_prototype(
     return bootstrap_mean(
         sums[valid] / counts[valid], left_out=int((~valid).sum()), seed=seed, resamples=resamples
     )
+
+
+def sum_per_prototype(
+    values: Float[Tensor, "m"], prototypes: Int64[Tensor, "m"], *, num_prototypes: int
+) -> Float64[np.ndarray, "p"]:
+    """Each prototype's sum over (image, prototype) pairs; 0 where it has none."""
+    zeros = torch.zeros(num_prototypes, dtype=torch.float64)
+    return zeros.index_add(0, prototypes.cpu(), values.cpu().double()).numpy()
 
 
 def exactly(value: float, *, count: int, left_out: int = 0) -> Estimate:

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean, estimate_per_prototype
+from pixpnet.metrics.intervals import (
+    RESAMPLES,
+    Estimate,
+    bootstrap_mean,
+    estimate_per_prototype,
+    sum_per_prototype,
+)
 from pixpnet.metrics.pointing import top_pixels
 from pixpnet.metrics.relevance_ordering import SimilarityOf
 
@@ -157,7 +162,12 @@ def spatial_misalignment(
     )
     counts = torch.bincount(prototypes, minlength=len(prototype_classes)).cpu().numpy()
     estimates = [
-        estimate_per_prototype(_sums(values, prototypes, len(counts)), counts, seed=seed, resamples=resamples)
+        estimate_per_prototype(
+            sum_per_prototype(values, prototypes, num_prototypes=len(counts)),
+            counts,
+            seed=seed,
+            resamples=resamples,
+        )
         for values in changes
     ]
     accuracies = [
@@ -173,14 +183,3 @@ def _overlap(one: Bool[Tensor, "m H W"], other: Bool[Tensor, "m H W"]) -> Float6
     """Intersection over union; two empty regions are the same."""
     union = (one | other).sum(dim=(1, 2))
     return torch.where(union > 0, (one & other).sum(dim=(1, 2)).double() / union.clamp(min=1), 1.0)
-
-
-def _sums(
-    values: Float64[Tensor, "m"], prototypes: Int64[Tensor, "m"], number: int
-) -> Float64[np.ndarray, "p"]:
-    return (
-        torch.zeros(number, dtype=values.dtype, device=values.device)
-        .index_add(0, prototypes, values)
-        .cpu()
-        .numpy()
-    )

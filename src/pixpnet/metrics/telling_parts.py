@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean
+from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean, sum_per_prototype
 
 __all__ = ["boxes_that_hold_a_part", "lift", "ranking_auc", "telling_parts"]
 
@@ -64,8 +64,7 @@ def lift(
         DataError: There is no pair.
     """
     sums = [
-        torch.zeros(num_prototypes, dtype=torch.float64).index_add(0, prototypes.cpu(), values.cpu()).numpy()
-        for values in (shares, areas)
+        sum_per_prototype(values, prototypes, num_prototypes=num_prototypes) for values in (shares, areas)
     ]
     valid = sums[1] > 0
     return bootstrap_mean(
