@@ -119,6 +119,13 @@ def test_the_sums_are_whole(report):
         assert all(row.value > 0 for row in versus.for_predicted + versus.for_truth)
 
 
+def test_a_zero_has_no_sign(report):
+    examples = tuple(replace(one, rest=-0.001, logit=0.004) for one in report.examples)
+    page = render(replace(report, examples=examples))
+    assert page.count('<span class="value">0.00</span>') >= 2 * len(examples)
+    assert not re.search(r"[+−-]0\.00\b", page)
+
+
 def test_the_groups_are_what_they_say(report):
     groups = {group: [one for one in report.examples if one.group == group] for group in ("each", "wrong")}
     assert all(not one.is_right and one.truth != one.predicted for one in groups["wrong"])

@@ -6,12 +6,14 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
 
 import pixpnet
 from pixpnet.errors import ConfigError
+from pixpnet.figures.panels import decimal
 from pixpnet.report.atlas import TOP
 from pixpnet.report.collect import Progress, Report, collect
 from pixpnet.report.evidence import GROUPS, Example
@@ -81,7 +83,12 @@ def write_report(
 def render(report: Report) -> str:
     """The page; whatever comes from data or settings is escaped."""
     environment = templates()
-    environment.filters |= {"percent": percent, "signed": _signed, "plain": _plain, "small": _small}
+    environment.filters |= {
+        "percent": percent,
+        "signed": partial(decimal, sign="+"),
+        "plain": decimal,
+        "small": _small,
+    }
     script = asset("script.js")
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -108,22 +115,6 @@ def _hero(examples: Sequence[Example]) -> Example | None:
 def _script_hash(script: str) -> str:
     """What a content security policy calls a script: the page runs this one and no other."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
-
-
-def _signed(value: float) -> str:
-    """
-    >>> _signed(1.5), _signed(-0.25)
-    ('+1.50', '−0.25')
-    """
-    return f"{'−' if value < 0 else '+'}{abs(value):.2f}"
-
-
-def _plain(value: float) -> str:
-    """
-    >>> _plain(-0.25)
-    '−0.25'
-    """
-    return f"{value:.2f}".replace("-", "−")
 
 
 def _small(value: float) -> str:
