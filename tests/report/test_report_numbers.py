@@ -179,12 +179,12 @@ def test_shares_of_the_object_are_the_masks(tiny_run):
         assert share == pytest.approx((mask[top:bottom, left:right] > 0).mean())
 
 
-def test_without_masks_the_bounding_box_tells(tiny_run):
+@pytest.mark.parametrize("box", [Box(16, 8, 48, 64), Box(15.5, 23.5, 31.5, 39.5)])
+def test_without_masks_the_bounding_box_tells(tiny_run, box):
     run = load(tiny_run)
     image_set = read_dataset(run.config.dataset)
-    boxed = tuple(replace(record, mask=None, box=Box(16, 8, 48, 64)) for record in image_set.train)
-    pixels = np.zeros((64, 64))
-    pixels[8:, 16:48] = 1
+    boxed = tuple(replace(record, mask=None, box=box) for record in image_set.train)
+    pixels = np.array([[box.contains(x + 0.5, y + 0.5) for x in range(64)] for y in range(64)])
     for one, share in zip(run.sources, object_shares(run, replace(image_set, train=boxed)), strict=True):
         left, top, right, bottom = (int(side) for side in one.box)
         assert share == pytest.approx(pixels[top:bottom, left:right].mean())
@@ -232,6 +232,19 @@ def test_curves_need_figures(tmp_path):
     lowest, highest = (float(chart.y_ticks[end][1]) for end in (0, -1))
     assert lowest <= -3
     assert highest == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe\x00", b"step,train_accuracy\n1,0.5\n", b"epoch,train_accuracy\n1,abc\n"],
+    ids=["binary", "no epochs", "no number"],
+)
+def test_damaged_metrics_are_named(tmp_path, content):
+    file = tmp_path / "metrics.csv"
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"metrics\.csv is damaged"):
+        read_charts(file, Config())
+
 
 
 def test_settings_mark_what_is_not_default():

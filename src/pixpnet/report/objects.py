@@ -7,6 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from pixpnet.data import ClassificationImages, ImageSet
+from pixpnet.metrics import box_mask
 from pixpnet.training import LoadedRun
 from pixpnet.types import Box
 
@@ -33,15 +34,13 @@ def _object(images: ClassificationImages, index: int) -> Bool[np.ndarray, "H W"]
         return image.mask.as_subclass(Tensor)[0].bool().numpy()
     if image.box is None:
         return None
-    left, top, right, bottom = (max(round(side), 0) for side in image.box.as_subclass(Tensor)[0].tolist())
-    pixels = np.zeros((image.image.height, image.image.width), dtype=bool)
-    pixels[top:bottom, left:right] = True
-    return pixels
+    box = Box(*image.box.as_subclass(Tensor)[0].tolist())
+    return box_mask(box, image_size=(image.image.height, image.image.width)).numpy()
 
 
 def _share(pixels: Bool[np.ndarray, "H W"] | None, box: Box) -> float | None:
     if pixels is None:
         return None
-    left, top, right, bottom = (round(side) for side in box)
-    inside = pixels[top:bottom, left:right]
+    height, width = pixels.shape
+    inside = pixels[box_mask(box, image_size=(height, width)).numpy()]
     return float(inside.mean()) if inside.size else None
