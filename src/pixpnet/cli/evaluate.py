@@ -106,7 +106,8 @@ def _parser() -> Parser:
     add("--methods", _names, "A,B", methods_help)
     protocol_help = "of consistency and stability: pixpnet-2023 or eval-2023 (default: pixpnet-2023)"
     add("--protocol", str, "NAME", protocol_help, "pixpnet-2023")
-    center_help = "where their regions are centred: mapping, argmax or image (default: as the protocol says)"
+    places = "mapping, argmax, upsampled-argmax or image"
+    center_help = f"where their regions are centred: {places} (default: as the protocol says)"
     add("--center", str, "PLACE", center_help)
     half_help = "half the side of their regions (default: as the protocol says, 36)"
     add("--half-size", _positive, "PIXELS", half_help)

@@ -63,9 +63,9 @@ def make_plan(
         DataError: A metric that was named can't be measured on this data set.
     """
     left_out = []
-    for name in (*(metrics or ()),):
+    for name in metrics or ():
         choice(METRICS, name, what="metric")
-    for name in (*(methods or ()),):
+    for name in methods or ():
         choice(MAPPINGS, name, what="method")
     usable = [method for method in MAPPINGS if methods is None or method in methods]
     if "prp" in usable:

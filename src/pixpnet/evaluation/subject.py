@@ -273,7 +273,7 @@ class Subject:
             images: Normalised.
             similarities: Of the images to these prototypes (`similarities`).
             prototypes: Which they are.
-            seeds: One an image, of the method random; `draw_seed` makes them.
+            seeds: One an image, of the method random; `draw_seeds` makes them.
         """
         if method == "random":
             pairs = zip(similarities.split(1), seeds, strict=True)
