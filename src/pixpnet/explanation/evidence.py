@@ -82,10 +82,6 @@ class Contrast:
     """Of the target and of the other, as the pairs below."""
     logits: tuple[float, float]
     probabilities: tuple[float, float]
-    evidence: tuple[Evidence, ...]
-    """For the target, largest contribution first."""
-    other_evidence: tuple[Evidence, ...]
-    """For the other class, largest contribution first."""
     shares: tuple[Share, ...]
     """Of every prototype, from what speaks most for the target to what speaks most for the other."""
 

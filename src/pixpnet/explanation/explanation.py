@@ -103,8 +103,6 @@ class Explanation:
             class_names=(self.class_name, self.class_names[index]),
             logits=(self.logits[pair[0]], self.logits[pair[1]]),
             probabilities=(self.probabilities[pair[0]], self.probabilities[pair[1]]),
-            evidence=self.evidence,
-            other_evidence=self.evidence_for(index),
             shares=tuple(sorted(shares, key=lambda share: -share.difference)),
         )
 
