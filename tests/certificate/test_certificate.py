@@ -36,7 +36,7 @@ def test_a_trained_run_passes(tiny_run):
     assert certificate.passed
     assert (certificate.trials, certificate.seed) == (60, 1)
     assert not certificate.is_empty
-    assert certificate.upsampling.share_failing > 0.5
+    assert certificate.overall("upsampling").share_failing > 0.5
     assert certificate.mean_percent == run.receptive_field().mean_percent
     assert certificate.checkpoint == run.checkpoint.name
     assert certificate.checkpoint_sha256 == hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
@@ -81,7 +81,7 @@ def test_overall_findings():
     )
     assert certificate.ours == Finding("receptive_field", "all", 7, 3, 2, 0.5, 0.25)
     assert certificate.ours.share_failing == 3 / 7
-    assert certificate.upsampling == Finding("upsampling", "all", 4, 4, 0, 9.0, 0.0)
+    assert certificate.overall("upsampling") == Finding("upsampling", "all", 4, 4, 0, 9.0, 0.0)
     assert certificate.verdict == (
         "Failed: in 3 of 7 trials pixels outside the displayed box changed the features behind it, "
         "by up to 0.5."

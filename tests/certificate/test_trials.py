@@ -96,7 +96,7 @@ def test_a_true_receptive_field_passes(kernel_size):
 
 
 def test_regions_of_upsampling_fail_beside_it():
-    upsampling = try_it(network_on(Backbone)).upsampling
+    upsampling = try_it(network_on(Backbone)).overall("upsampling")
     assert upsampling.share_failing == 1
     assert upsampling.largest_feature_change > 1e-3
     assert upsampling.largest_similarity_change > 1e-4

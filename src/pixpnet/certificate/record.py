@@ -92,11 +92,6 @@ class Certificate:
         return self.overall("receptive_field")
 
     @property
-    def upsampling(self) -> Finding:
-        """Of the regions that upsampling would have shown."""
-        return self.overall("upsampling")
-
-    @property
     def trials(self) -> int:
         return self.ours.trials
 
@@ -145,7 +140,7 @@ class Certificate:
                 "cell": list(self.worst_failure.cell),
                 "box": list(self.worst_failure.box),
             }
-        values["findings"] = [asdict(one) for one in self.findings]
+        values["findings"] = list(values["findings"])
         summary = {
             "passed": self.passed,
             "verdict": self.verdict,
