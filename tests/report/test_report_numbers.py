@@ -20,7 +20,7 @@ from pixpnet.report.atlas import times_on_top
 from pixpnet.report.confusion import confusion, most_confused
 from pixpnet.report.curves import read_charts
 from pixpnet.report.evidence import shown_images
-from pixpnet.report.findings import CHECKS, Subject, check
+from pixpnet.report.findings import CHECKS, Checked, check
 from pixpnet.report.metrics import MetricCell, read_metrics
 from pixpnet.report.names import readable_names
 from pixpnet.report.objects import object_shares
@@ -99,7 +99,7 @@ def source(prototype: int, image: str = "", cell: tuple[int, int] = (0, 0)) -> P
     )
 
 
-FINE = Subject(
+FINE = Checked(
     prototypes=np.eye(4, dtype=np.float32),
     distance="l2",
     weights=np.array([[1, 0], [1, 0], [0, 1], [0, 1]], dtype=np.float32),
@@ -111,7 +111,7 @@ FINE = Subject(
 )
 
 
-def wary(subject: Subject):
+def wary(subject: Checked):
     return [finding for finding in check(subject) if finding.is_fine is not True]
 
 
@@ -232,19 +232,6 @@ def test_curves_need_figures(tmp_path):
     lowest, highest = (float(chart.y_ticks[end][1]) for end in (0, -1))
     assert lowest <= -3
     assert highest == 0
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"\xff\xfe\x00", b"step,train_accuracy\n1,0.5\n", b"epoch,train_accuracy\n1,abc\n"],
-    ids=["binary", "no epochs", "no number"],
-)
-def test_damaged_metrics_are_named(tmp_path, content):
-    file = tmp_path / "metrics.csv"
-    file.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"metrics\.csv is damaged"):
-        read_charts(file, Config())
-
 
 
 def test_settings_mark_what_is_not_default():

@@ -78,7 +78,7 @@ REPLACEMENTS: dict[str, Callable[..., Float[Tensor, "3 H W"]]] = {
 """What takes the place of everything else, in normalised values; trials take them in turn."""
 
 
-class Outcome(NamedTuple):
+class TrialOutcome(NamedTuple):
     """What one trial found in one region."""
 
     trial: Trial
@@ -127,7 +127,7 @@ def certify(
         raise DataError(
             f"A certificate needs two test images or more, one to replace the other; here: {len(images)}."
         )
-    outcomes: list[Outcome] = []
+    outcomes: list[TrialOutcome] = []
     draws = _draw(trials, num_images=len(images), num_prototypes=network.num_prototypes, seed=seed)
     with torch.no_grad(), evaluating(network), _full_precision(network.prototypes.device):
         for start in range(0, trials, batch_size):
@@ -164,7 +164,7 @@ def _measure(
     receptive_field: ReceptiveField,
     *,
     seed: int,
-) -> Iterator[Outcome]:
+) -> Iterator[TrialOutcome]:
     """The outcomes of a batch, region by region."""
     originals = torch.stack([images[trial.image] for trial in trials])
     device = network.prototypes.device
@@ -190,7 +190,7 @@ def _measure(
         differing = (network.pair_similarities(after, prototypes) - similarities).abs().tolist()
         unchanged = (changed == originals).flatten(1).all(dim=1).tolist()
         for index, trial in enumerate(trials):
-            yield Outcome(
+            yield TrialOutcome(
                 trial=trial,
                 region=region,
                 replacement=kinds[index],
@@ -231,7 +231,7 @@ def _features(
     return z
 
 
-def _findings(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
+def _findings(outcomes: Sequence[TrialOutcome]) -> Iterator[Finding]:
     for region in REGIONS:
         for replacement in REPLACEMENTS:
             found = [one for one in outcomes if (one.region, one.replacement) == (region, replacement)]
@@ -247,7 +247,7 @@ def _findings(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
                 )
 
 
-def _failed_trial(outcome: Outcome) -> FailedTrial:
+def _failed_trial(outcome: TrialOutcome) -> FailedTrial:
     return FailedTrial(
         image=outcome.trial.image,
         image_id="",

@@ -54,7 +54,7 @@ def receptive_field_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
     if maps is None:
         maps = _empty((*similarities.shape[:2], height, width), similarities)
     step = max(1, BLOCK // (rows * columns + rows * width + height * width))
-    with _full_precision(similarities.device.type):
+    with _no_autocast(similarities.device.type):
         for part, target in zip(
             similarities.flatten(0, 1).split(step), maps.flatten(0, 1).split(step), strict=True
         ):
@@ -62,7 +62,7 @@ def receptive_field_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
     return maps
 
 
-def _full_precision(device: str) -> AbstractContextManager:
+def _no_autocast(device: str) -> AbstractContextManager:
     """No autocast, where there is such a thing."""
     if torch.amp.is_autocast_available(device):
         return torch.autocast(device, enabled=False)

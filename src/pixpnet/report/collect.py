@@ -15,7 +15,7 @@ from pixpnet.report.atlas import Chapter, atlas
 from pixpnet.report.confusion import Confusion, confusion
 from pixpnet.report.curves import Chart, read_charts
 from pixpnet.report.evidence import Example, Gallery, Versus, shown_images
-from pixpnet.report.findings import Finding, Subject, check
+from pixpnet.report.findings import Checked, Finding, check
 from pixpnet.report.grounding import Grounding, grounding
 from pixpnet.report.metrics import MetricTable, read_metrics
 from pixpnet.report.names import readable_names
@@ -136,8 +136,8 @@ def _subject(
     class_names: tuple[str, ...],
     *,
     mean_percent: float,
-) -> Subject:
-    return Subject(
+) -> Checked:
+    return Checked(
         prototypes=run.network.prototypes.detach().cpu().flatten(1).numpy(),
         distance=run.network.distance,
         weights=weights,

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from pixpnet.types import PrototypeSource
 
-__all__ = ["CHECKS", "Finding", "Subject", "check"]
+__all__ = ["CHECKS", "Checked", "Finding", "check"]
 
 BACKGROUND = 0.1
 """A prototype is on the background if a smaller share of its box is the object."""
@@ -24,7 +24,7 @@ NOT_A_PART = 50.0
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Checked:
     """What the checks look at."""
 
     prototypes: Float[np.ndarray, "p D"]
@@ -53,15 +53,15 @@ class Finding:
     classes: tuple[str, ...] = ()
 
 
-def check(subject: Subject) -> tuple[Finding, ...]:
+def check(checked: Checked) -> tuple[Finding, ...]:
     """The outcome of every check, those that found something first."""
-    findings = [one(subject) for one in CHECKS]
+    findings = [one(checked) for one in CHECKS]
     return tuple(sorted(findings, key=lambda finding: (False, None, True).index(finding.is_fine)))
 
 
-def _receptive_field(subject: Subject) -> Finding:
-    percent = f"{subject.mean_percent:.1f} %"
-    if subject.mean_percent < NOT_A_PART:
+def _receptive_field(checked: Checked) -> Finding:
+    percent = f"{checked.mean_percent:.1f} %"
+    if checked.mean_percent < NOT_A_PART:
         return Finding(True, f"A patch is a part of the image: {percent} of it on average")
     return Finding(
         False,
@@ -71,9 +71,9 @@ def _receptive_field(subject: Subject) -> Finding:
     )
 
 
-def _same_patch(subject: Subject) -> Finding:
+def _same_patch(checked: Checked) -> Finding:
     found = defaultdict(list)
-    for source in subject.sources:
+    for source in checked.sources:
         found[source.image_id, source.cell].append(source.prototype)
     groups = tuple(tuple(group) for group in found.values() if len(group) > 1)
     if not groups:
@@ -87,8 +87,8 @@ def _same_patch(subject: Subject) -> Finding:
     )
 
 
-def _nearly_equal(subject: Subject) -> Finding:
-    groups = _groups(_nearly_equal_pairs(subject.prototypes, use_length=subject.distance == "l2"))
+def _nearly_equal(checked: Checked) -> Finding:
+    groups = _groups(_nearly_equal_pairs(checked.prototypes, use_length=checked.distance == "l2"))
     title = f"prototypes are nearly equal (cosine of {COSINE:g} or more)"
     if not groups:
         return Finding(True, f"No two {title}")
@@ -100,15 +100,15 @@ def _nearly_equal(subject: Subject) -> Finding:
     )
 
 
-def _background(subject: Subject) -> Finding:
-    if all(share is None for share in subject.on_object):
+def _background(checked: Checked) -> Finding:
+    if all(share is None for share in checked.on_object):
         return Finding(
             None,
             "Whether prototypes lie on the background is not known",
             "The data set has neither masks nor bounding boxes of its objects.",
         )
     found = [
-        number for number, share in enumerate(subject.on_object) if share is not None and share < BACKGROUND
+        number for number, share in enumerate(checked.on_object) if share is not None and share < BACKGROUND
     ]
     limit = f"{100 * BACKGROUND:.0f} %"
     if not found:
@@ -121,9 +121,9 @@ def _background(subject: Subject) -> Finding:
     )
 
 
-def _no_evidence(subject: Subject) -> Finding:
-    has_evidence = np.logical_and(subject.own_class.any(axis=0), (subject.weights > 0).any(axis=0))
-    found = [subject.class_names[label] for label in np.flatnonzero(~has_evidence)]
+def _no_evidence(checked: Checked) -> Finding:
+    has_evidence = np.logical_and(checked.own_class.any(axis=0), (checked.weights > 0).any(axis=0))
+    found = [checked.class_names[label] for label in np.flatnonzero(~has_evidence)]
     if not found:
         return Finding(True, "Every class has prototypes that speak for it")
     return Finding(
@@ -134,7 +134,7 @@ def _no_evidence(subject: Subject) -> Finding:
     )
 
 
-CHECKS: tuple[Callable[[Subject], Finding], ...] = (
+CHECKS: tuple[Callable[[Checked], Finding], ...] = (
     _receptive_field,
     _same_patch,
     _nearly_equal,

@@ -16,7 +16,7 @@ __all__ = ["Grounding", "Line", "grounding"]
 TRIALS = 90
 """Of the certificate that a report makes itself."""
 
-REGIONS = {
+REGION_TITLES = {
     "receptive_field": "the displayed box (receptive field)",
     "upsampling": "the region of the same size that upsampling would show",
 }
@@ -27,7 +27,6 @@ class Line:
     """What happened when everything outside a kind of region was replaced."""
 
     region: str
-    is_ours: bool
     trials: int
     failures: int
     features: float
@@ -61,12 +60,11 @@ def grounding(run: LoadedRun, *, trials: int = TRIALS) -> Grounding:
     if certificate is None:
         certificate = verify(run, trials=trials)
     lines = []
-    for region, name in REGIONS.items():
+    for region, name in REGION_TITLES.items():
         found = certificate.overall(region)
         lines.append(
             Line(
                 region=name,
-                is_ours=region == "receptive_field",
                 trials=found.trials,
                 failures=found.failures,
                 features=found.largest_feature_change,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pixpnet.evaluation import METRICS
 from pixpnet.evaluation.record import Key
 from pixpnet.pixel_space import MAPPING_TITLES
-from pixpnet.report.comparison.runs import Run
+from pixpnet.report.comparison.runs import RunResults
 
 __all__ = ["differing_settings", "metric_title", "notes", "spaced", "warnings"]
 
@@ -16,7 +16,7 @@ WHOLE_IMAGE = 99.5
 """Mean receptive field, percent, from which a patch is taken to see all of the image."""
 
 
-def warnings(runs: Sequence[Run]) -> tuple[str, ...]:
+def warnings(runs: Sequence[RunResults]) -> tuple[str, ...]:
     """Why values should not be compared as they stand, in sentences."""
     said = []
     if len({run.data for run in runs}) > 1:
@@ -34,14 +34,14 @@ def warnings(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def notes(runs: Sequence[Run]) -> tuple[str, ...]:
+def notes(runs: Sequence[RunResults]) -> tuple[str, ...]:
     """Settings that differ, what is odd, and how to measure what is missing, in sentences."""
     odd = [f"{run.label}: {remark}." for run in runs for remark in run.remarks]
     whole = [sentence for run in runs for sentence in _whole_images(run)]
     return (*_settings_in_words(runs), *odd, *whole, *(one for run in runs for one in _missing(run, runs)))
 
 
-def differing_settings(key: Key, runs: Sequence[Run]) -> dict[str, tuple[object, ...]]:
+def differing_settings(key: Key, runs: Sequence[RunResults]) -> dict[str, tuple[object, ...]]:
     """The settings of a measurement that are not the same in all runs that have it: name -> value of each."""
     settings = [run.measurements[key].settings for run in runs if key in run.measurements]
     names = dict.fromkeys(name for one in settings for name in one)
@@ -49,7 +49,7 @@ def differing_settings(key: Key, runs: Sequence[Run]) -> dict[str, tuple[object,
     return {name: each for name, each in values.items() if len(set(each)) > 1}
 
 
-def _settings_in_words(runs: Sequence[Run]) -> list[str]:
+def _settings_in_words(runs: Sequence[RunResults]) -> list[str]:
     """One sentence for all metrics with the same differences."""
     metrics = defaultdict[tuple[str, ...], dict[str, None]](dict)
     for key in dict.fromkeys(key for run in runs for key in run.measurements):
@@ -66,7 +66,7 @@ def _settings_in_words(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _whole_images(run: Run) -> list[str]:
+def _whole_images(run: RunResults) -> list[str]:
     """What it means for the metrics of the receptive field that this is the image."""
     if run.field is None or run.field.mean_percent < WHOLE_IMAGE:
         return []
@@ -77,7 +77,7 @@ def _whole_images(run: Run) -> list[str]:
     ]
 
 
-def _missing(run: Run, runs: Sequence[Run]) -> list[str]:
+def _missing(run: RunResults, runs: Sequence[RunResults]) -> list[str]:
     said = []
     if not (run.scores and run.info):
         said.append(f"{run.label} did not finish: `pixpnet train --resume {run.path}` trains on and tests.")

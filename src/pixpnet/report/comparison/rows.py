@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pixpnet.report.comparison.runs import Run
+from pixpnet.report.comparison.runs import RunResults
 
 __all__ = ["BASELINES", "DESCRIPTIONS", "FACTS", "Fact"]
 
@@ -21,7 +21,7 @@ class Fact:
     unit: str
     better: str
     """high, low, or nothing where neither is."""
-    value: Callable[[Run], float | None]
+    value: Callable[[RunResults], float | None]
     of_data: bool = False
     """Whether it means nothing without the data that it was measured on."""
 
@@ -30,17 +30,17 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _accuracy(run: Run) -> float | None:
+def _accuracy(run: RunResults) -> float | None:
     share = _number(run.scores.get("test_accuracy"))
     return None if share is None else 100 * share
 
 
-def _network(run: Run) -> str:
+def _network(run: RunResults) -> str:
     model = run.config.model
     return "/".join(filter(None, (model.feature_extractor, model.feature_layer)))
 
 
-DESCRIPTIONS: dict[str, Callable[[Run], str]] = {
+DESCRIPTIONS: dict[str, Callable[[RunResults], str]] = {
     "Data": lambda run: run.data,
     "Network": _network,
     "Distance, head": lambda run: f"{run.config.model.distance}, {run.config.model.readout_type}",

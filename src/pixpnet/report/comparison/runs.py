@@ -15,11 +15,11 @@ from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.report.overview import read_yaml
 from pixpnet.training.rundir import RunDirectory
 
-__all__ = ["Run", "read_runs"]
+__all__ = ["RunResults", "read_runs"]
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RunResults:
     """The files of results of one run."""
 
     path: Path
@@ -52,7 +52,7 @@ class Run:
         return ", ".join(said)
 
 
-def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
+def read_runs(paths: Sequence[Path]) -> tuple[RunResults, ...]:
     """The runs in these directories.
 
     Raises:
@@ -86,7 +86,7 @@ def labels(paths: Sequence[Path]) -> tuple[str, ...]:
     return tuple(map(str, paths))
 
 
-def _read(path: Path, label: str) -> Run:
+def _read(path: Path, label: str) -> RunResults:
     directory = RunDirectory.open(path)
     config = _config(directory)
     remarks: list[str] = []
@@ -102,7 +102,7 @@ def _read(path: Path, label: str) -> Run:
     except PixPNetError as error:
         field = None
         remarks.append(f"its receptive field is not known: {error}")
-    return Run(
+    return RunResults(
         path=path,
         label=label,
         config=config,

@@ -11,7 +11,7 @@ from pixpnet.metrics import Estimate
 from pixpnet.pixel_space import MAPPING_TITLES
 from pixpnet.report.comparison.notes import differing_settings, metric_title, notes, spaced, warnings
 from pixpnet.report.comparison.rows import BASELINES, DESCRIPTIONS, FACTS
-from pixpnet.report.comparison.runs import Run
+from pixpnet.report.comparison.runs import RunResults
 from pixpnet.report.comparison.values import MISSING, in_words, interval_in_words
 
 __all__ = ["Cell", "Comparison", "Group", "Line", "compare"]
@@ -65,7 +65,7 @@ class Comparison:
     """Settings that differ, and how to measure what is missing."""
 
 
-def compare(runs: Sequence[Run]) -> Comparison:
+def compare(runs: Sequence[RunResults]) -> Comparison:
     """Put runs side by side."""
     same_data = len({run.data for run in runs}) == 1
     described = [
@@ -98,7 +98,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
     )
 
 
-def _metric_lines(metric: str, runs: Sequence[Run], *, same_data: bool) -> Iterator[Line]:
+def _metric_lines(metric: str, runs: Sequence[RunResults], *, same_data: bool) -> Iterator[Line]:
     """For each quantity, a row of each mapping and protocol."""
     keys = _keys(metric, runs)
     if not keys:
@@ -118,12 +118,12 @@ def _metric_lines(metric: str, runs: Sequence[Run], *, same_data: bool) -> Itera
                 yield Line(shown.title, detail, shown.better, cells)
 
 
-def _is_fair(key: Key, runs: Sequence[Run]) -> bool:
+def _is_fair(key: Key, runs: Sequence[RunResults]) -> bool:
     """Whether the runs were measured alike (seeds may differ), with maps that say something."""
     return key[1] not in BASELINES and not differing_settings(key, runs).keys() - {"seed"}
 
 
-def _keys(metric: str, runs: Sequence[Run]) -> list[Key]:
+def _keys(metric: str, runs: Sequence[RunResults]) -> list[Key]:
     """What was measured of a metric in any run: by protocol, mappings in the order of the table."""
     found = {key for run in runs for key in run.measurements if key[0] == metric}
     order = {method: place for place, method in enumerate(MAPPING_TITLES)}
