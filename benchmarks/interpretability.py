@@ -24,6 +24,7 @@ from typing import NamedTuple
 import yaml
 
 from pixpnet.config import config_to_yaml, parse_config
+from pixpnet.errors import DataError
 from pixpnet.evaluation import METRICS, Evaluation, Settings, evaluate
 from pixpnet.log import start_logging
 from pixpnet.pixel_space import MAPPINGS
@@ -209,7 +210,7 @@ def _flat(config: dict) -> dict[str, object]:
 
 
 def measure(run: Path, settings: Settings, options: argparse.Namespace) -> Result:
-    """Evaluate a run, where that is not done yet."""
+    """Evaluate a run, where that is not done yet; metrics that can't be measured on its data are left out."""
     told = ""
 
     def progress(words: str, done: int, total: int) -> None:
@@ -218,15 +219,28 @@ def measure(run: Path, settings: Settings, options: argparse.Namespace) -> Resul
             print(f"{run}: {words}", file=sys.stderr, flush=True)
         told = words
 
-    evaluation = evaluate(
-        run,
-        metrics=options.metrics,
-        methods=options.methods,
-        protocol=settings.protocol,
-        samples=settings.samples,
-        steps=settings.steps,
-        progress=progress,
-    )
+    def evaluated(metrics: Sequence[str] | None) -> Evaluation:
+        return evaluate(
+            run,
+            metrics=metrics,
+            methods=options.methods,
+            protocol=settings.protocol,
+            samples=settings.samples,
+            steps=settings.steps,
+            progress=progress,
+        )
+
+    try:
+        evaluation = evaluated(options.metrics)
+    except DataError:
+        if options.metrics is None:
+            raise
+        evaluation = evaluated(())  # it fails as well where the data are gone
+        for metric in options.metrics:
+            try:
+                evaluation = evaluated((metric,))
+            except DataError as error:
+                print(f"{run}: {error}", file=sys.stderr)
     scores, info = (
         yaml.safe_load((run / "results" / name).read_text()) for name in ("scores.yaml", "model_info.yaml")
     )
@@ -253,7 +267,8 @@ def print_tables(
     print(f"\n## {study.title}\n")
     print(
         f"Protocol {settings.protocol}, {settings.samples} test images where a metric samples, steps "
-        f"{settings.steps or 'every pixel'}; mean ± standard deviation over seeds.\n"
+        f"{settings.steps or 'every pixel'}; mean ± standard deviation over seeds (their number, where not "
+        "all have a value).\n"
     )
     titles = list(
         dict.fromkeys(title for results in found.values() for one in results for title in one.facts)
@@ -291,7 +306,7 @@ def _value(evaluation: Evaluation, column: Column, method: str, settings: Settin
 
 
 def spread(values: Sequence[float | None], *, decimals: int | None = None) -> str:
-    """Mean ± standard deviation of a sample; a single value alone, none: –.
+    """Mean ± standard deviation of a sample; a single value alone, none: –; their number if some are missing.
 
     Args:
         values: Of the seeds.
@@ -299,15 +314,18 @@ def spread(values: Sequence[float | None], *, decimals: int | None = None) -> st
 
     >>> spread([1.0, 2.0, 3.0]), spread([2.0], decimals=2), spread([7, 7]), spread([None])
     ('2.0 ± 1.0', '2.00', '7', '–')
+    >>> spread([1.0, 3.0, None]), spread([None, 7])
+    ('2.0 ± 1.4 (2)', '7 (1)')
     """
     known = [value for value in values if value is not None]
     if not known:
         return "–"
+    number = "" if len(known) == len(values) else f" ({len(known)})"
     if decimals is None and len(set(known)) == 1 and known[0] == round(known[0]):
-        return f"{known[0]:.0f}"
+        return f"{known[0]:.0f}{number}"
     places = 1 if decimals is None else decimals
     mean = f"{statistics.fmean(known):.{places}f}"
-    return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.{places}f}"
+    return f"{mean}{number}" if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.{places}f}{number}"
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

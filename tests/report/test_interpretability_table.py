@@ -12,6 +12,7 @@ import pytest
 import yaml
 from made_runs import agreement, estimate, ordering
 
+from pixpnet.errors import DataError
 from pixpnet.evaluation import Evaluation, Measurement, Settings
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "interpretability.py"
@@ -113,6 +114,47 @@ def test_it_finds_runs_and_prints_means_and_deviations(script, tiny_run, tmp_pat
     assert [row["mapping"] for row in attacks] == ["upsampling"], "rows that hold nothing are left out"
     assert "- protopnet is not trained with seed 1, 2, 3." in text
     assert "train.epochs 4 instead of 72" in text, "the run is of another recipe"
+
+
+def test_what_cannot_be_measured_leaves_its_cell_empty(script, tiny_run, tmp_path, monkeypatch, capsys):
+    for seed in (1, 2, 3):
+        place(tiny_run, tmp_path, model="protopnet", seed=seed, accuracy=0.5)
+    names = ("consistency", "telling_parts", "misalignment")
+    measured: dict[Path, set[str]] = {}
+
+    def evaluate(run: Path, *, metrics: tuple[str, ...], **asked: object) -> Evaluation:
+        seed = int(run.parents[1].name[-1])
+        for name in metrics:
+            if name == "telling_parts" or (name, seed) == ("misalignment", 3):
+                raise DataError(f"{name} can't be measured: so it is.")
+            measured.setdefault(run, set()).add(name)
+        known = [one for one in evaluated(run, **asked).measurements if one.metric in measured.get(run, ())]
+        return Evaluation("a.ckpt", "0", tuple(known))
+
+    monkeypatch.setattr(script, "evaluate", evaluate)
+    arguments = ["--out", str(tmp_path), "--no-train", "--models", "protopnet", "--metrics", *names]
+    script.main(arguments)
+    out, told = capsys.readouterr()
+    _, maps, attacks = tables(out)
+    assert maps[0]["consistency, hard %"] == "40.0 ± 20.0"
+    assert attacks[0]["PAC, %"] == "15.00 ± 7.07 (2)"
+    assert "telling parts, lift" not in attacks[0]
+    assert told.count("telling_parts can't be measured") == 3
+    assert told.count("misalignment can't be measured") == 1
+
+    def gone(run: Path, **asked: object) -> Evaluation:
+        raise DataError("The data set is gone.")
+
+    monkeypatch.setattr(script, "evaluate", gone)
+    with pytest.raises(DataError, match="is gone"):
+        script.main(arguments)
+
+
+def test_a_mean_over_some_seeds_tells_their_number(script):
+    assert script.spread([1.0, 3.0, None]) == "2.0 ± 1.4 (2)"
+    assert script.spread([None, 7]) == "7 (1)"
+    assert script.spread([None, 0.25], decimals=2) == "0.25 (1)"
+    assert script.spread([1.0, 3.0]) == "2.0 ± 1.4"
 
 
 def test_runs_are_trained_finished_or_taken_as_they_are(script, tiny_run, tmp_path, monkeypatch):
