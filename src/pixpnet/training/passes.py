@@ -21,6 +21,7 @@ def start_prototypes(run: Run) -> None:
     start_prototypes_from_data(
         run.network,
         run.loader(run.splits.projection, shuffle=False),
+        class_names=run.splits.class_names,
         generator=torch.Generator().manual_seed(stable_seed(run.seed, "prototypes")),
         accelerator=run.accelerator,
     )

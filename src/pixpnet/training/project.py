@@ -50,7 +50,7 @@ def project(
         for number, other in enumerate(gather_object([candidates])):
             if number != accelerator.process_index:
                 candidates.merge(other)
-    assignment = candidates.assign()
+    assignment = candidates.assign(class_names=class_names)
     network.prototypes.data.copy_(assignment.patches)
     boxes = receptive_field.for_kernel(network.kernel_size)
     sources = []
@@ -82,6 +82,7 @@ def start_prototypes_from_data(
     network: PrototypeNetwork,
     batches: Iterable[Sample],
     *,
+    class_names: Sequence[str],
     generator: torch.Generator,
     accelerator: Accelerator,
 ) -> None:
@@ -94,7 +95,7 @@ def start_prototypes_from_data(
         for number, other in enumerate(gather_object([sample])):
             if number != accelerator.process_index:
                 sample.merge(other)
-    network.prototypes.data.copy_(sample.centres(distance=network.distance))
+    network.prototypes.data.copy_(sample.centres(distance=network.distance, class_names=class_names))
 
 
 @torch.no_grad()
