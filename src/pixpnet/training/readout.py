@@ -22,21 +22,16 @@ def train_readout(
     xent: float,
     l1: float,
     generator: torch.Generator,
-) -> float:
-    """Minimise cross-entropy + L1 over the head's parameters (ProtoPNet, stage 3); return the final loss.
+) -> None:
+    """Minimise cross-entropy + L1 over the head's parameters (ProtoPNet, stage 3).
 
     The generator (on the CPU) shuffles the images.
     """
-    average = 0.0
     for _ in range(epochs):
         order = torch.randperm(len(labels), generator=generator).to(labels.device)
-        total = similarities.new_zeros(())
         for batch in order.split(batch_size):
             loss = xent * functional.cross_entropy(head(similarities[batch]), labels[batch])
             loss = loss + l1 * l1_loss(head.penalised_weights())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total += loss.detach() * len(batch)
-        average = float(total) / len(labels)
-    return average
