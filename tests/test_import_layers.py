@@ -11,7 +11,7 @@ import pytest
 import pixpnet
 
 LAYERS = [
-    {"errors", "types", "log", "seeds"},
+    {"errors", "types", "log", "modes", "seeds"},
     {"config"},
     {"receptive_fields"},
     {"backbones"},

@@ -1,8 +1,12 @@
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from pixpnet.config import Config, ModelConfig
 from pixpnet.errors import CheckpointError
@@ -92,3 +96,27 @@ def test_tensorboard_forgets_what_came_after_the_step_that_a_run_goes_on_from(tm
     events = EventAccumulator(str(directory.tensorboard))
     events.Reload()
     assert [event.step for event in events.Scalars("train_accuracy")] == [1, 2]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_histograms_leave_a_frozen_backbone_in_eval_mode(fails, tmp_path):
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.add_on = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+
+        def forward(self, images):
+            modes.append(self.training)
+            if fails:
+                raise MemoryError
+            values = self.add_on(self.backbone(images)).mean((2, 3))
+            return SimpleNamespace(similarities=values, logits=values)
+
+    modes, network = [], Network()
+    network.backbone.eval()
+    logs = RunLogs(RunDirectory(tmp_path), config(tmp_path), active=True)
+    with pytest.raises(MemoryError) if fails else nullcontext():
+        logs.histograms(network, torch.rand(2, 3, 4, 4), step=1)
+    logs.close()
+    assert modes == [False]
+    assert (network.training, network.backbone.training, network.add_on.training) == (True, False, True)

@@ -20,10 +20,11 @@ from pixpnet.data import ClassificationImages, loader
 from pixpnet.goldilocks.memory import with_fitting_batch
 from pixpnet.goldilocks.stages import AverageReader, StageReaders
 from pixpnet.goldilocks.tasks import Stage
+from pixpnet.modes import evaluating
 from pixpnet.prototypes.initialization import random_keys
 from pixpnet.prototypes.kmeans import kmeans
 from pixpnet.seeds import stable_seed
-from pixpnet.training.loop import evaluating, to_device
+from pixpnet.training.loop import to_device
 
 __all__ = ["PROTOTYPES_PER_CLASS", "Prototypes", "Readings", "find_prototypes", "read_images"]
 

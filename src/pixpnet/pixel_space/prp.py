@@ -14,12 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pixpnet.errors import ConfigError, UnsupportedOperationError
+from pixpnet.modes import evaluating
 from pixpnet.pixel_space.prp_pass import RelevancePass
 from pixpnet.pixel_space.prp_rules import import_zennit
 from pixpnet.pixel_space.request import MapRequest
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.prototypes.distances import DISTANCES, patch_rows
-from pixpnet.receptive_fields.trace import prediction_mode
 
 __all__ = ["ERRORS", "prp_map", "prp_maps", "relevance_shares"]
 
@@ -124,7 +124,7 @@ def _plain_evaluation(network: PrototypeNetwork, device_type: str) -> Iterator[N
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast(device_type, enabled=False),
-            prediction_mode(network),
+            evaluating(network),
         ):
             stack.enter_context(context)
         yield

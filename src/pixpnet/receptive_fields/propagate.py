@@ -10,11 +10,12 @@ import torch
 from torch import fx, nn
 
 from pixpnet.errors import ConfigError
+from pixpnet.modes import evaluating
 from pixpnet.receptive_fields.assemble import assemble
 from pixpnet.receptive_fields.evaluate import Evaluation, Unknown
 from pixpnet.receptive_fields.field import ReceptiveField
 from pixpnet.receptive_fields.tensor import FieldTensor, image
-from pixpnet.receptive_fields.trace import Trace, prediction_mode, trace, trace_through
+from pixpnet.receptive_fields.trace import Trace, trace, trace_through
 
 
 def receptive_field(
@@ -77,7 +78,7 @@ class Layers:
             )
         self._image_size = (height, width)
         pixels = image(channels, self._image_size)
-        with prediction_mode(module):
+        with evaluating(module):
             is_graph = isinstance(module, fx.GraphModule)
             self._trace = _run_graph(module, pixels) if is_graph else trace(module, (pixels,))
         self.graph = self._trace.graph

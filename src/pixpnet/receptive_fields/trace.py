@@ -23,19 +23,6 @@ from pixpnet.receptive_fields.rules import module_rule
 from pixpnet.receptive_fields.tensor import FieldTensor
 
 
-@contextmanager
-def prediction_mode(module: nn.Module) -> Iterator[None]:
-    """All modules in eval mode, each one's own mode restored afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        for part, _ in modes:
-            part.training = False
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
 class _Proxy(fx.Proxy):
     """A value of the network that knows its size and, if it is no tensor, itself."""
 

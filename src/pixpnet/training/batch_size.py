@@ -13,6 +13,7 @@ from torch import nn
 
 from pixpnet.data import Sample
 from pixpnet.errors import ConfigError, PixPNetError
+from pixpnet.modes import keeping_modes
 from pixpnet.seeds import seeded
 from pixpnet.training.learner import Learner
 from pixpnet.training.loop import train_epoch
@@ -131,13 +132,11 @@ def _undisturbed(network: nn.Module) -> Iterator[None]:
     """Weights, statistics, modes and what learns are as before afterwards; gradients are gone."""
     state = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
     learns = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    modes = [(part, part.training) for part in network.modules()]
     try:
-        yield
+        with keeping_modes(network):
+            yield
     finally:
         network.load_state_dict(state)
         for parameter, requires_grad in learns:
             parameter.requires_grad_(requires_grad)
             parameter.grad = None
-        for part, training in modes:
-            part.training = training

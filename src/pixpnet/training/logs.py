@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pixpnet.config import Config, config_to_yaml
+from pixpnet.modes import evaluating
 from pixpnet.training.measures import COLUMNS
 from pixpnet.training.rundir import MetricsFile, RunDirectory, write_yaml
 
@@ -74,10 +75,8 @@ class RunLogs:
         for name, parameter in network.named_parameters():
             if parameter.grad is not None:
                 self.writer.add_histogram(f"gradients/{name}", parameter.grad, global_step=step)
-        was_training = network.training
-        network.eval()
-        output = network(images)
-        network.train(was_training)
+        with evaluating(network):
+            output = network(images)
         self.writer.add_histogram("activations/similarities", output.similarities, global_step=step)
         self.writer.add_histogram("activations/logits", output.logits, global_step=step)
 

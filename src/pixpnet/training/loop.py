@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pixpnet.data import Sample
 from pixpnet.errors import PixPNetError
+from pixpnet.modes import evaluating
 from pixpnet.training.measures import EpochMeter, LossTerms
 
 Step = Callable[[Float[Tensor, "b 3 H W"], Int[Tensor, "b"]], tuple[LossTerms, Float[Tensor, "b c"]]]
@@ -19,19 +20,6 @@ Step = Callable[[Float[Tensor, "b 3 H W"], Int[Tensor, "b"]], tuple[LossTerms, F
 
 CHECK_EVERY = 16
 """Steps between looks at the loss on a GPU, where each look waits for the device."""
-
-
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Modules in eval mode; each submodule's mode comes back, also after an error."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    for module in modules:
-        module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def to_device(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixpnet.training.loop import evaluating
+from pixpnet.modes import evaluating
 
 
 def _seconds(network: nn.Module, images: torch.Tensor, *, repeats: int) -> float:

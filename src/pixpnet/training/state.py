@@ -9,9 +9,9 @@ import torch
 
 from pixpnet.config import config_to_yaml
 from pixpnet.errors import PixPNetError
+from pixpnet.modes import evaluating
 from pixpnet.training.averaging import restore_average
 from pixpnet.training.checkpoint import Checkpoint, save_checkpoint
-from pixpnet.training.loop import evaluating
 from pixpnet.training.stages import EpochPlan
 from pixpnet.types import PrototypeSource
 
