@@ -139,15 +139,11 @@ class _Training:
             batches,
             num_batches=len(batches),
             model=self.network,
-            parameters=[parameter for group in self.groups for parameter in group.parameters],
             optimizer=self.optimizer,
             accelerator=accelerator,
             meter=meter,
-            accumulate=1,
             autocast_to=autocast_to,
             clip_norm=options.gradient_clip_norm,
-            first_step=0,
-            on_step=lambda _: None,
         )
         self.epoch += 1
         _logger.info(

@@ -147,15 +147,11 @@ def _finetune(
             training,
             num_batches=len(training),
             model=model,
-            parameters=list(model.parameters()),
             optimizer=optimizer,
             accelerator=accelerator,
             meter=meter,
-            accumulate=1,
             autocast_to=autocast_to,
-            clip_norm=None,
             first_step=(epoch - 1) * len(training),
-            on_step=lambda _: None,
         )
         _logger.info(
             "%s: epoch %d/%d, loss %.3f, train accuracy %.3f",

@@ -114,15 +114,12 @@ def _try_steps(run: Run, plan: EpochPlan, size: int) -> None:
         [batch] * (2 * accumulate),
         num_batches=2 * accumulate,
         model=learner.module,
-        parameters=learner.parameters,
         optimizer=optimizer,
         accelerator=run.accelerator,
         meter=run.meter(),
         accumulate=accumulate,
         autocast_to=run.autocast_to,
         clip_norm=run.config.train.gradient_clip_norm,
-        first_step=0,
-        on_step=lambda meter: None,
     )
     del copies
 

@@ -51,24 +51,25 @@ def train_epoch(
     *,
     num_batches: int,
     model: nn.Module,
-    parameters: list[nn.Parameter],
     optimizer: torch.optim.Optimizer,
     accelerator: Accelerator,
     meter: EpochMeter,
-    accumulate: int,
     autocast_to: torch.dtype | None,
-    clip_norm: float | None,
-    first_step: int,
-    on_step: Callable[[EpochMeter], None],
+    accumulate: int = 1,
+    clip_norm: float | None = None,
+    first_step: int = 0,
+    on_step: Callable[[EpochMeter], None] | None = None,
 ) -> int:
     """Train on every batch once; returns the number of optimizer steps.
 
-    The batches of an accumulated step weigh the same, also those of a shorter last one.
+    The batches of an accumulated step weigh the same, also those of a shorter last one. clip_norm: of the
+    gradients of all that the optimizer changes. first_step: how many steps came before, for the error.
 
     Raises:
         PixPNetError: if the loss is no longer finite.
     """
     steps = 0
+    learning = [parameter for entry in optimizer.param_groups for parameter in entry["params"]]
     check_every = 1 if accelerator.device.type == "cpu" else CHECK_EVERY
     for number, (images, labels, _) in enumerate(to_device(batches, accelerator.device)):
         group = min(accumulate, num_batches - number // accumulate * accumulate)
@@ -84,10 +85,11 @@ def train_epoch(
             _check_finite(meter.terms[-1], optimizer, step=first_step + steps + 1)
         if last:
             if clip_norm is not None:
-                accelerator.clip_grad_norm_(parameters, clip_norm)
+                accelerator.clip_grad_norm_(learning, clip_norm)
             optimizer.step()
             steps += 1
-        on_step(meter)
+        if on_step is not None:
+            on_step(meter)
     return steps
 
 

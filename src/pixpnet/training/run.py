@@ -211,7 +211,6 @@ class Run:
                 self.profiler.batches(self.train_batches),
                 num_batches=len(self.train_batches),
                 model=model,
-                parameters=self.learner.parameters,
                 optimizer=optimizer,
                 accelerator=self.accelerator,
                 meter=meter,
