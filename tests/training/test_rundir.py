@@ -58,6 +58,14 @@ def test_the_last_checkpoint_is_that_of_the_latest_epoch(tmp_path):
     assert run.last_checkpoint().name == "epoch=10-step=70.ckpt"
 
 
+def test_the_chosen_checkpoint_moves_with_its_run(tmp_path):
+    run = RunDirectory(tmp_path / "moved")
+    assert run.chosen_checkpoint() is None
+    old = RunDirectory(tmp_path / "run").checkpoint_file(epoch=2, step=14)
+    write_text(run.best_model_file, f"{old}\n")
+    assert run.chosen_checkpoint() == run.checkpoint_file(epoch=2, step=14)
+
+
 def test_a_failed_write_leaves_the_last_good_version(tmp_path):
     path = tmp_path / "file.txt"
     write_text(path, "good")

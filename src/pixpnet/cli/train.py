@@ -88,9 +88,9 @@ def _runs(log_dir: Path) -> set[Path]:
 
 
 def _how_to_go_on(run_dir: Path) -> str:
-    checkpoints = sorted(
-        run_dir.glob("csv/version_0/checkpoints/*.ckpt"), key=lambda file: file.stat().st_mtime
-    )
+    from pixpnet.training.rundir import RunDirectory
+
+    checkpoints = RunDirectory(run_dir).checkpoint_files()
     if not checkpoints:
         return f"{run_dir} holds no checkpoint yet, no epoch was complete"
     return f"the last good checkpoint is {checkpoints[-1]}; go on with: pixpnet train --resume {run_dir}"

@@ -115,7 +115,7 @@ def collect(
         lead=_lead(run, predictions, field.mean_percent),
         run=directory.path.resolve().name,
         image_size=run.image_size,
-        facts=facts(run, predictions, field=field, info=read_yaml(directory.results / "model_info.yaml")),
+        facts=facts(run, predictions, field=field, info=read_yaml(directory.model_info_file)),
         findings=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
         examples=tuple(examples),
         confusion=confused,

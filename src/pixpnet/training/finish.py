@@ -35,11 +35,10 @@ def finish(run: Run) -> None:
             train_seconds=run.position.train_seconds,
             epochs=len(run.plans),
         )
-    results = run.directory.results
-    write_yaml(results / "model_info.yaml", info)
+    write_yaml(run.directory.model_info_file, info)
     write_text(run.directory.best_model_file, f"{best}\n")
     run.logs.close()
-    write_yaml(results / "scores.yaml", scores)
+    write_yaml(run.directory.scores_file, scores)
     run.display.closing_table("PixPNet", _summary(run, scores, info))
 
 

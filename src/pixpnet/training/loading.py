@@ -127,9 +127,6 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> LoadedR
 
 
 def _best_checkpoint(run: RunDirectory) -> Path:
-    """The checkpoint that the run chose; moved run directories keep their own."""
-    if run.best_model_file.is_file():
-        named = run.checkpoints / Path(run.best_model_file.read_text().strip()).name
-        if named.is_file():
-            return named
-    return run.last_checkpoint()
+    """The checkpoint that the run chose, else its last one."""
+    chosen = run.chosen_checkpoint()
+    return chosen if chosen is not None and chosen.is_file() else run.last_checkpoint()

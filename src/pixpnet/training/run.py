@@ -297,7 +297,7 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Path:
         CheckpointError: if there is no such run, no usable checkpoint, or nothing left to do.
     """
     directory = RunDirectory.open(run_dir)
-    if (directory.results / "scores.yaml").exists():
+    if directory.scores_file.exists():
         raise CheckpointError(f"{run_dir} is complete: there is nothing to resume.")
     checkpoint = load_checkpoint(directory.last_checkpoint())
     config = config_from_yaml(checkpoint.config_yaml)

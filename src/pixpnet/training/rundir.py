@@ -140,8 +140,23 @@ class RunDirectory:
         return self.path / "tensorboard" / "version_0"
 
     @property
+    def scores_file(self) -> Path:
+        """Written last: a run that has it is complete."""
+        return self.results / "scores.yaml"
+
+    @property
+    def model_info_file(self) -> Path:
+        return self.results / "model_info.yaml"
+
+    @property
     def best_model_file(self) -> Path:
         return self.results / "best_model_path.txt"
+
+    def chosen_checkpoint(self) -> Path | None:
+        """The checkpoint that the finished run chose, here even if the run was moved; none: it chose none."""
+        if not self.best_model_file.is_file():
+            return None
+        return self.checkpoints / Path(self.best_model_file.read_text().strip()).name
 
     def checkpoint_file(self, *, epoch: int, step: int) -> Path:
         return self.checkpoints / f"epoch={epoch}-step={step}.ckpt"

@@ -91,11 +91,11 @@ def _read(path: Path, label: str) -> RunResults:
     config = _config(directory)
     remarks: list[str] = []
     evaluation = _evaluation(directory)
-    chosen = _chosen_checkpoint(directory)
-    if evaluation is not None and chosen not in (None, evaluation.checkpoint):
+    chosen = directory.chosen_checkpoint()
+    if evaluation is not None and chosen is not None and chosen.name != evaluation.checkpoint:
         remarks.append(
-            f"its metrics were measured with {evaluation.checkpoint}, but the run's network is now {chosen}; "
-            f"`pixpnet evaluate {path}` measures them again"
+            f"its metrics were measured with {evaluation.checkpoint}, but the run's network is now "
+            f"{chosen.name}; `pixpnet evaluate {path}` measures them again"
         )
     try:
         field = _receptive_field(config)
@@ -106,8 +106,8 @@ def _read(path: Path, label: str) -> RunResults:
         path=path,
         label=label,
         config=config,
-        scores=read_yaml(directory.results / "scores.yaml"),
-        info=read_yaml(directory.results / "model_info.yaml"),
+        scores=read_yaml(directory.scores_file),
+        info=read_yaml(directory.model_info_file),
         measurements={one.key: one for one in (evaluation.measurements if evaluation else ())},
         field=field,
         remarks=tuple(remarks),
@@ -137,12 +137,6 @@ def _evaluation(directory: RunDirectory) -> Evaluation | None:
         return Evaluation.from_dict(values)
     except DataError as error:
         raise CheckpointError(f"{path}: {error}") from error
-
-
-def _chosen_checkpoint(directory: RunDirectory) -> str | None:
-    if not directory.best_model_file.is_file():
-        return None
-    return Path(directory.best_model_file.read_text().strip()).name
 
 
 def _receptive_field(config: Config) -> ReceptiveField:
