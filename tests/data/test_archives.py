@@ -134,7 +134,7 @@ def test_a_folder_that_another_process_made_stays(tmp_path):
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(DataError, match=r"file/set cannot be written .*; give a dataset.root that can"),
+        pytest.raises(DataError, match=r"file/set cannot be written .*; give a folder that can be"),
         whole_folder(tmp_path / "file" / "set"),
     ):
         pass

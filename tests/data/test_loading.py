@@ -127,7 +127,7 @@ def test_epochs_are_told_by_the_draws():
     [(1, 1, 0), (2, 1, 0), (4, 1, 3), (16, 1, 8), (16, 4, 3), (16, 16, 0), (8, 16, 0)],
 )
 def test_workers_take_the_free_cores(monkeypatch, cores, processes, workers):
-    monkeypatch.setattr(loading, "_cores", lambda: cores)
+    monkeypatch.setattr(loading, "free_cores", lambda: cores)
     assert worker_count(processes) == workers
 
 
@@ -136,8 +136,8 @@ def test_cores_are_counted():
 
 
 def test_workers_may_be_left_to_us(images, monkeypatch):
-    monkeypatch.setattr(loading, "_cores", lambda: 2)
+    monkeypatch.setattr(loading, "free_cores", lambda: 2)
     assert loader(images, batch_size=5, shuffle=False, seed=3, epoch=1, workers=None).num_workers == 0
-    monkeypatch.setattr(loading, "_cores", lambda: 4)
+    monkeypatch.setattr(loading, "free_cores", lambda: 4)
     two = loader(images, batch_size=5, shuffle=False, seed=3, epoch=1, workers=None, rank=1, world_size=2)
     assert two.num_workers == 1

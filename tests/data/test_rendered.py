@@ -6,8 +6,8 @@ import multiprocessing
 import pytest
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data import rendered
 from pixpnet.data.datasets import read_dataset
+from pixpnet.data.synthbirds import render_dataset
 from pixpnet.errors import ConfigError, DataError
 
 TINY = {"name": "synth-birds", "classes": 2, "size": 32, "train_images": 2, "test_images": 1, "seed": 7}
@@ -55,7 +55,7 @@ def test_wrong_parameters(tmp_path):
 
 def test_where_nothing_can_be_written(tmp_path):
     (tmp_path / "synthbirds").write_text("a file where the folder should be")
-    with pytest.raises(DataError, match="could not be written"):
+    with pytest.raises(DataError, match="cannot be written"):
         read(tmp_path)
 
 
@@ -71,20 +71,28 @@ def _root(root, _):
     return read(root)[0].root
 
 
-def test_the_other_run_was_first(tmp_path, monkeypatch):
+def test_the_other_run_was_first(tmp_path):
     """The other run's folder appears while this one renders."""
+    mine, others = [], []
 
-    def render_twice(folder, **options):
-        original(folder, **options)
-        raise DataError("the folder is there already")
+    def progress(*done):
+        mine.append(done)
+        images, told = read(tmp_path)
+        (images.root / "other").touch()
+        others.extend(told)
 
-    original = rendered.render_dataset
-    monkeypatch.setattr(rendered, "render_dataset", render_twice)
-    assert read(tmp_path)[0].num_classes == 2
+    images = read_dataset(DatasetConfig(root=str(tmp_path), **TINY), progress=progress)
+    assert mine == others == [(6, 6)]
+    assert (images.root / "other").is_file()
+    assert list(images.root.parent.iterdir()) == [images.root]
 
-    def fail(folder, **options):
-        raise DataError("disk full")
 
-    monkeypatch.setattr(rendered, "render_dataset", fail)
-    with pytest.raises(DataError, match="disk full"):
-        read(tmp_path, seed=9)
+def test_something_else_came_first(tmp_path):
+    def progress(*done):
+        (tmp_path / "set").mkdir()
+        (tmp_path / "set" / "other").touch()
+
+    options = {name: value for name, value in TINY.items() if name != "name"}
+    with pytest.raises(DataError, match="set holds something else than SynthBirds with classes=2"):
+        render_dataset(tmp_path / "set", **options, progress=progress)
+    assert [path.name for path in tmp_path.rglob("*")] == ["set", "other"]

@@ -115,16 +115,16 @@ def whole_folder(destination: Path) -> Iterator[Path]:
         name = tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent)
     except OSError as error:
         raise DataError(
-            f"{destination} cannot be written ({error}); give a dataset.root that can be."
+            f"{destination} cannot be written ({error}); give a folder that can be (dataset.root)."
         ) from error
-    folder = Path(name)
+    folder = Path(name) / "whole"  # with the permissions of any new folder, which a temporary one has not
+    folder.mkdir()
     try:
         yield folder
-        folder.chmod(0o755)
         try:
             folder.replace(destination)
         except OSError:
             if not destination.is_dir() or not any(destination.iterdir()):
                 raise
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(name, ignore_errors=True)

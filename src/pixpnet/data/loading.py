@@ -13,7 +13,7 @@ from pixpnet.data.images import ClassificationImages, Draw, Postponed, Sample
 from pixpnet.data.postponed import PostponedBatch, PostponedImages, collate, finish
 from pixpnet.seeds import stable_seed
 
-__all__ = ["EpochBatches", "EpochLoader", "loader", "worker_count"]
+__all__ = ["EpochBatches", "EpochLoader", "free_cores", "loader", "worker_count"]
 
 
 class EpochBatches(Sampler[list[Draw]]):
@@ -132,9 +132,10 @@ def worker_count(processes: int = 1) -> int:
 
     One for each free core, at most 8; none on two cores, which training needs itself.
     """
-    cores = _cores()
+    cores = free_cores()
     return 0 if cores <= 2 else max(0, min(8, cores // processes - 1))
 
 
-def _cores() -> int:
+def free_cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

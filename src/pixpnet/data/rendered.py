@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data.cub import read_cub
 from pixpnet.data.readers import holds
 from pixpnet.data.spec import DatasetSpec, ImageSet, Progress
-from pixpnet.data.synthbirds import GENERATOR_VERSION, is_rendered, render_dataset
+from pixpnet.data.synthbirds import GENERATOR_VERSION, render_dataset
 from pixpnet.errors import DataError
 
 __all__ = ["open_synthbirds"]
@@ -24,31 +25,18 @@ def open_synthbirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress
     """
     root = Path(config.root)
     size, _ = spec.image_size(config.size)
+    wanted = _parameters(config, size)
     if holds(root, spec.markers):
-        _check(root, config, size)
+        _check(root, wanted)
         return read_cub(root, spec=spec)
-    folder = (
-        root
-        / spec.folder
-        / (
-            f"classes{config.classes}-size{size}-train{config.train_images}-test{config.test_images}"
-            f"-seed{config.seed}-v{GENERATOR_VERSION}"
-        )
-    )
-    _render(folder, config, size, progress)
+    name = "-".join(f"{option.removesuffix('_images')}{value}" for option, value in wanted.items())
+    folder = render_dataset(root / spec.folder / f"{name}-v{GENERATOR_VERSION}", **wanted, progress=progress)
     return read_cub(folder, spec=spec)
 
 
-def _check(root: Path, config: DatasetConfig, size: int) -> None:
+def _check(root: Path, wanted: Mapping[str, int]) -> None:
     """Hold what a folder was rendered with against what is wanted."""
     path = root / "attributes.json"
-    wanted = {
-        "classes": config.classes,
-        "size": size,
-        "train_images": config.train_images,
-        "test_images": config.test_images,
-        "seed": config.seed,
-    }
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["parameters"]
         different = [name for name, value in wanted.items() if found[name] != value]
@@ -62,26 +50,12 @@ def _check(root: Path, config: DatasetConfig, size: int) -> None:
         )
 
 
-def _render(folder: Path, config: DatasetConfig, size: int, progress: Progress | None) -> None:
-    """Render the folder, unless it is there; another run may do the same at the same time."""
-    try:
-        render_dataset(
-            folder,
-            classes=config.classes,
-            size=size,
-            train_images=config.train_images,
-            test_images=config.test_images,
-            seed=config.seed,
-            progress=progress,
-        )
-    except DataError:
-        another_run_was_first = is_rendered(
-            folder,
-            classes=config.classes,
-            size=size,
-            train_images=config.train_images,
-            test_images=config.test_images,
-            seed=config.seed,
-        )
-        if not another_run_was_first:
-            raise
+def _parameters(config: DatasetConfig, size: int) -> dict[str, int]:
+    """What the pixels depend on."""
+    return {
+        "classes": config.classes,
+        "size": size,
+        "train_images": config.train_images,
+        "test_images": config.test_images,
+        "seed": config.seed,
+    }

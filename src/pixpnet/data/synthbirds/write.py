@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
@@ -20,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from pixpnet.data.archives import whole_folder
+from pixpnet.data.loading import free_cores
 from pixpnet.data.synthbirds.render import min_pixels, render_picture
 from pixpnet.data.synthbirds.species import (
     MAX_CLASSES,
@@ -107,6 +105,8 @@ def render_dataset(
 ) -> Path:
     """Render the data set into the new folder ``root``; if it is there already, do nothing.
 
+    Another process may do the same at the same time; the first one's set stays.
+
     The pixels depend on the seed and the other parameters, never on ``workers`` (processes; none: one per
     free core, at most 8; 0 or 1: this process alone). ``progress`` is called with the images done and
     their total.
@@ -119,21 +119,31 @@ def render_dataset(
     if workers is not None:
         _check_range("workers", workers, 0, MAX_WORKERS)
     root = Path(root)
-    if is_rendered(
-        root, classes=classes, size=size, train_images=train_images, test_images=test_images, seed=seed
-    ):
+    if _is_taken(root, parameters):
         return root
+    try:
+        with whole_folder(root) as folder:
+            _fill(folder, parameters, min(8, free_cores()) if workers is None else workers, progress)
+    except OSError as error:
+        raise DataError(f"SynthBirds could not be written to {root}: {error}") from error
+    _is_taken(root, parameters)
+    return root
+
+
+def _is_taken(root: Path, parameters: Parameters) -> bool:
+    """Whether the set is there.
+
+    Raises:
+        DataError: Something else is.
+    """
+    if is_rendered(root, **asdict(parameters)):
+        return True
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
         raise DataError(
             f"{root} holds something else than SynthBirds with {_describe(parameters)}; "
             "delete it or name another folder."
         )
-    try:
-        with _fresh_folder(root) as folder:
-            _fill(folder, parameters, _free_cores() if workers is None else workers, progress)
-    except OSError as error:
-        raise DataError(f"SynthBirds could not be written to {root}: {error}") from error
-    return root
+    return False
 
 
 def is_rendered(
@@ -154,30 +164,6 @@ def is_rendered(
 
 def _describe(parameters: Parameters) -> str:
     return ", ".join(f"{name}={value}" for name, value in asdict(parameters).items())
-
-
-@contextmanager
-def _fresh_folder(root: Path) -> Iterator[Path]:
-    """A folder beside ``root`` that becomes it at the end, or vanishes on any error."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent))
-    try:
-        yield folder
-        folder.chmod(0o777 & ~_umask())
-        folder.replace(root)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _free_cores() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores)
 
 
 def _fill(
