@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from pixpnet.backbones import build_backbone, list_backbones, named_layers
-from pixpnet.backbones.build import _skeleton
+from pixpnet.backbones import build_backbone, build_skeleton, list_backbones, named_layers
 from pixpnet.backbones.names import FAMILIES, family_of
 from pixpnet.backbones.tracing import find_node, layer_shapes
 from pixpnet.errors import ConfigError
@@ -82,7 +81,7 @@ def test_layers_lie_where_the_original_has_them(golden):
     for file in files:
         name, height, width = re.fullmatch(r"(\w+)_(\d+)x(\d+)", file.stem).groups()
         nodes = {layer.name: layer.node for layer in named_layers(name)}
-        shapes = layer_shapes(_skeleton(name), (int(height), int(width)))
+        shapes = layer_shapes(build_skeleton(name), (int(height), int(width)))
         for layer, boxes in np.load(file).items():
             if layer.endswith("@ch0") or (name, layer) == ("squeezenet1_1", "avgpool"):
                 continue
@@ -157,7 +156,7 @@ def test_nodes_and_module_paths_are_layers_too(layer, channels):
 
 
 def test_a_module_path_means_the_modules_last_call_and_a_node_name_that_call():
-    network = _skeleton("resnet18")
+    network = build_skeleton("resnet18")
     found = {
         layer: find_node(network, layer).name for layer in ("layer2.0.relu", "layer2_0_relu", "layer2.0")
     }

@@ -11,7 +11,7 @@ from torchvision import models
 
 from pixpnet.backbones import timm_models
 from pixpnet.backbones.backbone import IMAGENET, Backbone, Normalization
-from pixpnet.backbones.names import NamedLayer, family_of
+from pixpnet.backbones.names import REFERENCE_SIZE, NamedLayer, family_of
 from pixpnet.backbones.small import SmallResNet
 from pixpnet.backbones.tracing import cut, find_node, layer_shapes, module_paths, trace
 from pixpnet.backbones.weights import (
@@ -22,7 +22,7 @@ from pixpnet.backbones.weights import (
 )
 from pixpnet.errors import ConfigError
 
-__all__ = ["build_backbone", "build_model", "list_backbones", "named_layers"]
+__all__ = ["build_backbone", "build_model", "build_skeleton", "list_backbones", "named_layers"]
 
 OURS = {"small_resnet": SmallResNet}
 
@@ -37,8 +37,6 @@ ARGUMENTS: dict[str, dict[str, bool]] = {
 NORMALIZATIONS = dict.fromkeys(ARGUMENTS, Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
 """What torchvision's published weights want where it is not ImageNet's (its `transform_input`)."""
 
-REFERENCE_SIZE = (224, 224)
-
 
 def list_backbones() -> list[str]:
     """Names of the built-in backbones; `timm/NAME` gives those of timm."""
@@ -47,7 +45,7 @@ def list_backbones() -> list[str]:
 
 def named_layers(name: str) -> tuple[NamedLayer, ...]:
     """The layers of a backbone that have a name, in order, with their nodes in `build_model(name)`."""
-    return family_of(name).named_layers(_skeleton(name))
+    return family_of(name).named_layers(build_skeleton(name))
 
 
 def build_model(name: str) -> fx.GraphModule:
@@ -58,6 +56,12 @@ def build_model(name: str) -> fx.GraphModule:
     """
     model = _construct(name)
     return timm_models.trace_timm(model) if _is_timm(name) else trace(model)
+
+
+def build_skeleton(name: str) -> fx.GraphModule:
+    """`build_model` without values, shapes and names only: no time is lost on drawing weights."""
+    with init_empty_weights():  # unlike torch.device("meta"), it leaves arithmetic in constructors alone
+        return build_model(name)
 
 
 def build_backbone(
@@ -76,7 +80,7 @@ def build_backbone(
         ConfigError: Unknown name or layer (with the nearest ones), or a layer that gives no grid.
         DataError: Weights that cannot be had, read, or fitted.
     """
-    skeleton = _skeleton(name)
+    skeleton = build_skeleton(name)
     family = family_of(name)
     layer = layer or family.default or _last_layer(name, skeleton)
     node = _find_layer(skeleton, name, layer)
@@ -118,12 +122,6 @@ def _construct(name: str) -> nn.Module:
     if name.startswith(timm_models.PREFIX):
         known = [timm_models.PREFIX + other for other in timm_models.timm_names()]
     raise ConfigError(f"unknown backbone {name!r}{_nearest(name, known)}")
-
-
-def _skeleton(name: str) -> fx.GraphModule:
-    """The traced network without values: shapes and names only."""
-    with init_empty_weights():  # unlike torch.device("meta"), it leaves arithmetic in constructors alone
-        return build_model(name)
 
 
 def _published(name: str) -> dict[str, Tensor]:

@@ -77,10 +77,10 @@ def _print_table(table: Table) -> None:
 
 def _fields(backbone: str, size: tuple[int, int]) -> dict[str, ReceptiveField | None]:
     """The receptive field of each layer that has a name, in order; None where a layer has no grid."""
-    from pixpnet.backbones import build_model, named_layers
+    from pixpnet.backbones import build_skeleton, named_layers
     from pixpnet.receptive_fields import receptive_fields
 
-    every = receptive_fields(build_model(backbone), size)
+    every = receptive_fields(build_skeleton(backbone), size)
     return {layer.name: every.get(layer.node) for layer in named_layers(backbone)}
 
 

@@ -70,15 +70,12 @@ def stage_fields(names: Iterable[str], size: tuple[int, int]) -> dict[str, dict[
 
 
 def _fields_of(name: str, size: tuple[int, int]) -> dict[str, StageField]:
-    from accelerate import init_empty_weights
-
-    from pixpnet.backbones import build_model, named_layers
+    from pixpnet.backbones import build_skeleton, named_layers
     from pixpnet.receptive_fields import receptive_fields
 
-    with init_empty_weights():  # drawing random weights would take most of the time
-        network = build_model(name)
     stages = {layer.node: layer.name for layer in named_layers(name) if layer.is_stage}
-    return {stages[node]: _numbers(field) for node, field in receptive_fields(network, size, stages).items()}
+    fields = receptive_fields(build_skeleton(name), size, stages)
+    return {stages[node]: _numbers(field) for node, field in fields.items()}
 
 
 def _numbers(field: ReceptiveField) -> StageField:

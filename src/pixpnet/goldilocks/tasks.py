@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
 from torch import fx
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixpnet.backbones import build_model, list_backbones, named_layers
+from pixpnet.backbones import build_skeleton, list_backbones, named_layers
 from pixpnet.backbones.names import FAMILIES, family_of
 from pixpnet.backbones.tracing import cut, layer_shapes
 from pixpnet.errors import ConfigError
@@ -76,8 +75,7 @@ def stages_of(model: str, image_size: tuple[int, int]) -> tuple[Stage, ...]:
     layers = [layer for layer in named_layers(model) if layer.is_stage]
     if not layers:
         raise ConfigError(f"{model} has no stages to compare.")
-    with init_empty_weights():  # no time is lost on random weights
-        network = build_model(model)
+    network = build_skeleton(model)
     shapes = layer_shapes(network, image_size)
     fields = receptive_fields(network, image_size, [layer.node for layer in layers])
     macs = _macs_by_node(network, image_size)
