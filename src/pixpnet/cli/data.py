@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pixpnet.cli.arguments import Parser, file_to_write, whole_number
+from pixpnet.cli.console import progress_bar
 from pixpnet.config.options import OPTIONS, did_you_mean
 from pixpnet.config.ranges import Range
 from pixpnet.errors import ConfigError, DataError
@@ -51,7 +51,7 @@ def _prepare(arguments: Sequence[str]) -> int:
     options = parser.parse(arguments)
     from pixpnet.data.datasets import prepare
 
-    with _bar("preparing") as progress:
+    with progress_bar("preparing") as progress:
         images = prepare(options.name, options.root, progress=progress)
     print(
         f"{images.name} in {images.root}: {images.num_classes} classes, {len(images.train)} training and "
@@ -89,7 +89,7 @@ def _check(arguments: Sequence[str]) -> int:
         test_images=options.test_images,
         seed=options.seed,
     )
-    with _bar("reading images") as progress:
+    with progress_bar("reading images") as progress:
         found = check_dataset(read_dataset(config, progress=progress), progress=progress)
     out = options.out or Path("logs", "data", f"{found.images.name.lower()}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -110,23 +110,12 @@ def _add_name_and_root(parser: Parser) -> None:
     )
 
 
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def _synthbirds(arguments: Sequence[str]) -> int:
     options = _synthbirds_parser().parse(arguments)
     from pixpnet.data import DATASETS
     from pixpnet.data.synthbirds import render_dataset
 
-    with _bar("rendering images") as progress:
+    with progress_bar("rendering images") as progress:
         render_dataset(
             options.out,
             classes=options.classes,

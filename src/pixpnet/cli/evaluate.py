@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixpnet.cli.arguments import Parser, whole_number
+from pixpnet.cli.console import print_table, progress_bar
 from pixpnet.config.ranges import FROM_1, SEED
 
 if TYPE_CHECKING:
@@ -39,16 +40,11 @@ WIDTH = 150
 def run(arguments: Sequence[str]) -> int:
     """Measure, print a table of it, and print where it was written."""
     options = _parser().parse(arguments)
-    from rich.console import Console
-    from rich.progress import Progress
-
     from pixpnet.evaluation import EvaluationFiles, evaluate
     from pixpnet.training import load
 
     loaded = load(options.run_dir, dataset_root=options.dataset_root)
-    errors = Console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("reading the data set", total=None)
+    with progress_bar("reading the data set") as update:
         try:
             evaluation = evaluate(
                 loaded,
@@ -65,9 +61,7 @@ def run(arguments: Sequence[str]) -> int:
                 seed=options.seed,
                 batch_size=options.batch_size,
                 out=options.out,
-                progress=lambda words, done, total: bar.update(
-                    task, description=words, completed=done, total=total
-                ),
+                progress=lambda words, done, total: update(done, total, title=words),
             )
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(
@@ -79,9 +73,7 @@ def run(arguments: Sequence[str]) -> int:
         if (options.metrics is None or one.metric in options.metrics)
         and (options.methods is None or one.method is None or one.method in options.methods)
     ]
-    console = Console()
-    console.width = console.width if console.is_terminal else WIDTH
-    console.print(_table(shown))
+    print_table(_table(shown), width=WIDTH)
     for path in EvaluationFiles.of_checkpoint(loaded.checkpoint, out=options.out).existing():
         print(path)
     return 0

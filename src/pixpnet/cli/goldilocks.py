@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixpnet.cli.arguments import Parser, whole_number
+from pixpnet.cli.console import print_table, progress_bar
 from pixpnet.config import Config, parse_config
 from pixpnet.config.options import OPTIONS, did_you_mean
 from pixpnet.config.ranges import FROM_1, Range
@@ -70,15 +71,10 @@ def run(arguments: Sequence[str]) -> int:
             "--epochs is for --mode finetune; to train the backbones that are probed, use "
             f"--model.no-pretrained --train.backbone-epochs {options.epochs}"
         )
-    from rich.console import Console
-    from rich.progress import Progress
-
     from pixpnet.goldilocks import explore
     from pixpnet.goldilocks.tasks import split_models
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("stages", total=None)
+    with progress_bar("stages") as progress:
         outcome = explore(
             config,
             models=split_models(options.models),
@@ -88,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
             max_rf=options.max_rf,
             jobs=options.jobs,
             cluster=options.cluster,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     _print(outcome)
     return 0
@@ -166,11 +162,7 @@ def _config(arguments: Sequence[str]) -> Config:
 
 
 def _print(outcome: Outcome) -> None:
-    from rich.console import Console
-
-    console = Console()
-    console.width = console.width if console.is_terminal else 140
-    console.print(_table(outcome))
+    print_table(_table(outcome), width=140)
     print(outcome.advice.line)
     for file in outcome.files:
         print(file)

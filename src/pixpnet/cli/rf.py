@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from pixpnet.cli.arguments import Parser, image_size
+from pixpnet.cli.console import print_table
 from pixpnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ def run(arguments: Sequence[str]) -> int:
         return _print_all(options.size, json_wanted=options.json, markdown_wanted=options.markdown)
     fields = _fields(options.backbone, options.size)
     if options.json:
-        print(json.dumps({name: _intervals(field) for name, field in fields.items() if field}))
+        print(json.dumps({name: field.to_dict() for name, field in fields.items() if field}))
     else:
-        _print_table(_table(fields, backbone=options.backbone, size=options.size))
+        print_table(_table(fields, backbone=options.backbone, size=options.size))
     return 0
 
 
@@ -63,16 +64,8 @@ def _print_all(size: tuple[int, int], *, json_wanted: bool, markdown_wanted: boo
     elif markdown_wanted:
         print(as_markdown(fields, size))
     else:
-        _print_table(as_table(fields, size))
+        print_table(as_table(fields, size))
     return 0
-
-
-def _print_table(table: Table) -> None:
-    from rich.console import Console
-
-    console = Console()
-    console.width = console.width if console.is_terminal else 120
-    console.print(table)
 
 
 def _fields(backbone: str, size: tuple[int, int]) -> dict[str, ReceptiveField | None]:
@@ -82,10 +75,6 @@ def _fields(backbone: str, size: tuple[int, int]) -> dict[str, ReceptiveField | 
 
     every = receptive_fields(build_skeleton(backbone), size)
     return {layer.name: every.get(layer.node) for layer in named_layers(backbone)}
-
-
-def _intervals(field: ReceptiveField) -> Mapping[str, list[list[int]]]:
-    return {"rows": field.rows.tolist(), "columns": field.columns.tolist()}
 
 
 def _table(fields: Mapping[str, ReceptiveField | None], *, backbone: str, size: tuple[int, int]) -> Table:

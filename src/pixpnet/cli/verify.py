@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixpnet.cli.arguments import Parser, whole_number
+from pixpnet.cli.console import print_table, progress_bar
 from pixpnet.config.ranges import FROM_1, SEED
 
 if TYPE_CHECKING:
@@ -34,28 +35,16 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=whole_number(SEED), default=0, metavar="N", help=seed_help)
     parser.add_dataset_root()
     options = parser.parse(arguments)
-    from rich.console import Console
-    from rich.progress import Progress
-
     from pixpnet.certificate import certificate_file, verify
     from pixpnet.training import load
     from pixpnet.training.rundir import write_text
 
     loaded = load(options.run_dir, dataset_root=options.dataset_root)
-    errors = Console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("trials", total=options.trials)
-        certificate = verify(
-            loaded,
-            trials=options.trials,
-            seed=options.seed,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with progress_bar("trials") as progress:
+        certificate = verify(loaded, trials=options.trials, seed=options.seed, progress=progress)
     path = certificate_file(loaded.checkpoint)
     write_text(path, json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n")
-    console = Console()
-    console.width = console.width if console.is_terminal else 120
-    console.print(_table(certificate))
+    print_table(_table(certificate))
     print(certificate.verdict)
     if certificate.worst_failure is not None:
         print(_worst(certificate))
