@@ -1,6 +1,6 @@
 """The data classes that pass between the parts of PixPNet, and the conventions that they share.
 
-Conventions (STYLE: said once, here):
+Conventions (said once, here):
 
 * Pixel coordinates are continuous: pixel ``i`` covers ``[i, i + 1)`` and its centre is ``i + 0.5``.
 * Boxes are half-open, ``(left, top, right, bottom)``. A point is in a box if ``left <= x < right`` and

@@ -13,7 +13,7 @@ from pixpnet.types import ImageRecord
 __all__ = ["Archive", "DatasetSpec", "Geometry", "ImageSet", "Normalization", "Progress"]
 
 Progress = Callable[[int, int], None]
-"""Told (images done, images in all)."""
+"""Told (done, in all) of images, or of the bytes of a file."""
 
 
 @dataclass(frozen=True)

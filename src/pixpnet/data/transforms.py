@@ -1,6 +1,6 @@
 """From the pixels of a file to the network's input; boxes and part points move with the image.
 
-The order is `object_window` (crop), `first_transform` (no randomness, so its result could be kept), then
+The order is `object_window` (crop), `first_transform` (no randomness: `dataset.cache` keeps its result), then
 `training_transform` or `evaluation_transform`, then `to_normalized`. Geometry works on 8-bit PIL images,
 bilinear. The augmentations are those of PixPNet 1.0.0; what its description leaves open is torchvision's
 default: shear along x, a random resized crop of 8-100 % of the area (`Geometry.crop_scale`; 70-100 % for sets

@@ -91,11 +91,8 @@ class Layers:
 
     def find(self, layer: str | None) -> fx.Node:
         """The node of a layer."""
-        nodes, outputs, error = (
-            {node.name: node for node in self.graph.nodes},
-            self._trace.outputs,
-            self._trace.error,
-        )
+        nodes = {node.name: node for node in self.graph.nodes}
+        outputs, error = self._trace.outputs, self._trace.error
         # If tracing failed, it is not sure that a module isn't called once more.
         node = nodes.get(layer or "output") or (outputs.get(layer or "") if error is None else None)
         if node is not None and (node.op != "output" or layer is None):

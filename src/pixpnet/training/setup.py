@@ -1,4 +1,4 @@
-"""What a run needs before its first epoch: seeds, processes, devices."""
+"""What a run needs before its first epoch: processes, devices, the network of the backbone stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views, permutations, indexing, splitting and joining."""
+"""Views, permutations, indexing and splitting."""
 
 from __future__ import annotations
 
