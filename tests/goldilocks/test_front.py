@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pixpnet.config import DatasetConfig, config_from_yaml, parse_config
 from pixpnet.errors import ConfigError
 from pixpnet.goldilocks.front import advise, pareto_ranks, rank_rows, undertrained
+from pixpnet.goldilocks.table import Row
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "protonets"
 PACKAGED = Path(__file__).parents[2] / "src" / "pixpnet" / "configs"
@@ -133,6 +134,22 @@ def test_backbones_whose_accuracy_falls_with_depth_have_learned_too_little() -> 
         row("vgg11_bn", "maxpool5", 0.2, 70.0, stage_number=6, weights="random"),
     ]
     assert undertrained(rows) == ["squeezenet1_1"]
+
+
+def test_too_little_learned_is_said_of_the_mean_over_seeds() -> None:
+    def seeds(first: tuple[float, float], second: tuple[float, float]) -> list[Row]:
+        """Accuracies of two seeds at layer1 and layer4."""
+        return [
+            row("resnet18", stage, accuracy, mean_rf, stage_number=number, seed=seed)
+            for seed in (0, 1)
+            for stage, number, mean_rf, accuracy in zip(
+                ("layer1", "layer4"), (3, 6), (9.0, 99.0), (first, second)[seed], strict=True
+            )
+        ]
+
+    rising, falling = seeds((0.55, 0.6), (0.79, 0.8)), seeds((0.79, 0.78), (0.79, 0.2))
+    assert undertrained(rising) == undertrained(rising[::-1]) == []
+    assert undertrained(falling) == undertrained(falling[::-1]) == ["resnet18"]
 
 
 def test_no_rows() -> None:

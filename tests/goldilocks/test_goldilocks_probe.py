@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from pixpnet.goldilocks import probe as probing
 from pixpnet.goldilocks.probe import PENALTIES, USUAL_PENALTY, accuracies, fit_head, probe
 
 
@@ -32,6 +33,18 @@ def test_gradient_vanishes_at_the_head(penalty, channels):
     assert weight.grad.abs().max() < 1e-5
     assert bias.grad.abs().max() < 1e-5
     assert torch.allclose(head.logits(features), rows @ weight + bias)
+
+
+@pytest.mark.parametrize("largest_double", [2**27, 0])
+def test_an_axis_of_little_variance_may_tell_the_classes_apart(monkeypatch, largest_double):
+    """Also in float32: all channels share one strong component that says nothing."""
+    monkeypatch.setattr(probing, "_LARGEST_DOUBLE", largest_double)
+    features, labels = _images(number=600, channels=200)
+    shared = 100 * torch.randn(600, 1, generator=torch.Generator().manual_seed(1))
+    is_test = torch.arange(600) >= 400
+    head = fit_head((features + shared)[~is_test], labels[~is_test], num_classes=3, penalty=1e-4)
+    assert head.weight.dtype == (torch.float64 if largest_double else torch.float32)
+    assert accuracies(head.logits((features + shared)[is_test]), labels[is_test]).top1 > 0.95
 
 
 def test_features_that_never_change_count_for_nothing():

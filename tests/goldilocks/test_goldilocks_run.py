@@ -2,10 +2,13 @@
 
 import csv
 import logging
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,8 @@ from pixpnet.errors import ConfigError, DataError, PixPNetError
 from pixpnet.goldilocks import backbone, explore, front, run, work
 from pixpnet.goldilocks.features import Prototypes, Readings
 from pixpnet.goldilocks.finetune import Finetuned
-from pixpnet.goldilocks.table import read_rows
+from pixpnet.goldilocks.settings import check_settings
+from pixpnet.goldilocks.table import read_rows, write_rows
 
 STAGES = ["stem", "layer1", "layer2", "layer3", "avgpool"]
 
@@ -127,6 +131,7 @@ def test_the_head_of_every_stage_learns(config, tmp_path):
     assert all(learned[number]["exp_avg"].any() for number in parameters)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_interrupted_runs_go_on_and_end_alike(config, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "pixpnet")
     whole = explore(config(train__backbone_epochs=2), models=["small_resnet"], out=tmp_path / "whole")
@@ -244,6 +249,79 @@ def test_other_settings_need_another_table(config, tmp_path):
     assert {row.seed for row in outcome.rows} == {3, 4}
     (tmp_path / "goldilocks.settings.yaml").write_text("dataset: [")
     with pytest.raises(DataError, match="is damaged"):
+        explore(config(), models=["small_resnet"], out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "mode", "changed"),
+    [
+        ({"train__backbone_epochs": 1}, "probe", {"train__precision": "bf16"}),
+        ({"train__backbone_epochs": 1}, "probe", {"train__backbone_epochs": 2}),
+        ({"train__backbone_epochs": 1}, "probe", {"optimizer__lr": 0.5}),
+        ({}, "finetune", {"train__precision": "bf16"}),
+        ({}, "finetune", {"train__batch_size": 4}),
+    ],
+    ids=str,
+)
+def test_what_training_depends_on_is_noted(config, tmp_path, given, mode, changed):
+    file = tmp_path / "settings.yaml"
+    note = partial(check_settings, file=file)
+    job = work.Job(config(**given), mode, 3, tmp_path, 1)
+    note(job)
+    note(job)
+    ((name, value),) = changed.items()
+    words = re.escape(name.replace("__", ".").replace("_", "-"))
+    with pytest.raises(ConfigError, match=rf"{words} \S+, not {value};"):
+        note(replace(job, config=config(**{**given, **changed})))
+    if mode == "finetune":
+        with pytest.raises(ConfigError, match="epochs 3, not 4;"):
+            note(replace(job, epochs=4))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_advice_names_the_weights_of_its_own_row(config, tmp_path):
+    """Though the last call was with others."""
+    explore(config(train__backbone_epochs=1), models=["small_resnet"], out=tmp_path / "first")
+    file = tmp_path / "first" / "goldilocks.work" / "backbones" / "small_resnet_trained_seed3.pt"
+    out = tmp_path / "out"
+    explore(config(model__weights=file), models=["small_resnet"], out=out)
+    table = out / "goldilocks.csv"
+    best = [replace(row, test_accuracy=1.0) for row in read_rows(table)]
+    write_rows(table, best, [1] * len(best))
+    explore(config(), models=["small_resnet"], out=out)  # random weights
+    assert config_from_yaml((out / "goldilocks.best.yaml").read_text()).model.weights == str(file)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_features_that_are_not_finite_cost_their_backbone_only(config, tmp_path, monkeypatch):
+    read = work.read_images
+
+    def spoilt(backbone, stages, *arguments, **options):
+        readings = read(backbone, stages, *arguments, **options)
+        if backbone.name == "resnet18":
+            readings[0].averages[0, 0] = torch.inf
+        return readings
+
+    monkeypatch.setattr(work, "read_images", spoilt)
+    with pytest.raises(
+        PixPNetError, match=r"resnet18 could not be measured in full \(what resnet18/conv1 gives"
+    ):
+        explore(config(), models=["resnet18", "small_resnet"], out=tmp_path)
+    rows = read_rows(tmp_path / "goldilocks.csv")
+    assert {row.model for row in rows} == {"resnet18", "small_resnet"}
+    assert (tmp_path / "goldilocks.best.yaml").is_file()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_first_fault_is_told_where_nothing_could_be_measured(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "finetune_stage", lambda *_, **__: Finetuned(0.5, 0.9, 8))
+    explore(config(), models=["small_resnet"], out=tmp_path, mode="finetune")
+
+    def fail(*_, **__):
+        raise DataError("no such weights")
+
+    monkeypatch.setattr(work, "frozen_backbone", fail)
+    with pytest.raises(DataError, match="no such weights"):
         explore(config(), models=["small_resnet"], out=tmp_path)
 
 

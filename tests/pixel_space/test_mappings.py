@@ -91,6 +91,16 @@ def test_unfit_memory_is_refused(method, memory):
         maps(method, out=memory)
 
 
+@pytest.mark.parametrize("method", PURE)
+def test_memory_that_autograd_watches_is_refused(method):
+    with torch.inference_mode():
+        of_inference = torch.empty(2, 5, 9, 7)
+        maps(method, out=of_inference)
+    for memory in (of_inference, torch.empty(2, 5, 9, 7, requires_grad=True)):
+        with pytest.raises(ConfigError, match="must not require a gradient, nor come from inference mode"):
+            maps(method, out=memory)
+
+
 @pytest.mark.parametrize("method", ["receptive_field", "upsampling"])
 def test_chosen_prototypes_are_those_of_all(method):
     torch.testing.assert_close(maps(method, prototypes=[4, 1]), maps(method)[:, [4, 1]])

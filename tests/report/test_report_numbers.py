@@ -13,7 +13,7 @@ from PIL import Image
 
 from pixpnet.config import Config, ModelConfig
 from pixpnet.data import read_dataset
-from pixpnet.errors import DataError
+from pixpnet.errors import CheckpointError, DataError
 from pixpnet.evaluation import Evaluation, EvaluationFiles, Measurement
 from pixpnet.metrics import Estimate
 from pixpnet.report.atlas import times_on_top
@@ -232,6 +232,18 @@ def test_curves_need_figures(tmp_path):
     lowest, highest = (float(chart.y_ticks[end][1]) for end in (0, -1))
     assert lowest <= -3
     assert highest == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe\x00", b"step,train_accuracy\n1,0.5\n", b"epoch,train_accuracy\n1,abc\n"],
+    ids=["binary", "no epochs", "no number"],
+)
+def test_damaged_training_curves_are_named(tmp_path, content):
+    file = tmp_path / "metrics.csv"
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"metrics\.csv is damaged"):
+        read_charts(file, Config())
 
 
 def test_settings_mark_what_is_not_default():

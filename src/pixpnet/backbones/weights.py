@@ -36,6 +36,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         DataError: No such file, damaged, needs code to be read, or without tensors.
     """
     if not path.is_file():
+        if path.is_dir():
+            raise DataError(f"{path} is a folder, no file of weights.")
         raise DataError(f"there is no file of weights at {path}.")
     try:
         if path.suffix == ".safetensors":
@@ -46,7 +48,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} is damaged or no file of weights: {_first_line(error)}") from error
     except Exception as error:  # pickle's own errors have no common class of their own
         raise DataError(
-            f"{path} is no file of plain tensors, and code in it is not run: {_first_line(error)}"
+            f"{path} is no file of plain tensors, and code in it is not run. "
+            "Save `network.state_dict()` with torch.save, or a .safetensors file."
         ) from error
     return _plain_state(content, path)
 

@@ -136,10 +136,11 @@ def undertrained(rows: Sequence[Row]) -> list[str]:
 
     It sees all that the earlier one sees, so it can only have learned too little, and so may others between.
     """
+    trained = [row for row in rows if row.mode == "probe" and row.weights == "trained"]
     models: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.mode == "probe" and row.weights == "trained":
-            models[row.model, row.readout].append(row)
+    for readout in sorted({row.readout for row in trained}):
+        for row in average_seeds([row for row in trained if row.readout == readout]):
+            models[row.model, readout].append(row)
     falling = [
         model
         for (model, _), stages in models.items()

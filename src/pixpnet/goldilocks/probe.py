@@ -21,6 +21,9 @@ USUAL_PENALTY = 1e-2
 _LARGEST_DOUBLE = 2**27
 """Numbers in a table up to which float64 is cheap enough."""
 
+_CHUNK = 4096
+"""Rows that are made float64 at a time."""
+
 _ITERATIONS = 500
 _TOLERANCE = 1e-5
 
@@ -91,8 +94,13 @@ class _Table:
         std, self.mean = torch.std_mean(features, dim=0, correction=0)
         self.std = torch.where(std > 1e-6 * (1 + self.mean.abs()), std, torch.inf)
         rows = (features - self.mean) / self.std
-        variances, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
-        is_kept = variances > torch.finfo(rows.dtype).eps * len(variances) * variances[-1]
+        # In float64 whatever the rows: an axis with little variance may be the one that tells classes apart.
+        covariance = rows.new_zeros(rows.shape[1], rows.shape[1], dtype=torch.float64)
+        for some in rows.split(_CHUNK):
+            covariance.addmm_(some.T.double(), some.double())
+        variances, axes = torch.linalg.eigh(covariance / len(rows))
+        is_kept = variances > torch.finfo(torch.float64).eps * len(variances) * variances[-1]
+        variances, axes = variances.to(rows), axes.to(rows)
         self.axes = axes[:, is_kept]
         ones = rows.new_ones(len(rows), 1)  # of the biases: the last coordinate
         self.rows = torch.cat([rows @ self.axes, ones], dim=1)

@@ -20,7 +20,7 @@ from pixpnet.figures.saving import FIGURE_FORMATS, save_figure
 from pixpnet.goldilocks.backbone import weights_of
 from pixpnet.goldilocks.cluster import Crew, processes, ray_cluster, this_process
 from pixpnet.goldilocks.front import Advice, advise, rank_rows, undertrained
-from pixpnet.goldilocks.settings import Files, check_settings
+from pixpnet.goldilocks.settings import Files, check_settings, pretrained_file
 from pixpnet.goldilocks.table import (
     READOUT_TITLES,
     Mode,
@@ -213,8 +213,6 @@ def _finish(
 ) -> Outcome:
     """Rank all rows of the table, draw those of this experiment's kind, and say what follows from them."""
     every = read_rows(files.table)
-    if not every and faults:
-        raise next(iter(faults.values()))
     ranks = rank_rows(every)
     write_rows(files.table, every, ranks)
     kind = (job.config.dataset.name, *job.image_size, job.mode)
@@ -224,12 +222,20 @@ def _finish(
         if (row.dataset, row.height, row.width, row.mode) == kind
     ]
     rows = [row for row, _ in own]
+    if not rows and faults:
+        raise next(iter(faults.values()))
+
+    def weights(row: Row) -> str | None:
+        return (
+            job.trained_file(row) if row.weights == "trained" else pretrained_file(files.settings, row.mode)
+        )
+
     advice = advise(
         rows,
         max_rf,
         dataset=job.config.dataset,
         num_classes=num_classes,
-        weights=job.weights_file,
+        weights=weights,
     )
     if names := ", ".join(undertrained(rows)):
         _logger.warning(
@@ -243,8 +249,11 @@ def _finish(
         write_text(files.advice, advice.config_yaml)
         written.append(files.advice)
     for readout in READOUTS[job.mode]:
+        points = [_point(row, rank) for row, rank in own if row.readout == readout]
+        if not points:  # not one of its rows could be measured
+            continue
         figure = goldilocks_figure(
-            [_point(row, rank) for row, rank in own if row.readout == readout],
+            points,
             title=f"{job.config.dataset.name}, {job.mode}, {READOUT_TITLES[readout]}",
             max_rf=max_rf,
         )

@@ -11,11 +11,11 @@ import yaml
 from pixpnet.config.options import to_kebab
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.goldilocks.backbone import weights_of
-from pixpnet.goldilocks.table import Mode, Readout
+from pixpnet.goldilocks.table import Mode, Readout, Weights
 from pixpnet.goldilocks.work import Job
 from pixpnet.training.rundir import write_text
 
-__all__ = ["Files", "check_settings"]
+__all__ = ["Files", "check_settings", "pretrained_file"]
 
 _INDIFFERENT = ("root", "workers", "cache", "augment_on")
 """Options of the data set that do not change results."""
@@ -61,7 +61,7 @@ def check_settings(job: Job, file: Path) -> None:
         ConfigError: Rows of this mode and weights are there that were made in another way.
     """
     kept = _read(file)
-    group = f"{job.mode}, {weights_of(job.config)} weights"
+    group = _group(job.mode, weights_of(job.config))
     for section, values in {"dataset": _dataset(job), group: _training(job)}.items():
         others = kept.setdefault(section, values)
         for name, value in values.items():
@@ -71,6 +71,15 @@ def check_settings(job: Job, file: Path) -> None:
                     "give another --out for these."
                 )
     write_text(file, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
+
+
+def pretrained_file(file: Path, mode: Mode) -> str | None:
+    """File of the weights of a mode's rows that are called pretrained; none: the published ones."""
+    return _read(file).get(_group(mode, "pretrained"), {}).get("model.weights")
+
+
+def _group(mode: Mode, weights: Weights) -> str:
+    return f"{mode}, {weights} weights"
 
 
 def _read(file: Path) -> dict[str, dict[str, Any]]:

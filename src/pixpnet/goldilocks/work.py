@@ -18,6 +18,7 @@ from pixpnet.backbones import build_backbone
 from pixpnet.config import Config, DatasetConfig
 from pixpnet.data import ClassificationImages, Splits, find_dataset, open_splits, worker_count
 from pixpnet.data.splits import hold_out
+from pixpnet.errors import DataError
 from pixpnet.goldilocks.backbone import frozen_backbone, weights_of
 from pixpnet.goldilocks.features import find_prototypes, read_images
 from pixpnet.goldilocks.finetune import finetune_stage
@@ -64,12 +65,10 @@ class Job:
         """What is kept of a model."""
         return self.folder / kind / _file_name(model, weights_of(self.config), self.seed, suffix)
 
-    def weights_file(self, row: Row) -> str | None:
-        """File of the weights that a row of this experiment's table was measured with; none: published."""
-        if row.weights == "trained":
-            file = self.folder / "backbones" / _file_name(row.model, row.weights, row.seed, ".pt")
-            return str(file.absolute()) if file.is_file() else None
-        return self.config.model.weights if row.weights == "pretrained" else None
+    def trained_file(self, row: Row) -> str | None:
+        """File of the backbone that was trained for a row of this experiment's table, if it is there."""
+        file = self.folder / "backbones" / _file_name(row.model, row.weights, row.seed, ".pt")
+        return str(file.absolute()) if file.is_file() else None
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -174,6 +173,8 @@ def probe_row(job: Job, stage: Stage, readout: Readout) -> list[Row]:
     with safe_open(job.file("features", stage.model, ".safetensors"), framework="pt") as file:
         part, labels = file.get_tensor("part"), file.get_tensor("labels")
         features = file.get_tensor(f"{stage.number}.{readout}")
+    if not features.isfinite().all():
+        raise DataError(f"what {stage.model}/{stage.name} gives is not finite: its weights are no good.")
     is_test = part == _PARTS["test"]
     head = probe(
         features[~is_test],

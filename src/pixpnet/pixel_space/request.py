@@ -89,6 +89,8 @@ class MapRequest:
                 f"out must be contiguous memory of {_sides(shape)} numbers of {self.dtype} on {device}, "
                 f"not {_sides(tuple(out.shape))} of {out.dtype} on {out.device}"
             )
+        if out.requires_grad or (out.is_inference() and not torch.is_inference_mode_enabled()):
+            raise ConfigError("out must not require a gradient, nor come from inference mode outside of it")
 
 
 def _sides(size: tuple[int, ...]) -> str:

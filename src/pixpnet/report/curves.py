@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixpnet.config import Config
+from pixpnet.errors import CheckpointError
 from pixpnet.report.overview import percent
 
 __all__ = ["Chart", "Series", "read_charts"]
@@ -76,14 +77,27 @@ class Chart:
 
 
 def read_charts(path: Path, config: Config) -> tuple[Chart, ...]:
-    """The charts of a run's metrics.csv; none where the file or all of its figures are missing."""
+    """The charts of a run's metrics.csv; none where the file or all of its figures are missing.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
     if not path.is_file():
         return ()
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
     charts = []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        read = {
+            measure: {split: _points(rows, f"{split}_{measure}") for split in SPLITS}
+            for _, measure, _ in CHARTS
+        }
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error!r}); without it the report has no curves."
+        ) from error
     for title, measure, is_share in CHARTS:
-        points = {split: _points(rows, f"{split}_{measure}") for split in SPLITS}
+        points = read[measure]
         if any(points.values()):
             charts.append(_chart(title, points, is_share=is_share, config=config))
     return tuple(charts)
