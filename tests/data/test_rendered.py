@@ -38,9 +38,7 @@ def test_a_rendered_set_may_be_the_root(tmp_path):
     root = read(tmp_path)[0].root
     images, told = read(root)
     assert (images.root, told) == (root, [])
-    with pytest.raises(
-        DataError, match=r"another SynthBirds .* give --dataset\.train-images 2 --dataset\.seed 7, or"
-    ):
+    with pytest.raises(DataError, match=r"another SynthBirds .*: it has train-images 2, seed 7\. Ask for"):
         read(root, train_images=3, seed=8)
     (root / "attributes.json").write_text(json.dumps({"parameters": {"classes": 2}}))
     with pytest.raises(DataError, match=r"attributes\.json does not tell what SynthBirds was rendered with"):

@@ -157,21 +157,3 @@ def test_a_run_without_projection(tiny_run: Path, tmp_path: Path, monkeypatch: p
     figure = Explainer(run).explain_test(0).figure(top_k=1)
     words = " ".join(text.get_text() for text in figure.texts)
     assert "looks like" in words  # a figure without its sources, where the API is asked for one
-
-
-def test_a_source_that_changed_is_refused(tiny_run: Path, tmp_path: Path) -> None:
-    """The data set is moved: root and image are the copy's."""
-    from dataclasses import replace
-
-    run = load(tiny_run)
-    copy = tmp_path / "birds"
-    shutil.copytree(run.config.dataset.root, copy)
-    dataset = replace(run.config.dataset, root=str(copy))
-    explainer = Explainer(replace(run, config=replace(run.config, dataset=dataset)))
-    evidence = explainer.explain_test(0).evidence[0]
-    assert evidence.source is not None
-    path = copy / evidence.source.path
-    with Image.open(path) as image:
-        image.convert("RGB").rotate(180).save(path)
-    with pytest.raises(DataError, match=r"has changed since prototype \d+ was projected"):
-        explainer.explain_test(0).save(tmp_path / "x.png")

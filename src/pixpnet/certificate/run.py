@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from pixpnet.data.spec import Progress
 from pixpnet.errors import DataError
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.training import LoadedRun, load
-from pixpnet.training.rundir import RunDirectory
+from pixpnet.training.rundir import RunDirectory, sha256_of
 
 __all__ = ["certificate_file", "verify"]
 
@@ -65,7 +64,7 @@ def verify(
         certificate,
         worst_failure=worst and replace(worst, image_id=image_set.test[worst.image].image_id),
         checkpoint=run.checkpoint.name,
-        checkpoint_sha256=hashlib.sha256(run.checkpoint.read_bytes()).hexdigest(),
+        checkpoint_sha256=sha256_of(run.checkpoint),
     )
 
 

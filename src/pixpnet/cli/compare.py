@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pixpnet.cli.arguments import Parser
+from pixpnet.cli.arguments import Parser, file_to_write
 from pixpnet.config.options import did_you_mean
 from pixpnet.errors import ConfigError
 
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     runs_help = "folder of a run; two or more"
     parser.add_argument("run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help=runs_help)
     out_help = "also write it to a file, as HTML or Markdown by its name"
-    parser.add_argument("--out", type=Path, metavar="FILE", help=out_help)
+    parser.add_argument("--out", type=file_to_write, metavar="FILE", help=out_help)
     format_help = "md, html, or md,html for two files beside each other (default: by the name of FILE)"
     parser.add_argument("--format", type=_formats, metavar="FORMATS", help=format_help)
     options = parser.parse(arguments)
@@ -60,14 +60,12 @@ def _files(out: Path | None, formats: tuple[str, ...] | None) -> dict[str, Path]
     """Format -> the file to write.
 
     Raises:
-        ConfigError: out is a folder or tells no format, or there is a format other than md but no out.
+        ConfigError: out tells no format, or there is a format other than md but no out.
     """
     if out is None:
         if formats not in (None, ("md",)):
             raise ConfigError("compare: --format html needs a file to write to: --out FILE.")
         return {}
-    if out.is_dir():
-        raise ConfigError(f"{out} is a folder; name a file, such as {out / 'comparison.html'}.")
     if formats is None:
         found = [name for name, ending in FORMATS.items() if out.suffix.lower() == ending]
         if not found:

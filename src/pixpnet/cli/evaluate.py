@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixpnet.cli.arguments import Parser, whole_number
+from pixpnet.cli.arguments import Parser, folder_to_write, whole_number
 from pixpnet.cli.console import print_table, progress_bar
 from pixpnet.config.ranges import FROM_1, SEED
 
@@ -116,7 +116,7 @@ def _parser() -> Parser:
     add("--seed", whole_number(SEED), "N", seed_help, 0)
     add("--batch-size", number, "N", "images at a time (default: 32, on a GPU 256)")
     parser.add_dataset_root()
-    add("--out", Path, "DIR", "where to write (default: results/ in RUN_DIR)")
+    add("--out", folder_to_write, "DIR", "where to write (default: results/ in RUN_DIR)")
     return parser
 
 

@@ -9,7 +9,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixpnet.cli.arguments import Parser, whole_number
+from pixpnet.cli.arguments import Parser, file_to_write, folder_to_write, whole_number
 from pixpnet.cli.console import print_table, progress_bar
 from pixpnet.config import Config, parse_config
 from pixpnet.config.options import OPTIONS, did_you_mean
@@ -107,8 +107,12 @@ def _parser() -> Parser:
     cluster_help = "spread the work over the machines of a Ray cluster (pip install 'pixpnet[ray]')"
     parser.add_argument("--cluster", action="store_true", help=cluster_help)
     out_help = "folder, or CSV file (default: logs/goldilocks/<data set>)"
-    parser.add_argument("--out", type=Path, metavar="DIR|CSV", help=out_help)
+    parser.add_argument("--out", type=_table_or_folder, metavar="DIR|CSV", help=out_help)
     return parser
+
+
+def _table_or_folder(text: str) -> Path:
+    return (file_to_write if text.lower().endswith(".csv") else folder_to_write)(text)
 
 
 def _percent(text: str) -> float:

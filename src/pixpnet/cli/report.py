@@ -7,7 +7,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from pixpnet.cli.arguments import Parser, whole_number
+from pixpnet.cli.arguments import Parser, file_to_write, whole_number
 from pixpnet.config.ranges import Range
 
 __all__ = ["run"]
@@ -25,7 +25,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run")
     out_help = "where to write (default: results/report.html in RUN_DIR)"
-    parser.add_argument("--out", type=Path, metavar="FILE", help=out_help)
+    parser.add_argument("--out", type=file_to_write, metavar="FILE", help=out_help)
     images_help = f"test images in each of its groups, at most (default: {IMAGES})"
     at_least_one = whole_number(Range(minimum=1))
     parser.add_argument("--images", type=at_least_one, default=IMAGES, metavar="N", help=images_help)

@@ -43,10 +43,10 @@ def _check(root: Path, wanted: Mapping[str, int]) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} does not tell what SynthBirds was rendered with: {error!r}.") from error
     if different:
-        options = " ".join(f"--dataset.{name.replace('_', '-')} {found[name]}" for name in different)
+        values = ", ".join(f"{name.replace('_', '-')} {found[name]}" for name in different)
         raise DataError(
-            f"{root} holds another SynthBirds than the options describe; "
-            f"give {options}, or another dataset.root."
+            f"{root} holds another SynthBirds than the options describe: it has {values}. Ask for these, or "
+            "for another root."
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from pixpnet.evaluation.table import METRICS
 from pixpnet.metrics import PROTOCOLS
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.training import LoadedRun, load
+from pixpnet.training.rundir import sha256_of
 
 __all__ = ["Progress", "evaluate"]
 
@@ -132,7 +132,7 @@ def evaluate(
 
 def _known(files: EvaluationFiles, checkpoint: Path) -> Evaluation:
     """What the files say of this checkpoint."""
-    sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    sha256 = sha256_of(checkpoint)
     known = files.read()
     if known is not None and known.checkpoint_sha256 == sha256:
         return known

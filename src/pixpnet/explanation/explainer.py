@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 
@@ -32,14 +31,13 @@ class Explainer:
         self.run = run
         self.receptive_field = run.receptive_field()
         self.normalization = Normalization(run.mean, run.std)
-        self._unchanged: set[str] = set()
 
     @cached_property
     def image_set(self) -> ImageSet:
         """The run's data set.
 
         Raises:
-            DataError: It is gone or damaged.
+            DataError: It is gone or damaged, or is no longer the one that the network was trained on.
         """
         return self.run.read_dataset()
 
@@ -73,22 +71,9 @@ class Explainer:
         """The pixels of a prototype's training image, as the network saw them.
 
         Raises:
-            DataError: The image is gone, or is no longer the one that the prototype was projected onto.
+            DataError: The data set is gone, or it is no longer the one that the network was trained on.
         """
-        index = self._source_index.get(source.image_id)
-        if index is None:
-            raise DataError(
-                f"{self.image_set.root} has no training image {source.image_id} ({source.path}), which "
-                f"prototype {source.prototype} was projected onto."
-            )
-        path = self._sources.records[index].path
-        if source.image_id not in self._unchanged:
-            if hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
-                raise DataError(
-                    f"{path} has changed since prototype {source.prototype} was projected onto it."
-                )
-            self._unchanged.add(source.image_id)
-        return np.asarray(self._sources.pixels(index))
+        return np.asarray(self._sources.pixels(self._source_index[source.image_id]))
 
     @cached_property
     def _test_images(self) -> ClassificationImages:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from pixpnet.certificate import Certificate, certificate_file, verify
 from pixpnet.errors import DataError
 from pixpnet.training import LoadedRun
+from pixpnet.training.rundir import sha256_of
 
 __all__ = ["Grounding", "Line", "grounding"]
 
@@ -90,5 +90,5 @@ def _read(path: Path, checkpoint: Path) -> Certificate | None:
         certificate = None
     if certificate is None:
         return None
-    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    digest = sha256_of(checkpoint)
     return certificate if certificate.checkpoint_sha256 == digest else None

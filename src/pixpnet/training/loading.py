@@ -13,7 +13,7 @@ from pixpnet.errors import CheckpointError, DataError
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.training.checkpoint import load_checkpoint
-from pixpnet.training.rundir import RunDirectory
+from pixpnet.training.rundir import RunDirectory, sha256_of
 from pixpnet.types import ImageRecord, PrototypeSource
 
 
@@ -67,15 +67,37 @@ class LoadedRun:
         """The run's data set, from where the run had it (or `load` was told that it lies).
 
         Raises:
-            DataError: It is gone or damaged.
+            DataError: It is gone or damaged, or it is another one: it has other classes, or a training image
+                that a prototype was projected onto is gone or has changed.
         """
         try:
-            return read_dataset(self.config.dataset)
+            images = read_dataset(self.config.dataset)
+            self._check_dataset(images)
+            return images
         except DataError as error:
             raise DataError(
                 f"{error} This is the data of the run {self.checkpoint}; if it lies elsewhere now, give "
                 "--dataset-root DIR (in Python: pixpnet.load(path, dataset_root=DIR))."
             ) from error
+
+    def _check_dataset(self, images: ImageSet) -> None:
+        if images.class_names != self.class_names:
+            counts = f"{len(images.class_names)} classes, not the {len(self.class_names)}"
+            if len(images.class_names) == len(self.class_names):
+                counts = "other classes than those"
+            raise DataError(f"{images.root} has {counts} that the network was trained on.")
+        paths = {record.image_id: record.path for record in images.train}
+        for source in {source.image_id: source for source in self.sources}.values():
+            if source.image_id not in paths:
+                raise DataError(
+                    f"{images.root} has no training image {source.image_id} ({source.path}), which "
+                    f"prototype {source.prototype} was projected onto."
+                )
+            if sha256_of(paths[source.image_id]) != source.sha256:
+                raise DataError(
+                    f"{paths[source.image_id]} has changed since prototype {source.prototype} was projected "
+                    "onto it."
+                )
 
     def receptive_field(self) -> ReceptiveField:
         """The receptive field of each prototype-sized patch of the feature grid."""
@@ -92,7 +114,10 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> LoadedR
 
     Raises:
         CheckpointError: if there is no such file or folder, or it isn't what it should be.
+        DataError: if the dataset_root is no folder.
     """
+    if dataset_root is not None and not Path(dataset_root).is_dir():
+        raise DataError(f"there is no folder {dataset_root} (the dataset root).")
     file = Path(path)
     if file.suffix != ".ckpt":
         file = _best_checkpoint(RunDirectory.open(file))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pixpnet.projection import PatchCandidates
 from pixpnet.prototypes import PatchSample, PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.training.loop import to_device
+from pixpnet.training.rundir import sha256_of
 from pixpnet.types import ImageRecord, PrototypeSource
 
 
@@ -65,7 +65,7 @@ def project(
                 path=_relative(record.path, root),
                 label=record.label,
                 class_name=class_names[record.label],
-                sha256=hashlib.sha256(record.path.read_bytes()).hexdigest(),
+                sha256=sha256_of(record.path),
                 cell=(row, column),
                 box=boxes.box(row, column),
                 distance_before=float(assignment.distances[prototype]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -16,7 +17,7 @@ from typing import IO
 import yaml
 
 from pixpnet.config import Config
-from pixpnet.errors import CheckpointError
+from pixpnet.errors import CheckpointError, ConfigError
 
 CHECKPOINT_NAME = re.compile(r"epoch=(\d+)-step=(\d+)\.ckpt")
 
@@ -38,12 +39,16 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        raise CheckpointError(
-            f"{path} could not be written: {error}. Its last good version stays."
-        ) from error
+        stays = " Its last good version stays." if path.is_file() else ""
+        raise CheckpointError(f"{path} could not be written: {error}.{stays}") from error
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -64,13 +69,20 @@ class RunDirectory:
 
     @classmethod
     def create(cls, config: Config, *, now: datetime | None = None) -> RunDirectory:
-        """Make a new, empty folder ``<log-dir>/<dataset>[__run-id][_DEBUG]/protonet/<timestamp>[_n]``."""
+        """Make a new, empty folder ``<log-dir>/<dataset>[__run-id][_DEBUG]/protonet/<timestamp>[_n]``.
+
+        Raises:
+            ConfigError: if the log directory can't be written to.
+        """
         name = config.dataset.name.lower()
         name += f"__{config.run_id}" if config.run_id else ""
         name += "_DEBUG" if config.debug else ""
         stamp = (now or datetime.now()).strftime("%Y-%m-%dT%H_%M_%S")
         parent = Path(config.log_dir) / name / (config.model.name or "protonet")
-        parent.mkdir(parents=True, exist_ok=True)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"log-dir: no run directory can be made in {parent}: {error}") from error
         for number in range(1_000_000):
             path = parent / (f"{stamp}_{number}" if number else stamp)
             try:
@@ -88,6 +100,8 @@ class RunDirectory:
             CheckpointError: if the folder isn't there or isn't a run directory.
         """
         run = cls(Path(path))
+        if run.path.is_file():
+            raise CheckpointError(f"{path} is a file; give the folder of a run.")
         if not run.path.is_dir():
             raise CheckpointError(f"{path}: no such run directory.")
         if not run.config_file.is_file():
@@ -153,10 +167,17 @@ class RunDirectory:
         return self.results / "best_model_path.txt"
 
     def chosen_checkpoint(self) -> Path | None:
-        """The checkpoint that the finished run chose, here even if the run was moved; none: it chose none."""
+        """The checkpoint that the finished run chose, here even if the run was moved; none: it chose none.
+
+        Raises:
+            CheckpointError: if the file that names it is damaged.
+        """
         if not self.best_model_file.is_file():
             return None
-        return self.checkpoints / Path(self.best_model_file.read_text().strip()).name
+        try:
+            return self.checkpoints / Path(self.best_model_file.read_text(encoding="utf-8").strip()).name
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{self.best_model_file} is damaged: {error}.") from error
 
     def checkpoint_file(self, *, epoch: int, step: int) -> Path:
         return self.checkpoints / f"epoch={epoch}-step={step}.ckpt"
@@ -170,9 +191,11 @@ class RunDirectory:
         """The checkpoint of the last whole epoch.
 
         Raises:
-            CheckpointError: if no epoch was completed.
+            CheckpointError: if no epoch was completed, or the checkpoints are gone.
         """
         files = self.checkpoint_files()
+        if not files and self.scores_file.is_file():
+            raise CheckpointError(f"{self.path} is a finished run, but its checkpoints are gone.")
         if not files:
             raise CheckpointError(f"{self.path} holds no checkpoint: not one of its epochs was completed.")
         return files[-1]
