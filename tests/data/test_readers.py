@@ -64,7 +64,7 @@ def test_a_missing_set_is_downloaded_once(tmp_path, web, caplog, name):
     first = prepare(name, root)
     assert web == ["https://data.example/a/set.tgz?download=1"]
     assert f"{name} is not in {root}: downloading https://data.example/a/set.tgz" in caplog.text
-    assert f"`pixpnet data prepare {name}`" in caplog.text
+    assert f"`pixpnet data prepare {name} --root " in caplog.text
     assert [record.path for record in read_dataset(DatasetConfig(name=name, root=str(root))).train] == [
         record.path for record in first.train
     ]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data.normalization import measure_normalization
@@ -187,3 +188,15 @@ def test_every_class_needs_training_images(cub_folder):
 def test_there_must_be_test_images(cub_folder):
     with pytest.raises(DataError, match="has no test image"):
         open_splits(config_of(cub_folder(test=0)), seed=3)
+
+
+def test_one_class_is_none(tmp_path):
+    """As where the root is one folder too high."""
+    for split in ("train", "test"):
+        folder = tmp_path / "pictures" / split / "birds"
+        folder.mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (16, 16), (number, split == "train", 0)).save(folder / f"{number}.png")
+    config = DatasetConfig(name="FOLDER", root=str(tmp_path / "pictures"), size=16)
+    with pytest.raises(DataError, match="has one class, birds: there is nothing to tell it from"):
+        open_splits(config, seed=0)

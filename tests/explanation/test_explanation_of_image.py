@@ -188,6 +188,7 @@ def test_classes_are_found_as_people_type_them(name: int | str, index: int) -> N
         ("red_wrem", "'red_wrem' is not one of the classes; nearest: 002.Red_Wren, 001.Blue_Wren"),
         ("4", "there is no class 4; the classes are 0 to 3."),
         (-1, "there is no class -1; the classes are 0 to 3."),
+        ("-1", "there is no class -1; the classes are 0 to 3."),
         ("", "'' is not one of the classes; nearest:"),
     ],
 )

@@ -143,12 +143,13 @@ def _fetched(spec: DatasetSpec, config: DatasetConfig, progress: Progress | None
         )
     file = root / archive.file
     _logger.info(
-        "%s is not in %s: %s %s and unpacking it (`pixpnet data prepare %s` does just that)",
+        "%s is not in %s: %s %s and unpacking it (`pixpnet data prepare %s --root %s` does just that)",
         spec.name,
         root,
         "taking" if file.exists() else "downloading",
         file if file.exists() else archive.url,
         spec.name,
+        root,
     )
     try:
         download(archive.url, file, md5=archive.md5, progress=progress)

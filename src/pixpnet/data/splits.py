@@ -194,5 +194,10 @@ def _check_classes(image_set: ImageSet, training: tuple[ImageRecord, ...]) -> No
             f"{len(empty)} of {image_set.num_classes} classes in {image_set.root} have no training image: "
             f"{', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''}."
         )
+    if image_set.num_classes < 2:
+        raise DataError(
+            f"{image_set.root} has one class, {image_set.class_names[0]}: there is nothing to tell it from. "
+            "Is this the folder that it should be?"
+        )
     if not image_set.test:
         raise DataError(f"{image_set.root} has no test image.")

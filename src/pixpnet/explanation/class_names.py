@@ -26,7 +26,7 @@ def find_class(class_names: Sequence[str], wanted: SupportsIndex | str) -> int:
     """
     if isinstance(wanted, str) and wanted in class_names:
         return list(class_names).index(wanted)
-    if not isinstance(wanted, str) or re.fullmatch(r"\d+", wanted):
+    if not isinstance(wanted, str) or re.fullmatch(r"-?\d+", wanted):
         number = int(wanted) if isinstance(wanted, str) else index(wanted)  # NumPy's whole numbers too
         if not 0 <= number < len(class_names):
             raise ConfigError(f"there is no class {wanted}; the classes are 0 to {len(class_names) - 1}.")
