@@ -114,6 +114,12 @@ def test_by_hand():
     assert got.accuracy_after.count == 3
 
 
+def test_a_prototype_without_a_class_is_above_nothing():
+    classes = torch.tensor([0, 0, 1, -1])
+    got = spatial_misalignment(BEFORE, AFTER, prototype_classes=classes, resamples=50, **PAIRS)
+    assert got.prc.value == pytest.approx((0 + 1) / 2)
+
+
 def test_the_order_of_pairs_changes_nothing():
     order = [2, 0, 1]
     got = [

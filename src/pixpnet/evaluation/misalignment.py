@@ -75,11 +75,12 @@ def measure_misalignment(subject: Subject, method: str | None, settings: Setting
     kept = before.similarity > 0
     if not kept.any():
         raise DataError("no similarity is positive before the attack, so there is no change in percent.")
+    own = subject.own_class
     measured = spatial_misalignment(
         Observation(*(part[kept] for part in before)),
         Observation(*(part[kept] for part in after)),
         prototypes=prototypes[kept],
-        prototype_classes=subject.own_class.int().argmax(dim=1),
+        prototype_classes=torch.where(own.any(dim=1), own.int().argmax(dim=1), -1),
         labels=labels[kept],
         seed=settings.seed,
     )

@@ -139,7 +139,7 @@ def spatial_misalignment(
         before: Of the images as they are.
         after: Of the attacked images.
         prototypes: The prototype of each pair.
-        prototype_classes: The class of every prototype.
+        prototype_classes: The class of every prototype; −1: it has none (pruned), and counts nowhere.
         labels: The class of each pair's image.
         seed: Seed of the intervals.
         resamples: Number of bootstrap resamples.
@@ -153,7 +153,7 @@ def spatial_misalignment(
             "positive before the attack, so their change in percent means nothing; "
             "measure a network with log similarity."
         )
-    other = prototype_classes[None] != prototype_classes[prototypes][:, None]
+    other = (prototype_classes[None] != prototype_classes[prototypes][:, None]) & (prototype_classes >= 0)
     above = [((seen.similarities > seen.similarity[:, None]) & other).sum(dim=1) for seen in (before, after)]
     changes = (
         100.0 * (1.0 - after.similarity.double() / before.similarity.double()),
