@@ -1,3 +1,4 @@
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
@@ -97,6 +98,7 @@ def test_metrics_rows_leave_empty_what_was_not_logged_and_can_be_cut_back(tmp_pa
 def test_tensorboard_forgets_what_came_after_the_step_that_a_run_goes_on_from(tmp_path):
     directory = RunDirectory(tmp_path)
     for resumed_at, steps in ((None, (1, 2, 3)), (1, (2,))):
+        time.sleep(1.1 if resumed_at else 0)  # files of events are sorted by the second in their names
         logs = RunLogs(directory, config(tmp_path), active=True, resumed_at=resumed_at)
         for step in steps:
             logs.log({"train_accuracy": step / 10}, epoch=step, step=step)
