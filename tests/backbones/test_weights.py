@@ -208,3 +208,8 @@ def test_a_network_without_published_weights_says_so(monkeypatch):
     monkeypatch.setattr(models, "get_model_weights", lambda name: SimpleNamespace(__members__={}))
     with pytest.raises(ConfigError, match=r"resnet18 has no published weights.*--model\.no-pretrained"):
         build_backbone("resnet18")
+
+
+def test_a_folder_is_no_file_of_weights(tmp_path):
+    with pytest.raises(DataError, match="is a folder, no file of weights"):
+        read_weights(tmp_path)

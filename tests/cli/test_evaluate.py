@@ -105,6 +105,7 @@ def test_interrupted(pixpnet: Callable, run_copy: Path, monkeypatch: pytest.Monk
         (["--metrics", "purty"], "metric='purty' is none of .*did you mean purity"),
         (["--methods", "prp2"], "method='prp2' is none of"),
         (["--protocol", "eval"], "protocol='eval' is none of"),
+        (["--out", __file__], "is a file; give a folder"),
         (["--metric", "purity"], "unknown argument '--metric'"),
     ],
     ids=str,

@@ -11,6 +11,7 @@ from rigged import with_network
 from torch import nn
 
 from pixpnet.errors import DataError
+from pixpnet.evaluation import misalignment
 from pixpnet.evaluation.metric import Settings
 from pixpnet.evaluation.misalignment import (
     MISALIGNMENT,
@@ -19,7 +20,7 @@ from pixpnet.evaluation.misalignment import (
     needs_positive_similarity,
 )
 from pixpnet.evaluation.subject import Subject
-from pixpnet.metrics import attack_outside, top_region
+from pixpnet.metrics import attack_outside, spatial_misalignment, top_region
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.training import load
 
@@ -206,3 +207,18 @@ def test_without_a_prototype_there_is_nothing_to_attack(subject):
     subject.own_class = torch.zeros_like(subject.own_class)
     with pytest.raises(DataError, match="nothing to attack"):
         values(subject, "upsampling")
+
+
+def test_a_pruned_prototype_is_of_no_class(subject, monkeypatch):
+    subject.own_class = subject.own_class.clone()
+    subject.own_class[0] = False
+    told = []
+
+    def compare(*sides, prototype_classes, **options):
+        told.append(prototype_classes)
+        return spatial_misalignment(*sides, prototype_classes=prototype_classes, **options)
+
+    monkeypatch.setattr(misalignment, "spatial_misalignment", compare)
+    values(subject, "upsampling")
+    assert told[0][0] == -1
+    assert torch.equal(told[0][1:], subject.own_class[1:].int().argmax(dim=1))

@@ -312,6 +312,21 @@ def test_features_that_are_not_finite_cost_their_backbone_only(config, tmp_path,
     assert (tmp_path / "goldilocks.best.yaml").is_file()
 
 
+def test_a_readout_without_rows_has_no_figure(config, tmp_path, monkeypatch):
+    read = work.read_images
+
+    def spoilt(*arguments, **options):
+        readings = read(*arguments, **options)
+        for reading in readings:
+            reading.averages[0, 0] = torch.inf
+        return readings
+
+    monkeypatch.setattr(work, "read_images", spoilt)
+    with pytest.raises(PixPNetError, match="could not be measured in full"):
+        explore(config(), models=["small_resnet"], out=tmp_path)
+    assert [path.name for path in sorted(tmp_path.glob("*.png"))] == ["goldilocks.probe.prototypes.png"]
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_the_first_fault_is_told_where_nothing_could_be_measured(config, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "finetune_stage", lambda *_, **__: Finetuned(0.5, 0.9, 8))

@@ -70,6 +70,9 @@ def test_maps_are_painted_into_given_memory(method, reduction):
             for out in (None, memory)
         )
         assert found is memory
+        if method == "receptive_field":  # at once, not by way of maps of its own
+            request = MapRequest(sign * similarities, field, (9, 7), out=torch.empty(2, 5, 9, 7))
+            assert receptive_field_map(request) is request.out
         assert torch.equal(found, fresh)
 
 
