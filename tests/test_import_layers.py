@@ -11,7 +11,8 @@ import pytest
 import pixpnet
 
 LAYERS = [
-    {"errors", "types", "log", "modes", "seeds"},
+    {"errors", "types", "log", "modes", "seeds", "folders"},
+    {"synthbirds"},
     {"config"},
     {"receptive_fields"},
     {"backbones"},

@@ -113,7 +113,7 @@ def _add_name_and_root(parser: Parser) -> None:
 def _synthbirds(arguments: Sequence[str]) -> int:
     options = _synthbirds_parser().parse(arguments)
     from pixpnet.data import DATASETS
-    from pixpnet.data.synthbirds import render_dataset
+    from pixpnet.synthbirds import render_dataset
 
     with progress_bar("rendering images") as progress:
         render_dataset(

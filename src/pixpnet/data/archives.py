@@ -7,17 +7,15 @@ import lzma
 import os
 import shutil
 import tarfile
-import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pixpnet.data.spec import Progress
 from pixpnet.errors import DataError
+from pixpnet.folders import whole_folder
 
-__all__ = ["extract", "whole_folder"]
+__all__ = ["extract"]
 
 _DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 _CHUNK = 1 << 20
@@ -99,32 +97,3 @@ def _safe_name(member: tarfile.TarInfo, archive: Path) -> Path:
     else:
         return Path(name)
     raise DataError(f"{archive} is not safe to unpack: {member.name!r} {problem}; nothing was unpacked.")
-
-
-@contextmanager
-def whole_folder(destination: Path) -> Iterator[Path]:
-    """A folder to fill that becomes the destination at the end, or vanishes on any error.
-
-    Where another process made the destination in the meantime, that one stays.
-
-    Raises:
-        DataError: The folder cannot be written.
-    """
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        name = tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent)
-    except OSError as error:
-        raise DataError(
-            f"{destination} cannot be written ({error}); give a folder that can be (dataset.root)."
-        ) from error
-    folder = Path(name) / "whole"  # with the permissions of any new folder, which a temporary one has not
-    folder.mkdir()
-    try:
-        yield folder
-        try:
-            folder.replace(destination)
-        except OSError:
-            if not destination.is_dir() or not any(destination.iterdir()):
-                raise
-    finally:
-        shutil.rmtree(name, ignore_errors=True)

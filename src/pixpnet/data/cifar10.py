@@ -15,9 +15,9 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.archives import whole_folder
 from pixpnet.data.spec import Archive, Progress
 from pixpnet.errors import DataError
+from pixpnet.folders import whole_folder
 
 __all__ = ["BATCHES", "UNPACKED", "cifar10_archive", "unpack_cifar10"]
 

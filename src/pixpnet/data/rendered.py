@@ -10,8 +10,8 @@ from pixpnet.config import DatasetConfig
 from pixpnet.data.cub import read_cub
 from pixpnet.data.readers import holds
 from pixpnet.data.spec import DatasetSpec, ImageSet, Progress
-from pixpnet.data.synthbirds import GENERATOR_VERSION, render_dataset
 from pixpnet.errors import DataError
+from pixpnet.synthbirds import GENERATOR_VERSION, render_dataset
 
 __all__ = ["open_synthbirds"]
 

@@ -1,9 +1,10 @@
-"""SynthBirds as a folder in the layout of CUB-200-2011."""
+"""SynthBirds as a folder in the layout of CUB-200-2011, and a sheet of its images."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -16,20 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pixpnet.data.archives import whole_folder
-from pixpnet.data.loading import free_cores
-from pixpnet.data.synthbirds.render import min_pixels, render_picture
-from pixpnet.data.synthbirds.species import (
-    MAX_CLASSES,
-    PART_IDS,
-    PARTS,
-    Species,
-    catalogue,
-    differing_organs,
-)
 from pixpnet.errors import ConfigError, DataError
-
-__all__ = ["GENERATOR_VERSION", "MAX_SIZE", "MIN_SIZE", "is_rendered", "render_dataset"]
+from pixpnet.folders import whole_folder
+from pixpnet.synthbirds.picture import min_pixels, render_picture
+from pixpnet.synthbirds.species import MAX_CLASSES, PART_IDS, PARTS, Species, catalogue, differing_organs
 
 GENERATOR_VERSION = 1
 """Rises whenever the same parameters give other pixels."""
@@ -107,7 +98,7 @@ def render_dataset(
 
     Another process may do the same at the same time; the first one's set stays.
 
-    The pixels depend on the seed and the other parameters, never on ``workers`` (processes; none: one per
+    The pixels depend on the seed and the other parameters, never on ``workers`` (processes; None: one per
     free core, at most 8; 0 or 1: this process alone). ``progress`` is called with the images done and
     their total.
 
@@ -123,11 +114,16 @@ def render_dataset(
         return root
     try:
         with whole_folder(root) as folder:
-            _fill(folder, parameters, min(8, free_cores()) if workers is None else workers, progress)
+            _fill(folder, parameters, _free_cores() if workers is None else workers, progress)
     except OSError as error:
         raise DataError(f"SynthBirds could not be written to {root}: {error}") from error
     _is_taken(root, parameters)
     return root
+
+
+def _free_cores() -> int:
+    """Cores that this process may use, at most 8."""
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _is_taken(root: Path, parameters: Parameters) -> bool:
@@ -274,3 +270,36 @@ def _attributes(species: tuple[Species, ...], parameters: Parameters) -> dict:
         },
         "differences": differences,
     }
+
+
+def contact_sheet(
+    root: Path, *, columns: int = 6, rows: int = 4, cell: int | None = None, border: int = 4
+) -> Image.Image:
+    """Images of SynthBirds side by side, one class after the other and then the next image of each.
+
+    ``cell`` is the side of an image on the sheet in pixels (None: its own).
+
+    Raises:
+        DataError: the folder is no data set in CUB's layout.
+    """
+    try:
+        labels = dict(
+            line.split() for line in (root / "image_class_labels.txt").read_text("utf-8").splitlines()
+        )
+        files = dict(line.split(" ", 1) for line in (root / "images.txt").read_text("utf-8").splitlines())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{root} is no folder of SynthBirds: {error}") from error
+    ranks: dict[str, int] = {}
+    order: list[tuple[int, int, str]] = []
+    for image, label in labels.items():
+        ranks[label] = ranks.get(label, 0) + 1
+        order.append((ranks[label], int(label), image))
+    chosen = [files[image] for _, _, image in sorted(order)[: columns * rows]]
+    pictures = [Image.open(root / "images" / name).convert("RGB") for name in chosen]
+    side = cell or pictures[0].width
+    columns, rows = min(columns, len(pictures)), min(rows, -(-len(pictures) // columns))
+    sheet = Image.new("RGB", (columns * (side + border) + border, rows * (side + border) + border), "white")
+    for i, picture in enumerate(pictures):
+        place = (border + i % columns * (side + border), border + i // columns * (side + border))
+        sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), place)
+    return sheet

@@ -11,12 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFilter
 
-from pixpnet.data.synthbirds.shapes import Points, move, ribbon
-
-__all__ = ["FRAME", "SETTINGS", "Patch", "Setting", "background", "branch", "leaf", "spray"]
-
-FRAME = 128
-Colour = tuple[int, int, int]
+from pixpnet.synthbirds.shapes import FRAME, Colour, Points, move, ribbon
 
 
 class Patch(NamedTuple):

@@ -12,14 +12,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixpnet.data.synthbirds import GENERATOR_VERSION, contact_sheet, is_rendered, render_dataset
-from pixpnet.data.synthbirds.plumage import COLOURS
-from pixpnet.data.synthbirds.pose import UPRIGHT, Pose
-from pixpnet.data.synthbirds.render import areas_of, min_pixels, part_points, render_picture, shows
-from pixpnet.data.synthbirds.scenery import FRAME, Patch
-from pixpnet.data.synthbirds.species import PARTS, catalogue
-from pixpnet.data.synthbirds.stage import part_of, set_stage
 from pixpnet.errors import ConfigError, DataError
+from pixpnet.synthbirds import (
+    COLOURS,
+    GENERATOR_VERSION,
+    PART_IDS,
+    PARTS,
+    UPRIGHT,
+    Pose,
+    catalogue,
+    contact_sheet,
+    is_rendered,
+    min_pixels,
+    render_dataset,
+    render_picture,
+)
+from pixpnet.synthbirds.picture import FRAME, Patch, areas_of, part_of, part_points, set_stage, shows
 
 ASKED: dict[str, Any] = {"classes": 7, "size": 128, "train_images": 4, "test_images": 2, "seed": 3}
 SMALL: dict[str, Any] = {"classes": 2, "size": 32, "train_images": 2, "test_images": 1, "seed": 0}
@@ -110,8 +118,6 @@ def test_every_image_shows_what_tells_it_from_every_other_species(birds: Path):
 
 def test_scenes_that_hide_the_label_are_drawn_again(monkeypatch: pytest.MonkeyPatch):
     """Behind thick leaves, most first draws fail; what is returned must not."""
-    from pixpnet.data.synthbirds import render
-
     drawn = []
 
     def hiding_half(setting, pose, rng):
@@ -120,16 +126,16 @@ def test_scenes_that_hide_the_label_are_drawn_again(monkeypatch: pytest.MonkeyPa
         drawn.append(square)
         return [Patch(square, (40, 90, 40))]
 
-    monkeypatch.setattr(render, "occluders", hiding_half)
+    monkeypatch.setattr("pixpnet.synthbirds.picture.occluders", hiding_half)
     birds = catalogue(4)
     for seed in range(12):
         drawn.clear()
         label = seed % 4
-        picture = render_picture(4, label, size=128, rng=np.random.default_rng(seed))
-        areas = np.bincount(picture.part_mask.ravel(), minlength=16)
+        made = render_picture(4, label, size=128, rng=np.random.default_rng(seed))
+        areas = np.bincount(made.part_mask.ravel(), minlength=16)
         for other in set(range(4)) - {label}:
             organs = [o for o, v in birds[label].variants.items() if v != birds[other].variants[o]]
-            assert max(areas[part] for o in organs for part in render.PART_IDS[o]) >= 12
+            assert max(areas[part] for o in organs for part in PART_IDS[o]) >= 12
         if len(drawn) > 1:
             return
     pytest.fail("no scene was ever drawn again")

@@ -1,4 +1,4 @@
-"""Smooth closed outlines as arrays of points, y down."""
+"""Smooth closed outlines as arrays of points, y down; the unit is 1/128 of the image's side."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["Points", "curve", "ellipse", "feather", "move", "ribbon", "rotation"]
+FRAME = 128
+"""Units across the image."""
 
 Points = Float[np.ndarray, "_ 2"]
+Colour = tuple[int, int, int]
 
 
 @cache
