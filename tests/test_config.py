@@ -53,7 +53,6 @@ DEFAULTS = {
     "dataset.imagenette-size": None,
     "dataset.workers": None,
     "dataset.cache": "ram",
-    "dataset.augment-on": "cpu",
     "model.name": None,
     "model.feature-extractor": None,
     "model.feature-layer": None,

@@ -10,8 +10,8 @@ from PIL import Image
 from real_layouts import CIFAR, write_cifar10
 
 from pixpnet.config import DatasetConfig
+from pixpnet.data import read_dataset
 from pixpnet.data.cifar10 import unpack_cifar10
-from pixpnet.data.datasets import read_dataset
 from pixpnet.errors import DataError
 
 

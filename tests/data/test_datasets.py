@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.datasets import DATASETS, find_dataset, read_dataset
+from pixpnet.data import DATASETS, find_dataset, read_dataset
 from pixpnet.errors import ConfigError, DataError
 
 # Of the description of PixPNet 1.0.0: side of the input, classes, mean of red.

@@ -5,9 +5,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from pixpnet.data.cache import memory_cache
-from pixpnet.data.images import ClassificationImages, Draw, load_image
-from pixpnet.data.spec import Geometry, Normalization
+from pixpnet.data import CACHES, ClassificationImages, Draw, Geometry, Normalization, load_image
 from pixpnet.errors import DataError
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.types import Box, ImageRecord
@@ -140,7 +138,7 @@ def test_every_view_epoch_and_seed_is_drawn_anew(records):
 
 def test_pictures_handed_out_are_not_the_kept_ones(records):
     geometry = Geometry(resize=(30, 40))
-    images = open_images(records, geometry=geometry, cache=memory_cache(records, geometry=geometry))
+    images = open_images(records, geometry=geometry, cache=CACHES["ram"](records, geometry=geometry))
     before = images[0].image
     images.pixels(0).paste("white", (0, 0, 40, 30))
     assert torch.equal(images[0].image, before)

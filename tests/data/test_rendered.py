@@ -6,7 +6,7 @@ import multiprocessing
 import pytest
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.datasets import read_dataset
+from pixpnet.data import read_dataset
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.synthbirds import render_dataset
 

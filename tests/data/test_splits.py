@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.normalization import measure_normalization
-from pixpnet.data.spec import Normalization
-from pixpnet.data.splits import evenly_over_classes, hold_out, open_splits
+from pixpnet.data import Normalization, hold_out, measure_normalization, open_splits
+from pixpnet.data.splits import evenly_over_classes
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.types import ImageRecord
 

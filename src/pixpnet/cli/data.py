@@ -49,7 +49,7 @@ def _prepare(arguments: Sequence[str]) -> int:
     )
     _add_name_and_root(parser)
     options = parser.parse(arguments)
-    from pixpnet.data.datasets import prepare
+    from pixpnet.data import prepare
 
     with progress_bar("preparing") as progress:
         images = prepare(options.name, options.root, progress=progress)
@@ -76,9 +76,7 @@ def _check(arguments: Sequence[str]) -> int:
     _add_synthbirds(parser)
     options = parser.parse(arguments)
     from pixpnet.config import DatasetConfig
-    from pixpnet.data.check import check_dataset
-    from pixpnet.data.contact_sheet import annotated_sheet
-    from pixpnet.data.datasets import read_dataset
+    from pixpnet.data import annotated_sheet, check_dataset, read_dataset
 
     config = DatasetConfig(
         name=options.name,

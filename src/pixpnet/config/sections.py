@@ -27,7 +27,6 @@ class DatasetConfig:
         workers: Loader processes (0: load in the main process); none: one per free core, at most 8.
         cache: Where decoded images are kept: ram (as far as there is room), disk (in the user's cache folder,
             for later runs too) or none.
-        augment_on: Where training images are augmented: cpu, or gpu (in batches, on the run's device).
     """
 
     name: str = "SYNTHBIRDS"
@@ -45,7 +44,6 @@ class DatasetConfig:
     imagenette_size: Literal["full", "320px", "160px"] | None = None
     workers: int | None = None
     cache: Literal["ram", "disk", "none"] = "ram"
-    augment_on: Literal["cpu", "gpu"] = "cpu"
 
 
 @dataclass(frozen=True)

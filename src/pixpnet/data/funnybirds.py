@@ -16,18 +16,15 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from pixpnet.data.annotations import PartTable, read_parts
 from pixpnet.data.spec import DatasetSpec, ImageSet, Progress
+from pixpnet.data.tables import PartTable, Row, read_parts, unique
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
-
-__all__ = ["MIN_PIXELS", "PART_COLOURS", "read_funnybirds"]
 
 _logger = logging.getLogger(__name__)
 
@@ -51,59 +48,36 @@ def read_funnybirds(root: Path, *, spec: DatasetSpec, progress: Progress | None 
     Raises:
         DataError: Naming the file, the entry and what was wanted.
     """
-    names = _class_names(root / "classes.json")
-    train = _records(root, "train", names)
-    test = _records(root, "test", names)
-    empty = sorted(set(names) - {record.label for record in train})
-    if empty:
-        raise DataError(
-            f"{root / 'dataset_train.json'}: {len(empty)} of {len(names)} classes have no image: "
-            f"{', '.join(names[label] for label in empty[:3])}."
-        )
-    has_maps = [(root / f"{split}_part_map").is_dir() for split in ("train", "test")]
-    if all(has_maps):
-        train = _with_parts(root, "train", train, progress)
-        test = _with_parts(root, "test", test, progress)
+    classes = unique(_read_list(root / "classes.json"), "class_idx")
+    if sorted(classes) != list(range(len(classes))):
+        raise DataError(f"{root / 'classes.json'}: wanted every class_idx from 0 to {len(classes) - 1}.")
+    names = [str(classes[k].fields.get("class_name", f"FunnyBird_{k:02d}")) for k in range(len(classes))]
+    records = {split: _records(root, split, len(names)) for split in ("train", "test")}
+    has_maps = all((root / f"{split}_part_map").is_dir() for split in records)
+    if has_maps:
+        records = {split: _with_parts(root, split, some, progress) for split, some in records.items()}
     else:
         _logger.warning("%s has no part maps (train_part_map/, test_part_map/): parts are not known", root)
     return ImageSet(
         spec=spec,
         root=root,
-        class_names=tuple(names.values()),
-        part_names=tuple(PART_COLOURS) if all(has_maps) else (),
-        train=train,
-        test=test,
+        class_names=tuple(names),
+        part_names=tuple(PART_COLOURS) if has_maps else (),
+        train=records["train"],
+        test=records["test"],
     )
 
 
-def _class_names(path: Path) -> dict[int, str]:
-    entries = _read_list(path)
-    names: dict[int, str] = {}
-    for number, entry in enumerate(entries):
-        label = _whole(entry, "class_idx", number, path)
-        if label in names:
-            raise DataError(f"{path}, entry {number}: class_idx {label} again.")
-        names[label] = str(entry.get("class_name", f"FunnyBird_{label:02d}"))
-    if sorted(names) != list(range(len(names))):
-        raise DataError(f"{path}: wanted every class_idx from 0 to {len(names) - 1}.")
-    return dict(sorted(names.items()))
-
-
-def _records(root: Path, split: str, names: dict[int, str]) -> tuple[ImageRecord, ...]:
-    path = root / f"dataset_{split}.json"
+def _records(root: Path, split: str, classes: int) -> tuple[ImageRecord, ...]:
     records = []
-    for number, entry in enumerate(_read_list(path)):
-        label = _whole(entry, "class_idx", number, path)
-        if label not in names:
-            raise DataError(f"{path}, entry {number}: class_idx {label} does not stand in classes.json.")
-        image_id = f"{split}/{label}/{number:06d}.png"
-        if not (root / image_id).is_file():
-            raise DataError(f"{path}, entry {number}: the image {root / image_id} is missing.")
-        records.append(ImageRecord(image_id, root / image_id, label))
+    for entry in _read_list(root / f"dataset_{split}.json"):
+        label = entry.whole("class_idx", least=0, most=classes - 1)
+        image_id = f"{split}/{label}/{entry.number:06d}.png"
+        records.append(ImageRecord(image_id, entry.file_below(root, image_id), label))
     return tuple(records)
 
 
-def _read_list(path: Path) -> list[dict[str, Any]]:
+def _read_list(path: Path) -> list[Row]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -112,25 +86,18 @@ def _read_list(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path} cannot be read: {error}.") from error
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{path}: wanted a list of objects.")
-    return entries
-
-
-def _whole(entry: dict[str, Any], key: str, number: int, path: Path) -> int:
-    value = entry.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise DataError(f"{path}, entry {number}: wanted {key!r} as a whole number, got {value!r}.")
-    return value
+    return [Row(path, number, entry, unit="entry") for number, entry in enumerate(entries)]
 
 
 def _with_parts(
     root: Path, split: str, records: tuple[ImageRecord, ...], progress: Progress | None
 ) -> tuple[ImageRecord, ...]:
     path = root / f"part_points_{split}.csv"
-    if not path.exists():
+    if path.exists():
+        table = read_parts(path, {record.image_id for record in records})
+    else:
         table = _measure(root, split, records, progress)
         _keep(path, table)
-    else:
-        table = read_parts(path, {record.image_id for record in records})
     order = [table.names.index(part) if part in table.names else None for part in PART_COLOURS]
     nothing = np.zeros(2)
 

@@ -10,8 +10,15 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from pixpnet.data import ClassificationImages, ImageSet, Normalization, load_image
-from pixpnet.data.transforms import evaluation_transform, first_transform, to_normalized
+from pixpnet.data import (
+    ClassificationImages,
+    ImageSet,
+    Normalization,
+    evaluation_transform,
+    first_transform,
+    load_image,
+    to_normalized,
+)
 from pixpnet.errors import DataError
 from pixpnet.explanation.explanation import Explanation
 from pixpnet.explanation.one_image import explain_image

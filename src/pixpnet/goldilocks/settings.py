@@ -17,7 +17,7 @@ from pixpnet.training.rundir import write_text
 
 __all__ = ["Files", "check_settings", "pretrained_file"]
 
-_INDIFFERENT = ("root", "workers", "cache", "augment_on")
+_INDIFFERENT = ("root", "workers", "cache")
 """Options of the data set that do not change results."""
 
 

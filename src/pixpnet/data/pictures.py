@@ -9,16 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from PIL import Image
 
-from pixpnet.data.masks import object_pixels
 from pixpnet.data.spec import Geometry
 from pixpnet.data.transforms import first_size, object_window
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
-
-__all__ = ["load_image", "load_mask", "load_window", "prepared_size"]
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -46,10 +43,8 @@ def load_window(record: ImageRecord, *, geometry: Geometry) -> tuple[Image.Image
         DataError: As `load_image`; the object's box is wanted but missing or outside.
     """
     image = load_image(record.path)
-    if not geometry.to_box:
-        return image, (0, 0, image.width, image.height)
-    window = object_window(record, image)
-    return image.crop(window), window
+    window = _window(record, image, geometry)
+    return (image.crop(window) if geometry.to_box else image), window
 
 
 def load_mask(record: ImageRecord, *, window: tuple[int, int, int, int]) -> Image.Image | None:
@@ -71,6 +66,25 @@ def load_mask(record: ImageRecord, *, window: tuple[int, int, int, int]) -> Imag
     return Image.fromarray(np.where(is_object, 255, 0).astype(np.uint8)).crop(window)
 
 
+def object_pixels(mask: Image.Image) -> Bool[np.ndarray, "H W"]:
+    """True where the object is.
+
+    Of a palette image, every number but 0, whatever its colour; else what is at least half as bright as
+    white in some channel, and not transparent (of values of 0 and 1: what is 1). CUB's segmentations hold the
+    votes of five people, so the majority decides.
+    """
+    values = np.asarray(mask)
+    values = values.reshape(*values.shape[:2], -1)
+    visible = np.ones(values.shape[:2], dtype=bool)
+    if mask.mode in ("LA", "RGBA"):
+        values, visible = values[:, :, :-1], values[:, :, -1] > 0
+    brightest = values.max(axis=2)
+    if mask.mode == "P" or brightest.max(initial=0) <= 1:
+        return visible & (brightest > 0)
+    half = 128 if values.dtype == np.uint8 else 32768
+    return visible & (brightest >= half)
+
+
 def prepared_size(record: ImageRecord, geometry: Geometry) -> tuple[int, int]:
     """(width, height) after the first resize, without decoding the image.
 
@@ -78,12 +92,14 @@ def prepared_size(record: ImageRecord, geometry: Geometry) -> tuple[int, int]:
         DataError: As `load_window`.
     """
     if isinstance(geometry.resize, tuple):
-        height, width = geometry.resize
-        return width, height
+        return first_size((0, 0), geometry)
     with _opened(record.path) as image:
-        window = object_window(record, image) if geometry.to_box else (0, 0, image.width, image.height)
-    left, top, right, bottom = window
+        left, top, right, bottom = _window(record, image, geometry)
     return first_size((right - left, bottom - top), geometry)
+
+
+def _window(record: ImageRecord, image: Image.Image, geometry: Geometry) -> tuple[int, int, int, int]:
+    return object_window(record, image) if geometry.to_box else (0, 0, image.width, image.height)
 
 
 @contextmanager

@@ -1,24 +1,24 @@
-"""Downloads from a server that drops, stalls, refuses and lies."""
+"""From a missing set to a read one: downloads over bad lines, and archives of strangers."""
 
+import gzip
 import hashlib
+import io
 import logging
 import shutil
 import socket
+import tarfile
 import threading
-import time
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
-from real_layouts import packed
+from real_layouts import SYNSETS, packed, write_cifar10, write_tree
 
-from pixpnet.data import readers
-from pixpnet.data.datasets import DATASETS, prepare
-from pixpnet.data.download import _one_process as one_process
-from pixpnet.data.download import check_md5, download
-from pixpnet.data.spec import Archive
+from pixpnet.config import DatasetConfig
+from pixpnet.data import DATASETS, Archive, download, extract, prepare, read_dataset
 from pixpnet.errors import DataError
 
 CONTENT = np.random.default_rng(0).bytes(700_000)
@@ -183,13 +183,6 @@ def test_what_another_file_left_is_thrown_away(server, fetch, left):
     assert server.ranges[-1] is None
 
 
-def test_more_than_there_is_cannot_be_gone_on_with(server, fetch):
-    fetch.part.parent.mkdir()
-    fetch.part.write_bytes(CONTENT + b"more")
-    fetch(md5=None)
-    assert fetch.path.read_bytes() == CONTENT
-
-
 def test_a_part_that_was_whole_is_not_fetched_again(server, fetch):
     fetch.part.parent.mkdir()
     fetch.part.write_bytes(CONTENT)
@@ -251,7 +244,7 @@ def test_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", offline)
     waits = []
     with pytest.raises(DataError, match=r"no such server, or no network \(Temporary failure in name res"):
-        download("http://data.example/birds.tgz", tmp_path / "birds.tgz", sleep=waits.append)
+        download("http://data.example/birds.tgz", tmp_path / "birds.tgz", md5=MD5, sleep=waits.append)
     assert waits == []
 
 
@@ -259,7 +252,7 @@ def test_nobody_listens(tmp_path, server):
     server.shutdown()
     server.server_close()
     with pytest.raises(DataError, match="Connection refused, 2 times in a row"):
-        download(server.url, tmp_path / "birds.tgz", attempts=2, sleep=lambda seconds: None)
+        download(server.url, tmp_path / "birds.tgz", md5=MD5, attempts=2, sleep=lambda seconds: None)
 
 
 def test_a_full_disk_is_told_at_once(server, fetch, monkeypatch):
@@ -282,43 +275,13 @@ def test_two_at_a_time_fetch_a_file_once(server, fetch):
     assert left_behind(fetch) == ["birds.tgz"]
 
 
-def test_a_third_process_waits_for_the_one_that_waited(tmp_path, caplog):
-    caplog.set_level(logging.INFO, logger="pixpnet")
-    fcntl = pytest.importorskip("fcntl")
-    entered, may_leave = threading.Event(), threading.Event()
-
-    def second():
-        with one_process(tmp_path / "birds.tgz"):
-            entered.set()
-            may_leave.wait(10)
-
-    thread = threading.Thread(target=second)
-    with one_process(tmp_path / "birds.tgz"):
-        thread.start()
-        while "waiting for it" not in caplog.text:
-            time.sleep(0.01)
-        time.sleep(0.1)
-    assert entered.wait(10)
-    with (tmp_path / ".birds.tgz.lock").open("w") as file, pytest.raises(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    may_leave.set()
-    thread.join()
-
-
-def test_md5(tmp_path):
-    (tmp_path / "file").write_bytes(CONTENT)
-    check_md5(tmp_path / "file", MD5)
-    with pytest.raises(DataError, match="delete it and get it again"):
-        check_md5(tmp_path / "file", "0" * 32)
-
-
 def test_a_whole_set_over_a_bad_line(server, cub_folder, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO, logger="pixpnet")
-    monkeypatch.setattr(readers, "download", partial(download, sleep=lambda seconds: None))
+    monkeypatch.setattr("pixpnet.data.sources.download", partial(download, sleep=lambda seconds: None))
     server.content = packed(cub_folder(size=(200, 150)), "CUB_200_2011")
     server.plan = ["drop", 503, "drop", "whole"]
     md5 = hashlib.md5(server.content).hexdigest()
-    archive = Archive(url=server.url, md5=md5, folder="CUB_200_2011", limit=10**8)
+    archive = Archive(url=server.url, md5=md5, folder="CUB_200_2011")
     monkeypatch.setitem(DATASETS, "CUB200", replace(DATASETS["CUB200"], archive=lambda config: archive))
     seen = []
     images = prepare("CUB200", tmp_path / "data", progress=lambda done, total: seen.append((done, total)))
@@ -329,3 +292,221 @@ def test_a_whole_set_over_a_bad_line(server, cub_folder, tmp_path, monkeypatch, 
     assert prepare("CUB200224", tmp_path / "data").train[0].path == images.train[0].path
     assert len(server.ranges) == 4
     assert f"CUB200 is not in {tmp_path / 'data'}: downloading {server.url} and unpacking it" in caplog.text
+
+
+FILES = {"set/images.txt": b"1 a.jpg\n", "set/images/a.jpg": b"pixels" * 1000, "note.txt": b"beside"}
+
+
+def member(name, **changes):
+    info = tarfile.TarInfo(name)
+    for field, value in changes.items():
+        setattr(info, field, value)
+    return info
+
+
+@pytest.fixture
+def write_archive(tmp_path):
+    def write(files=FILES, *members, name="birds.tgz", mode="w:gz"):
+        with tarfile.open(tmp_path / name, mode) as tar:
+            for path, content in files.items():
+                tar.addfile(member(path, size=len(content), mode=0o6777), io.BytesIO(content))
+            for info in members:
+                content = b"x" * info.size if info.isreg() else b""
+                tar.addfile(info, io.BytesIO(content))
+        return tmp_path / name
+
+    return write
+
+
+def unpack(archive, **options):
+    return extract(archive, archive.parent / "new" / "set", **{"folder": "set", **options})
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.tgz", "w:gz"), ("a.tar", "w"), ("a.tar.xz", "w:xz")])
+def test_files_come_out_as_they_went_in(write_archive, tmp_path, name, mode):
+    seen = []
+    archive = write_archive(name=name, mode=mode)
+    root = unpack(archive, progress=lambda done, total: seen.append((done, total)))
+    assert root == tmp_path / "new" / "set"
+    found = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+    assert {name: path.read_bytes() for name, path in found.items()} == {
+        "images.txt": b"1 a.jpg\n",
+        "images/a.jpg": b"pixels" * 1000,
+        "note.txt": b"beside",
+    }
+    assert {path.stat().st_mode & 0o7022 for path in found.values()} == {0}
+    assert [path.name for path in root.parent.iterdir()] == ["set"]
+    assert seen[-1][1] == archive.stat().st_size
+    assert 0 < seen[-1][0] <= seen[-1][1]
+
+
+UNSAFE = {
+    "above": member("set/../../x"),
+    "link": member("set/x", type=tarfile.SYMTYPE, linkname="/etc"),
+    "link above": member("set/x", type=tarfile.SYMTYPE, linkname="../../x"),
+    "hard link": member("set/x", type=tarfile.LNKTYPE, linkname="../x"),
+    "device": member("set/x", type=tarfile.CHRTYPE),
+    "pipe": member("set/x", type=tarfile.FIFOTYPE),
+}
+
+
+@pytest.mark.parametrize("case", UNSAFE)
+def test_what_is_not_safe_stops_everything(write_archive, tmp_path, case):
+    archive = write_archive(FILES, UNSAFE[case])
+    with pytest.raises(
+        DataError, match=r"birds\.tgz is damaged, cut short or not safe to unpack \("
+    ) as raised:
+        unpack(archive)
+    assert "\n" not in str(raised.value)
+    assert list((tmp_path / "new").iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["birds.tgz", "new"]
+
+
+def test_absolute_names_are_taken_below(write_archive):
+    root = unpack(write_archive(FILES, member("/set/x", size=3)))
+    assert (root / "x").read_bytes() == b"xxx"
+
+
+def cut(content):
+    return content[: len(content) // 2]
+
+
+DAMAGE = {
+    "cut short": cut,
+    "empty": lambda content: b"",
+    "a page": lambda content: b"<html></html>" * 100,
+    "cut inside of the tar": lambda content: gzip.compress(gzip.decompress(content)[:3000]),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_archive_leaves_nothing(write_archive, tmp_path, case):
+    noise = np.random.default_rng(0).bytes(20_000)
+    archive = write_archive({"set/images/noise": noise, **FILES})
+    archive.write_bytes(DAMAGE[case](archive.read_bytes()))
+    with pytest.raises(DataError, match=r"birds.tgz is damaged, cut short .* \(.+\); delete it and get"):
+        unpack(archive)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_another_archive_is_told(write_archive):
+    with pytest.raises(DataError, match="holds no folder 'cars'; it is not the archive that was wanted"):
+        unpack(write_archive(), folder="cars")
+
+
+def as_archive(folder: Path, inner: str) -> tuple[bytes, Archive]:
+    content = packed(folder, inner)
+    md5 = hashlib.md5(content).hexdigest()
+    return content, Archive(url="https://data.example/a/set.tgz?download=1", md5=md5, folder=inner)
+
+
+@pytest.fixture
+def archives(tmp_path, cub_folder):
+    """Name, and the content of an archive of that set."""
+    source = tmp_path / "sources"
+    return {
+        "CUB200224": as_archive(cub_folder("sources/cub"), "CUB_200_2011"),
+        "CIFAR10": as_archive(write_cifar10(source), "cifar-10-batches-py"),
+        "IMAGENETTE": as_archive(write_tree(source / "ten", ("train", "val"), SYNSETS, 1), "imagenette2"),
+    }
+
+
+@pytest.fixture
+def web(archives, monkeypatch):
+    """A web that has these archives; the list of what was fetched."""
+    fetched = []
+
+    def download(url, destination, *, md5, progress):
+        if destination.exists():
+            return destination
+        (content,) = [content for content, archive in archives.values() if archive.md5 == md5]
+        fetched.append(url)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        destination.write_bytes(content)
+        return destination
+
+    for name, (_, archive) in archives.items():
+        monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], archive=lambda config, a=archive: a))
+    monkeypatch.setattr("pixpnet.data.sources.download", download)
+    return fetched
+
+
+NAMES = ("CUB200224", "CIFAR10", "IMAGENETTE")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_set_is_downloaded_once(tmp_path, web, caplog, name):
+    caplog.set_level(logging.INFO, logger="pixpnet")
+    root = tmp_path / "data"
+    first = prepare(name, root)
+    assert web == ["https://data.example/a/set.tgz?download=1"]
+    assert f"{name} is not in {root}: downloading https://data.example/a/set.tgz" in caplog.text
+    assert f"`pixpnet data prepare {name} --root " in caplog.text
+    assert [record.path for record in read_dataset(DatasetConfig(name=name, root=str(root))).train] == [
+        record.path for record in first.train
+    ]
+    assert all(
+        record.path.is_file() and root in record.path.parents for record in (*first.train, *first.test)
+    )
+    assert len(web) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_archive_that_lies_there_is_taken(tmp_path, web, archives, name):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "set.tgz").write_bytes(archives[name][0])
+    assert prepare(name, tmp_path / "data").train
+    assert web == []
+    assert (tmp_path / "data" / "set.tgz").exists()
+
+
+@pytest.mark.parametrize("name", [name for name, spec in DATASETS.items() if spec.archive is not None])
+def test_without_a_network_one_line_says_what_to_do(tmp_path, monkeypatch, name):
+    def offline(url, destination, *, md5, progress):
+        raise DataError(
+            f"{url} could not be downloaded: no network; get it by hand, put it at {destination}."
+        )
+
+    monkeypatch.setattr("pixpnet.data.sources.download", offline)
+    with pytest.raises(DataError) as raised:
+        prepare(name, tmp_path)
+    spec = DATASETS[name]
+    archive = spec.archive(DatasetConfig(name=name))
+    assert str(raised.value).startswith(
+        f"{name} was not found in {tmp_path} and {tmp_path / spec.folder}, and"
+    )
+    assert f"put it at {tmp_path / archive.file}." in str(raised.value)
+    assert archive.url in str(raised.value)
+
+
+def test_archives_of_the_table():
+    archives = {
+        name: spec.archive(DatasetConfig(name=name)) for name, spec in DATASETS.items() if spec.archive
+    }
+    assert set(archives) == {*NAMES, "CUB200", "CUB200BBOX", "CUB200224BBOX"}
+    assert archives["CUB200"].file == "CUB_200_2011.tgz"
+    assert archives["CUB200"].md5 == "97eceeb196236b17998738112f37df78"
+    assert archives["CIFAR10"].file == "cifar-10-python.tar.gz"
+    assert all(archive.url.startswith("https://") and len(archive.md5) == 32 for archive in archives.values())
+
+
+def test_half_a_set_is_not_overwritten(tmp_path, web):
+    (tmp_path / "CUB_200_2011").mkdir()
+    with pytest.raises(
+        DataError, match=r"CUB_200_2011 is there, but it lacks what CUB200224 needs \(images\.txt"
+    ):
+        prepare("CUB200224", tmp_path)
+    assert web == []
+
+
+def test_a_root_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"CUB200 was not found, and .* cannot be written"):
+        prepare("CUB200", tmp_path / "file" / "data")
+
+
+def test_a_damaged_archive_by_hand(tmp_path, web):
+    (tmp_path / "set.tgz").write_bytes(b"not whole")
+    with pytest.raises(DataError, match=r"set\.tgz is damaged, cut short .*; delete it and get it again"):
+        prepare("CIFAR10", tmp_path)
+    assert sorted(path.name for path in (tmp_path / "cifar10").iterdir()) == []
