@@ -202,7 +202,7 @@ CAT = "train/cat/train0.png"
 PARTS, BOXES = "image,part,x,y\n", "image,x,y,width,height\n"
 WRONG = {
     "header of parts": ("parts.csv", "image,part,x\n", "line 1: wanted a header with image, part, x, y, got"),
-    "nothing in parts": ("parts.csv", "", "parts.csv is empty; wanted a header with image, part, x, y"),
+    "nothing in parts": ("parts.csv", "", "line 1: wanted a header with image, part, x, y, got ''"),
     "semicolons": ("parts.csv", "image;part;x;y\n", "line 1: wanted a header with image, part, x, y"),
     "half a line": ("parts.csv", f"{PARTS}{CAT},ear,1\n", "line 2: wanted 4 fields, got"),
     "decimal commas": ("parts.csv", f"{PARTS}{CAT},ear,1,5,2,5\n", "line 2: wanted 4 fields, got"),

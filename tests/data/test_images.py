@@ -132,7 +132,7 @@ def test_every_view_epoch_and_seed_is_drawn_anew(records):
             assert not torch.equal(draws[first], draws[second])
     again = open_images(records, augment=True, seed=5, views=2)
     assert torch.equal(again[5].image, draws[1])
-    again.set_epoch(1)
+    again.epoch = 1
     assert torch.equal(again[1].image, draws[2])
 
 

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import logging
-import shutil
 import socket
 import tarfile
 import threading
@@ -203,8 +202,8 @@ def test_a_server_in_trouble_is_asked_again_and_again(server, fetch):
     [
         ([404], 1, "could not be downloaded: the server answered 404 Not Found; try again later, or get it"),
         ([403], 1, "the server answered 403 Forbidden"),
-        ([500], 3, "the server answered 500 Internal Server Error, 3 times in a row"),
-        (["nothing"], 3, "the connection ended after 0 of 700000 bytes, 3 times in a row"),
+        ([500], 3, "the server answered 500 Internal Server Error"),
+        (["nothing"], 3, "the connection ended after 0 of 700000 bytes"),
     ],
 )
 def test_a_refusal_says_what_to_do_by_hand(server, fetch, plan, requests, message):
@@ -226,7 +225,7 @@ def test_a_server_that_never_answers(server, fetch):
             self.server.may_go_on.wait(10)
 
     server.RequestHandlerClass = Silent
-    with pytest.raises(DataError, match=r"nothing came for 0\.2 s, 2 times in a row"):
+    with pytest.raises(DataError, match=r"nothing came for 0\.2 s"):
         fetch(attempts=2, timeout=0.2)
 
 
@@ -251,14 +250,8 @@ def test_no_network(tmp_path, monkeypatch):
 def test_nobody_listens(tmp_path, server):
     server.shutdown()
     server.server_close()
-    with pytest.raises(DataError, match="Connection refused, 2 times in a row"):
+    with pytest.raises(DataError, match="Connection refused"):
         download(server.url, tmp_path / "birds.tgz", md5=MD5, attempts=2, sleep=lambda seconds: None)
-
-
-def test_a_full_disk_is_told_at_once(server, fetch, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 600_000))
-    with pytest.raises(DataError, match=r"has 0\.0 GB free, the download needs 0\.0 GB more; make room"):
-        fetch()
 
 
 def test_two_at_a_time_fetch_a_file_once(server, fetch):

@@ -97,7 +97,7 @@ def test_only_training_images_are_augmented(cub_folder):
     assert not torch.equal(splits.train[0].image, splits.train[9].image)
     for images in (splits.validation, splits.projection, splits.test):
         first = images[0].image
-        images.set_epoch(5)
+        images.epoch = 5
         assert torch.equal(first, images[0].image)
 
 

@@ -155,14 +155,10 @@ def file_cache(records: Sequence[ImageRecord], *, geometry: Geometry) -> ImageCa
     return cache
 
 
-def no_cache(records: Sequence[ImageRecord], *, geometry: Geometry) -> None:
-    """Every image is decoded each time."""
-
-
 CACHES: dict[str, Callable[..., ImageCache | None]] = {
     "ram": memory_cache,
     "disk": file_cache,
-    "none": no_cache,
+    "none": lambda records, *, geometry: None,
 }
 """What `dataset.cache` chooses from; each takes the images and their geometry."""
 

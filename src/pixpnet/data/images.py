@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -46,6 +47,7 @@ class Draw(NamedTuple):
     position: int
 
 
+@dataclass(eq=False)
 class ClassificationImages(Dataset[Sample]):
     """Images with their labels, augmented or not.
 
@@ -53,31 +55,20 @@ class ClassificationImages(Dataset[Sample]):
     on its own. What is drawn depends on (seed, epoch, image, view) only, so neither on workers nor on order.
     """
 
-    def __init__(
-        self,
-        records: tuple[ImageRecord, ...],
-        *,
-        geometry: Geometry,
-        normalization: Normalization,
-        augment: bool = False,
-        seed: int = 0,
-        views: int = 1,
-        cache: ImageCache | None = None,
-    ) -> None:
-        self.records = records
-        self.geometry = geometry
-        self.normalization = normalization
-        self.augment = augment
-        self.seed = seed
-        self.views = views
-        self.cache = cache
-        self.epoch = 0
-        self._first = first_transform(geometry)
-        self._last = training_transform(geometry) if augment else evaluation_transform(geometry)
+    records: tuple[ImageRecord, ...]
+    _: KW_ONLY
+    geometry: Geometry
+    normalization: Normalization
+    augment: bool = False
+    seed: int = 0
+    views: int = 1
+    cache: ImageCache | None = None
+    epoch: int = 0
+    """Whose augmentations plain indexing draws."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Let plain indexing draw the augmentations of this epoch."""
-        self.epoch = epoch
+    def __post_init__(self) -> None:
+        self._first = first_transform(self.geometry)
+        self._last = (training_transform if self.augment else evaluation_transform)(self.geometry)
 
     @property
     def labels(self) -> list[int]:
@@ -123,8 +114,9 @@ class ClassificationImages(Dataset[Sample]):
             return self._last(item)
 
 
+@dataclass(eq=False)
 class EpochBatches(Sampler[list[Draw]]):
-    """The batches of one process in one epoch.
+    """The batches of one process in one epoch of so many images.
 
     In training (`shuffle`) the order is drawn from (seed, epoch) and padded from its start, so that all
     processes have the same number of batches; a last batch of a single image is left out (batch norm cannot
@@ -132,24 +124,14 @@ class EpochBatches(Sampler[list[Draw]]):
     processes.
     """
 
-    def __init__(
-        self,
-        length: int,
-        *,
-        batch_size: int,
-        shuffle: bool,
-        seed: int,
-        epoch: int,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        self.length = length
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.epoch = epoch
-        self.rank = rank
-        self.world_size = world_size
+    length: int
+    _: KW_ONLY
+    batch_size: int
+    shuffle: bool
+    seed: int
+    epoch: int
+    rank: int
+    world_size: int
 
     def __iter__(self) -> Iterator[list[Draw]]:
         positions = self._positions()

@@ -126,24 +126,21 @@ def download(
         sleep: Waits 1, 2, 4, ... seconds between such tries.
 
     Raises:
-        DataError: No network, a refusal (404), the wrong bytes, a full disk; it says what to do by hand.
+        DataError: No network, a refusal (404), the wrong bytes; it says what to do by hand.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(f"{destination.name}.part")
     by_hand = f"try again later, or get it by hand, put it at {destination} and try again."
     with _locked(part, destination) as file:
         if file is not None:
-            resumed = file.tell() > 0
-            reason = _fetch_persistently(url, file, progress, attempts, timeout, sleep)
-            if reason is None and resumed and _md5(part) != md5:
-                _logger.info("%s does not go on what %s held; starting over", url, part)
-                _empty(file)
-                reason = _fetch_persistently(url, file, progress, attempts, timeout, sleep)
-            if reason is not None:
-                raise DataError(f"{url} could not be downloaded: {reason}; {by_hand}")
+            try:
+                found = _fetch_whole(url, file, md5, progress, attempts, timeout, sleep)
+            except _BROKEN as error:
+                reason = _reason(error, timeout)
+                raise DataError(f"{url} could not be downloaded: {reason}; {by_hand}") from error
             if os.name == "nt":
                 file.close()  # Windows renames no open file
-            if (found := _md5(part)) != md5:
+            if found != md5:
                 part.unlink()
                 raise DataError(
                     f"{url} gave a file with MD5 {found}, wanted {md5}: a proxy's page, or it has changed; "
@@ -179,30 +176,35 @@ def _locked(part: Path, destination: Path) -> Iterator[IO[bytes] | None]:
     yield None
 
 
-def _fetch_persistently(
+def _fetch_whole(
     url: str,
     file: IO[bytes],
+    md5: str,
     progress: Progress | None,
     attempts: int,
     timeout: float,
     sleep: Callable[[float], None],
-) -> str | None:
-    """Why the file is not whole; None where it is."""
-    farthest, failures = file.tell(), 0
+) -> str:
+    """Fetch in as many tries as it takes; the MD5 of what came."""
+    start = farthest = file.tell()
+    failures = 0
     while True:
         try:
             _fetch(url, file, progress=progress, timeout=timeout)
-            return None
         except _BROKEN as error:
-            reason, is_final = _reason(error, timeout)
-        if is_final:
-            return reason
-        failures = failures + 1 if file.tell() <= farthest else 0
-        farthest = max(farthest, file.tell())
-        if failures >= attempts:
-            return f"{reason}, {attempts} times in a row"
-        _logger.warning("%s: %s; trying again", url, reason)
-        sleep(2.0 ** max(0, failures - 1))
+            failures = failures + 1 if file.tell() <= farthest else 0
+            farthest = max(farthest, file.tell())
+            if failures >= attempts or _is_final(error):
+                raise
+            _logger.warning("%s: %s; trying again", url, _reason(error, timeout))
+            sleep(2.0 ** max(0, failures - 1))
+            continue
+        found = _md5(Path(file.name))
+        if found == md5 or start == 0:
+            return found
+        _logger.info("%s does not go on what %s held; starting over", url, file.name)
+        _empty(file)
+        start = farthest = 0
 
 
 def _fetch(url: str, file: IO[bytes], *, progress: Progress | None, timeout: float) -> None:
@@ -221,14 +223,7 @@ def _fetch(url: str, file: IO[bytes], *, progress: Progress | None, timeout: flo
         if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             start = 0
             _empty(file)
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else 0
-        free = shutil.disk_usage(Path(file.name).parent).free
-        if total - start > free:
-            raise DataError(
-                f"{Path(file.name).parent} has {free / 1e9:.1f} GB free, the download needs "
-                f"{(total - start) / 1e9:.1f} GB more; make room, or give a dataset.root on another disk."
-            )
+        total = start + int(response.headers.get("Content-Length") or 0)
         while chunk := response.read1(_CHUNK):
             file.write(chunk)
             if progress is not None:
@@ -237,22 +232,27 @@ def _fetch(url: str, file: IO[bytes], *, progress: Progress | None, timeout: flo
         raise ConnectionError(f"the connection ended after {file.tell()} of {total} bytes")
 
 
+def _is_final(error: Exception) -> bool:
+    """Whether another try is of no use."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code not in _WORTH_ANOTHER_TRY
+    return isinstance(getattr(error, "reason", None), socket.gaierror)
+
+
+def _reason(error: Exception, timeout: float) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answered {error.code} {error.reason}"
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, TimeoutError):
+        return f"nothing came for {timeout:g} s"
+    if isinstance(cause, socket.gaierror):
+        return f"no such server, or no network ({cause.strerror})"
+    return str(cause) or type(cause).__name__
+
+
 def _empty(file: IO[bytes]) -> None:
     file.seek(0)
     file.truncate()
-
-
-def _reason(error: Exception, timeout: float) -> tuple[str, bool]:
-    """What went wrong, and whether another try is of no use."""
-    if isinstance(error, urllib.error.HTTPError):
-        reason = f"the server answered {error.code} {error.reason}"
-        return reason, error.code not in _WORTH_ANOTHER_TRY
-    cause = getattr(error, "reason", error)
-    if isinstance(cause, TimeoutError):
-        return f"nothing came for {timeout:g} s", False
-    if isinstance(cause, socket.gaierror):
-        return f"no such server, or no network ({cause.strerror})", True
-    return str(cause) or type(cause).__name__, False
 
 
 def _md5(path: Path) -> str:

@@ -1,23 +1,3 @@
-"""Where `pixpnet.synthbirds` was at first: the names that documents and scripts of that time import."""
+"""Where `pixpnet.synthbirds` was at first; scripts of that time import it from here."""
 
-from pixpnet.synthbirds import (
-    GENERATOR_VERSION,
-    MAX_CLASSES,
-    MAX_SIZE,
-    MIN_SIZE,
-    catalogue,
-    contact_sheet,
-    is_rendered,
-    render_dataset,
-)
-
-__all__ = [
-    "GENERATOR_VERSION",
-    "MAX_CLASSES",
-    "MAX_SIZE",
-    "MIN_SIZE",
-    "catalogue",
-    "contact_sheet",
-    "is_rendered",
-    "render_dataset",
-]
+from pixpnet.synthbirds import *  # noqa: F403

@@ -114,29 +114,30 @@ def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()
         DataError: No such file, no text, a column missing in the header, or a line with too few or too many
             fields.
     """
-    reader = csv.reader(_lines(path, ",".join(columns)), skipinitialspace=True)
+    reader = csv.DictReader(_lines(path, ",".join(columns)), skipinitialspace=True)
+    rows = []
     try:
-        lines = [(reader.line_num, [field.strip() for field in line]) for line in reader]
+        names = [name.strip().lower() for name in reader.fieldnames or ()]
+        missing = [name for name in columns if name not in names]
+        if missing:
+            raise DataError(
+                f"{path}, line 1: wanted a header with {', '.join(columns)}, "
+                f"got {','.join(names)!r} without {', '.join(missing)}."
+            )
+        reader.fieldnames = names
+        for values in reader:
+            beyond = values.pop(None, [])  # pyright: ignore[reportArgumentType, reportCallIssue]
+            if None in values.values() or any(beyond):
+                got = sum(value is not None for value in values.values()) + len(beyond)
+                raise DataError(f"{path}, line {reader.line_num}: wanted {len(names)} fields, got {got}.")
+            fields = dict.fromkeys(optional, "") | {name: value.strip() for name, value in values.items()}
+            if any(fields.values()):
+                rows.append(Row(path, reader.line_num, fields))
     except csv.Error as error:
         raise DataError(
             f"{path}, line {reader.line_num}: {error}; is a quotation mark not closed?"
         ) from error
-    lines = [(number, fields) for number, fields in lines if any(fields)]
-    wanted = f"wanted a header with {', '.join(columns)}"
-    if not lines:
-        raise DataError(f"{path} is empty; {wanted}.")
-    (first, names), *rest = lines
-    header = [name.lower() for name in names]
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise DataError(
-            f"{path}, line {first}: {wanted}, got {','.join(names)!r} without {', '.join(missing)}."
-        )
-    for number, fields in rest:
-        if len(fields) < len(header) or any(fields[len(header) :]):
-            raise DataError(f"{path}, line {number}: wanted {len(header)} fields, got {','.join(fields)!r}.")
-    empty = dict.fromkeys(optional, "")
-    return [Row(path, number, empty | dict(zip(header, fields, strict=False))) for number, fields in rest]
+    return rows
 
 
 def _lines(path: Path, layout: str) -> list[str]:
