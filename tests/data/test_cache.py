@@ -22,7 +22,6 @@ from pixpnet.data import (
     DATASETS,
     ClassificationImages,
     Geometry,
-    Normalization,
     cache,
     first_transform,
     loader,
@@ -31,7 +30,7 @@ from pixpnet.data import (
 )
 from pixpnet.data.transforms import first_size
 from pixpnet.errors import DataError
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import Box, ImageRecord, Normalization
 
 memory_cache, file_cache = CACHES["ram"], CACHES["disk"]
 GEOMETRY = Geometry(resize=24, crop=24)

@@ -68,9 +68,9 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path, caplog, monkeypatch):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pixpnet.data.funnybirds.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
     assert read(root).train[0].part_visible.any()
-    assert "part_points_train.csv cannot be written" in caplog.text
+    assert "part_points_train.csv could not be written" in caplog.text
 
 
 def test_maps_of_other_colours_are_worth_a_warning(tmp_path, caplog):

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from pixpnet.data import CACHES, ClassificationImages, Draw, Geometry, Normalization, load_image
+from pixpnet.data import CACHES, ClassificationImages, Draw, Geometry, load_image
 from pixpnet.errors import DataError
 from pixpnet.seeds import seeded, stable_seed
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import Box, ImageRecord, Normalization
 
 NORMALIZATION = Normalization(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5))
 

@@ -16,13 +16,13 @@ from pixpnet.config import DatasetConfig
 from pixpnet.data import (
     ClassificationImages,
     Geometry,
-    Normalization,
     part_map,
     read_dataset,
     read_part_truth,
 )
 from pixpnet.errors import DataError
 from pixpnet.metrics import telling_parts
+from pixpnet.types import Normalization
 
 HALVES = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

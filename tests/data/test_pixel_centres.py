@@ -14,7 +14,6 @@ from pixpnet.data import (
     DATASETS,
     ClassificationImages,
     Geometry,
-    Normalization,
     annotate,
     evaluation_transform,
     first_transform,
@@ -24,7 +23,7 @@ from pixpnet.data import (
 from pixpnet.data.transforms import Enlarge, HorizontalFlip, RandomResizedCrop, Resize
 from pixpnet.errors import DataError
 from pixpnet.seeds import seeded
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import Box, ImageRecord, Normalization
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 STEPS = {

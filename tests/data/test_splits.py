@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data import Normalization, hold_out, measure_normalization, open_splits
+from pixpnet.data import hold_out, measure_normalization, open_splits
 from pixpnet.data.splits import evenly_over_classes
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.types import ImageRecord
+from pixpnet.types import ImageRecord, Normalization
 
 
 def config_of(root, **options):

@@ -15,7 +15,6 @@ from torchvision.tv_tensors import BoundingBoxes, KeyPoints
 from pixpnet.data import (
     DATASETS,
     Geometry,
-    Normalization,
     annotate,
     evaluation_transform,
     find_dataset,
@@ -25,7 +24,7 @@ from pixpnet.data import (
 )
 from pixpnet.data.transforms import Enlarge, HorizontalFlip, object_window
 from pixpnet.seeds import seeded
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import Box, ImageRecord, Normalization
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 

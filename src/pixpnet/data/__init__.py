@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from pixpnet.data.pictures import load_image, load_mask, object_pixels
     from pixpnet.data.sources import download, extract, find_root
-    from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet, Normalization
+    from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
     from pixpnet.data.splits import Splits, hold_out, measure_normalization, open_splits
     from pixpnet.data.transforms import (
         AnnotatedImage,
@@ -60,7 +60,6 @@ __all__ = [
     "Geometry",
     "ImageCache",
     "ImageSet",
-    "Normalization",
     "PartGroups",
     "PartTruth",
     "Sample",
@@ -104,7 +103,7 @@ _HOMES = {
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
     "pictures": "load_image load_mask object_pixels",
     "sources": "download extract find_root",
-    "spec": "Archive DatasetSpec Geometry ImageSet Normalization",
+    "spec": "Archive DatasetSpec Geometry ImageSet",
     "splits": "Splits hold_out measure_normalization open_splits",
     "transforms": "AnnotatedImage annotate evaluation_transform first_transform to_normalized "
     "training_transform",

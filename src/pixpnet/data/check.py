@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pixpnet.data.pictures import load_image, load_mask
-from pixpnet.data.spec import ImageSet, Progress
+from pixpnet.data.spec import ImageSet
 from pixpnet.errors import DataError
-from pixpnet.types import ImageRecord
+from pixpnet.types import ImageRecord, Progress, no_progress
 
 _COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
 """Of the parts: Okabe and Ito's, which colour-blind people tell apart."""
@@ -76,7 +76,7 @@ class DatasetCheck:
         return {"train": self.images.train, "test": self.images.test}[split]
 
 
-def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress | None = None) -> DatasetCheck:
+def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress = no_progress) -> DatasetCheck:
     """Read every image of a set, and compare the pixels of all."""
     records = (*images.train, *images.test)
     damaged, outside = [], []
@@ -90,8 +90,7 @@ def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress | No
                 same[digest].append(position)
                 if not fits:
                     outside.append(records[position].image_id)
-            if progress is not None:
-                progress(position + 1, len(records))
+            progress(position + 1, len(records))
     leaked, repeated = [], []
     for positions in same.values():
         if len(positions) > 1:

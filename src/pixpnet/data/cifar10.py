@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from pixpnet.data.spec import Progress
 from pixpnet.errors import DataError
-from pixpnet.folders import whole_folder
+from pixpnet.files import whole_folder
+from pixpnet.types import Progress, no_progress
 
 BATCHES, UNPACKED = "cifar-10-batches-py", "cifar-10-png"
 _SPLITS = {**{f"data_batch_{number}": 1 for number in range(1, 6)}, "test_batch": 0}
@@ -32,7 +32,7 @@ _HARMLESS: Mapping[tuple[str, str], Any] = {
 """What a pickled array names; the last stands for bytes."""
 
 
-def unpack_cifar10(batches: Path, destination: Path, *, progress: Progress | None = None) -> Path:
+def unpack_cifar10(batches: Path, destination: Path, *, progress: Progress = no_progress) -> Path:
     """Write the images of a folder of batches as PNG files, as a whole or not at all.
 
     Args:
@@ -64,7 +64,7 @@ def unpack_cifar10(batches: Path, destination: Path, *, progress: Progress | Non
                 tables["images.txt"].append(f"{number} {path}")
                 tables["image_class_labels.txt"].append(f"{number} {label + 1}")
                 tables["train_test_split.txt"].append(f"{number} {split}")
-                if progress is not None and (number % 100 == 0 or number == total):
+                if number % 100 == 0 or number == total:
                     progress(number, total)
         for name, lines in tables.items():
             (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pixpnet.choices import nearest_names
 from pixpnet.config import DatasetConfig
 from pixpnet.data.cars import read_cars
 from pixpnet.data.cifar10 import BATCHES, UNPACKED, unpack_cifar10
@@ -16,24 +16,24 @@ from pixpnet.data.cub import read_cub
 from pixpnet.data.folder import find_tree, read_folder, read_imagenet, read_imagenette
 from pixpnet.data.funnybirds import read_funnybirds
 from pixpnet.data.sources import find_root, holds, missing
-from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet, Normalization, Progress
+from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.synthbirds import GENERATOR_VERSION, render_dataset
+from pixpnet.types import IMAGENET, Normalization, Progress, no_progress
 
 _logger = logging.getLogger(__name__)
 
-_IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 _CUB = Normalization(mean=(0.4862, 0.5005, 0.4334), std=(0.2321, 0.2277, 0.2665))
 _CARS = Normalization(mean=(0.4708, 0.4602, 0.4550), std=(0.2891, 0.2882, 0.2967))
 _CIFAR10 = Normalization(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
 
 
-def open_cub(spec: DatasetSpec, config: DatasetConfig, progress: Progress | None) -> ImageSet:
+def open_cub(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """A folder in the layout of CUB-200-2011; CUB itself is downloaded where it is missing."""
     return read_cub(find_root(spec, config, progress), spec=spec)
 
 
-def open_cars(spec: DatasetSpec, config: DatasetConfig, progress: Progress | None) -> ImageSet:
+def open_cars(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """Stanford Cars in any layout."""
     for folder in ("", spec.folder):
         if images := read_cars(Path(config.root, folder), spec=spec):
@@ -41,7 +41,7 @@ def open_cars(spec: DatasetSpec, config: DatasetConfig, progress: Progress | Non
     raise missing(spec, config)
 
 
-def open_cifar10(spec: DatasetSpec, config: DatasetConfig, progress: Progress | None) -> ImageSet:
+def open_cifar10(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """CIFAR-10, downloaded and written as PNG files on first use."""
     for place in (Path(config.root, folder, UNPACKED) for folder in ("", spec.folder)):
         if holds(place, ("images.txt",)):
@@ -52,12 +52,12 @@ def open_cifar10(spec: DatasetSpec, config: DatasetConfig, progress: Progress | 
     return read_cub(unpack_cifar10(place / BATCHES, place / UNPACKED, progress=progress), spec=spec)
 
 
-def open_imagenet(spec: DatasetSpec, config: DatasetConfig, progress: Progress | None) -> ImageSet:
+def open_imagenet(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """A folder of ImageNet's synsets."""
     return read_imagenet(find_root(spec, config), spec=spec)
 
 
-def open_imagenette(spec: DatasetSpec, config: DatasetConfig, progress: Progress | None) -> ImageSet:
+def open_imagenette(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """ImageNette: fastai's folder, or ten folders of ImageNet; downloaded where neither is there."""
     size = config.imagenette_size
     archives = [_IMAGENETTE[size]] if size else [*_IMAGENETTE.values()]
@@ -67,7 +67,7 @@ def open_imagenette(spec: DatasetSpec, config: DatasetConfig, progress: Progress
     return read_imagenette(find_root(spec, config, progress, folders=folders), spec=spec)
 
 
-def open_funnybirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress | None) -> ImageSet:
+def open_funnybirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """FunnyBirds as it is published, or in the layout of CUB-200-2011."""
     for place in (Path(config.root, folder) for folder in ("", spec.folder)):
         if holds(place, spec.markers):
@@ -77,13 +77,13 @@ def open_funnybirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress
     raise missing(spec, config)
 
 
-def open_folder(spec: DatasetSpec, config: DatasetConfig, progress: Progress | None) -> ImageSet:
+def open_folder(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """A folder of folders of images."""
     root = find_tree(spec, Path(config.root))
     return read_folder(root, spec=spec, test_size=config.test_size, seed=config.seed)
 
 
-def open_synthbirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress | None) -> ImageSet:
+def open_synthbirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """Read SynthBirds from a folder of `root` that names what it was rendered with; render it, if need be.
 
     Raises:
@@ -204,7 +204,7 @@ _ALL = (
             "wanted are train/<synset>/ and val/<synset>/ with the images."
         ),
         num_classes=1000,
-        normalization=_IMAGENET,
+        normalization=IMAGENET,
         fixed_geometry=Geometry(crop=224),
     ),
     DatasetSpec(
@@ -215,7 +215,7 @@ _ALL = (
         source="It is downloaded on first use (https://github.com/fastai/imagenette).",
         archive=_imagenette_archive,
         num_classes=10,
-        normalization=_IMAGENET,
+        normalization=IMAGENET,
         fixed_geometry=Geometry(crop=224),
     ),
     DatasetSpec(
@@ -257,7 +257,7 @@ _ALL = (
 
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _ALL}
 
-_NORMALIZATIONS: Mapping[str, Normalization | None] = {"imagenet": _IMAGENET, "measured": None}
+_NORMALIZATIONS: Mapping[str, Normalization | None] = {"imagenet": IMAGENET, "measured": None}
 
 
 def find_dataset(name: str) -> DatasetSpec:
@@ -272,12 +272,12 @@ def find_dataset(name: str) -> DatasetSpec:
     known = {_plain(spec.name): spec for spec in DATASETS.values()}
     if _plain(name) in known:
         return known[_plain(name)]
-    near = [known[match].name for match in difflib.get_close_matches(_plain(name), known, n=3)]
+    near = [known[match].name for match in nearest_names(_plain(name), known, most=3, cutoff=0.6)]
     hint = f"; did you mean {' or '.join(near)}?" if near else "."
     raise ConfigError(f"dataset.name {name!r} is not known{hint} There are {', '.join(DATASETS)}.")
 
 
-def read_dataset(config: DatasetConfig, *, progress: Progress | None = None) -> ImageSet:
+def read_dataset(config: DatasetConfig, *, progress: Progress = no_progress) -> ImageSet:
     """Find the data set below `dataset.root` and read its tables.
 
     What can be made (SYNTHBIRDS) or downloaded (CUB*, CIFAR10, IMAGENETTE) is, where it is missing.
@@ -302,7 +302,7 @@ def read_dataset(config: DatasetConfig, *, progress: Progress | None = None) -> 
     return images
 
 
-def prepare(name: str, root: Path | str = "data", *, progress: Progress | None = None) -> ImageSet:
+def prepare(name: str, root: Path | str = "data", *, progress: Progress = no_progress) -> ImageSet:
     """Bring a data set into a state in which training can start: downloaded, unpacked, rendered, readable.
 
     Raises:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +19,11 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from pixpnet.data.spec import DatasetSpec, ImageSet, Progress
+from pixpnet.data.spec import DatasetSpec, ImageSet
 from pixpnet.data.tables import PartTable, Row, read_parts, unique
-from pixpnet.errors import DataError
-from pixpnet.types import ImageRecord
+from pixpnet.errors import DataError, FileError
+from pixpnet.files import write_text
+from pixpnet.types import ImageRecord, Progress, no_progress
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ PART_COLOURS = {
 MIN_PIXELS = 8
 
 
-def read_funnybirds(root: Path, *, spec: DatasetSpec, progress: Progress | None = None) -> ImageSet:
+def read_funnybirds(root: Path, *, spec: DatasetSpec, progress: Progress = no_progress) -> ImageSet:
     """Read the benchmark's own layout.
 
     Raises:
@@ -90,7 +89,7 @@ def _read_list(path: Path) -> list[Row]:
 
 
 def _with_parts(
-    root: Path, split: str, records: tuple[ImageRecord, ...], progress: Progress | None
+    root: Path, split: str, records: tuple[ImageRecord, ...], progress: Progress
 ) -> tuple[ImageRecord, ...]:
     path = root / f"part_points_{split}.csv"
     if path.exists():
@@ -112,7 +111,7 @@ def _with_parts(
     return tuple(map(with_parts, records))
 
 
-def _measure(root: Path, split: str, records: Sequence[ImageRecord], progress: Progress | None) -> PartTable:
+def _measure(root: Path, split: str, records: Sequence[ImageRecord], progress: Progress) -> PartTable:
     _logger.info("finding the parts in the maps of %d images of %s", len(records), root / split)
     points, visible = {}, {}
     for done, record in enumerate(records, start=1):
@@ -120,8 +119,7 @@ def _measure(root: Path, split: str, records: Sequence[ImageRecord], progress: P
         found = [_point(_load_map(path), colour) for colour in PART_COLOURS.values()]
         points[record.image_id] = np.array([(0.0, 0.0) if point is None else point for point in found])
         visible[record.image_id] = np.array([point is not None for point in found])
-        if progress is not None:
-            progress(done, len(records))
+        progress(done, len(records))
     if not any(seen.any() for seen in visible.values()):
         _logger.warning(
             "the maps of %s have none of the known colours: no part is visible anywhere", root / split
@@ -155,9 +153,6 @@ def _keep(path: Path, table: PartTable) -> None:
         for name, (x, y), seen in zip(table.names, points, table.visible[image], strict=True):
             lines.append(f"{image},{name},{x - 0.5:g},{y - 0.5:g},1" if seen else f"{image},{name},0,0,0")
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        _logger.warning("%s cannot be written (%s); the parts will be measured again next time", path, error)
+        write_text(path, "\n".join(lines) + "\n")
+    except FileError as error:
+        _logger.warning("%s The parts will be measured again next time.", error)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pixpnet.data.cache import ImageCache
 from pixpnet.data.pictures import load_mask, load_window
-from pixpnet.data.spec import Geometry, Normalization
+from pixpnet.data.spec import Geometry
 from pixpnet.data.transforms import (
     AnnotatedImage,
     annotate,
@@ -25,7 +25,7 @@ from pixpnet.data.transforms import (
     training_transform,
 )
 from pixpnet.seeds import seeded, stable_seed
-from pixpnet.types import ImageRecord
+from pixpnet.types import ImageRecord, Normalization
 
 _Item = TypeVar("_Item", Image.Image, AnnotatedImage)
 

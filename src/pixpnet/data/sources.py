@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import IO
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.spec import Archive, DatasetSpec, Progress
+from pixpnet.data.spec import Archive, DatasetSpec
 from pixpnet.errors import DataError
-from pixpnet.folders import whole_folder
+from pixpnet.files import whole_folder
+from pixpnet.types import Progress, no_progress
 
 _logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ _DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAEr
 def find_root(
     spec: DatasetSpec,
     config: DatasetConfig,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     *,
     folders: Sequence[str] | None = None,
 ) -> Path:
@@ -77,7 +78,7 @@ def missing(spec: DatasetSpec, config: DatasetConfig) -> DataError:
     )
 
 
-def _fetched(spec: DatasetSpec, config: DatasetConfig, archive: Archive, progress: Progress | None) -> Path:
+def _fetched(spec: DatasetSpec, config: DatasetConfig, archive: Archive, progress: Progress) -> Path:
     """The unpacked folder of the set's archive, which may lie in `root` already."""
     root = Path(config.root)
     place, file = root / spec.folder, root / archive.file
@@ -109,7 +110,7 @@ def download(
     destination: Path,
     *,
     md5: str,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     attempts: int = 4,
     timeout: float = 30.0,
     sleep: Callable[[float], None] = time.sleep,
@@ -180,7 +181,7 @@ def _fetch_whole(
     url: str,
     file: IO[bytes],
     md5: str,
-    progress: Progress | None,
+    progress: Progress,
     attempts: int,
     timeout: float,
     sleep: Callable[[float], None],
@@ -207,7 +208,7 @@ def _fetch_whole(
         start = farthest = 0
 
 
-def _fetch(url: str, file: IO[bytes], *, progress: Progress | None, timeout: float) -> None:
+def _fetch(url: str, file: IO[bytes], *, progress: Progress, timeout: float) -> None:
     """One connection: append what is missing, or start over where the server can't resume."""
     start = file.tell()
     request = urllib.request.Request(url, headers={"User-Agent": "pixpnet"})
@@ -226,8 +227,7 @@ def _fetch(url: str, file: IO[bytes], *, progress: Progress | None, timeout: flo
         total = start + int(response.headers.get("Content-Length") or 0)
         while chunk := response.read1(_CHUNK):
             file.write(chunk)
-            if progress is not None:
-                progress(file.tell(), max(file.tell(), total))
+            progress(file.tell(), max(file.tell(), total))
     if file.tell() < total:
         raise ConnectionError(f"the connection ended after {file.tell()} of {total} bytes")
 
@@ -263,7 +263,7 @@ def _md5(path: Path) -> str:
     return digest.hexdigest()
 
 
-def extract(archive: Path, destination: Path, *, folder: str, progress: Progress | None = None) -> Path:
+def extract(archive: Path, destination: Path, *, folder: str, progress: Progress = no_progress) -> Path:
     """Unpack a tar archive (of any compression), as a whole or not at all.
 
     `tarfile`'s filter for data keeps every member below the destination, and without special permissions.
@@ -285,8 +285,7 @@ def extract(archive: Path, destination: Path, *, folder: str, progress: Progress
             with archive.open("rb") as file, tarfile.open(fileobj=file) as tar:
 
                 def told(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
-                    if progress is not None:
-                        progress(file.tell(), size)
+                    progress(file.tell(), size)
                     return tarfile.data_filter(member, path)
 
                 if hasattr(tarfile, "data_filter"):

@@ -8,18 +8,7 @@ from pathlib import Path
 
 from pixpnet.config import DatasetConfig
 from pixpnet.errors import ConfigError
-from pixpnet.types import ImageRecord
-
-Progress = Callable[[int, int], None]
-"""Told (done, in all) of images, or of the bytes of a file."""
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """Mean and standard deviation of red, green and blue, for images in [0, 1]."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+from pixpnet.types import ImageRecord, Normalization, Progress
 
 
 @dataclass(frozen=True)
@@ -93,7 +82,7 @@ class DatasetSpec:
     """One entry of the table of data sets (`pixpnet.data.DATASETS`)."""
 
     name: str
-    open: Callable[[DatasetSpec, DatasetConfig, Progress | None], ImageSet]
+    open: Callable[[DatasetSpec, DatasetConfig, Progress], ImageSet]
     """Finds (or makes) and reads the set."""
     folder: str
     """The set's folder under `dataset.root`."""

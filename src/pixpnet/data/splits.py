@@ -16,10 +16,10 @@ from pixpnet.config import DatasetConfig
 from pixpnet.data.cache import CACHES, ImageCache
 from pixpnet.data.datasets import find_dataset, read_dataset
 from pixpnet.data.images import ClassificationImages
-from pixpnet.data.spec import Geometry, ImageSet, Normalization, Progress
+from pixpnet.data.spec import Geometry, ImageSet
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.seeds import stable_seed
-from pixpnet.types import ImageRecord
+from pixpnet.types import ImageRecord, Normalization, Progress, no_progress
 
 _DEBUG_BATCHES = 3
 
@@ -63,7 +63,7 @@ def open_splits(
     debug: bool = False,
     batch_size: int = 32,
     normalization: Normalization | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Splits:
     """Read a data set and split it.
 

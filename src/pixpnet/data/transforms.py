@@ -19,9 +19,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, KeyPoints, Mask
 
-from pixpnet.data.spec import Geometry, Normalization
+from pixpnet.data.spec import Geometry
 from pixpnet.errors import DataError
-from pixpnet.types import ImageRecord
+from pixpnet.types import ImageRecord, Normalization
 
 _BILINEAR = v2.InterpolationMode.BILINEAR
 

@@ -18,9 +18,10 @@ import numpy as np
 from PIL import Image
 
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.folders import whole_folder
+from pixpnet.files import whole_folder
 from pixpnet.synthbirds.picture import min_pixels, render_picture
 from pixpnet.synthbirds.species import MAX_CLASSES, PART_IDS, PARTS, Species, catalogue, differing_organs
+from pixpnet.types import Progress, no_progress
 
 GENERATOR_VERSION = 1
 """Rises whenever the same parameters give other pixels."""
@@ -92,7 +93,7 @@ def render_dataset(
     test_images: int = 30,
     seed: int = 0,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Render the data set into the new folder ``root``; if it is there already, do nothing.
 
@@ -162,9 +163,7 @@ def _describe(parameters: Parameters) -> str:
     return ", ".join(f"{name}={value}" for name, value in asdict(parameters).items())
 
 
-def _fill(
-    folder: Path, parameters: Parameters, workers: int, progress: Callable[[int, int], None] | None
-) -> None:
+def _fill(folder: Path, parameters: Parameters, workers: int, progress: Progress) -> None:
     species = catalogue(parameters.classes)
     numbers = (parameters.train_images, parameters.test_images)
     jobs = [
@@ -179,7 +178,7 @@ def _fill(
     facts: list[Facts] = []
     for fact in _map(partial(_render_files, folder, parameters), jobs, workers):
         facts.append(fact)
-        if progress and (len(facts) % PROGRESS_STEP == 0 or len(facts) == len(jobs)):
+        if len(facts) % PROGRESS_STEP == 0 or len(facts) == len(jobs):
             progress(len(facts), len(jobs))
     _write_tables(folder, species, jobs, facts)
     attributes = _attributes(species, parameters)
