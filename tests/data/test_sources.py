@@ -19,6 +19,7 @@ from real_layouts import SYNSETS, packed, write_cifar10, write_tree
 from pixpnet.config import DatasetConfig
 from pixpnet.data import DATASETS, Archive, download, extract, prepare, read_dataset
 from pixpnet.errors import DataError
+from pixpnet.files import whole_folder
 
 CONTENT = np.random.default_rng(0).bytes(700_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -503,3 +504,20 @@ def test_a_damaged_archive_by_hand(tmp_path, web):
     with pytest.raises(DataError, match=r"set\.tgz is damaged, cut short .*; delete it and get it again"):
         prepare("CIFAR10", tmp_path)
     assert sorted(path.name for path in (tmp_path / "cifar10").iterdir()) == []
+
+
+def test_a_folder_that_another_process_made_stays(tmp_path):
+    with whole_folder(tmp_path / "set") as folder:
+        (folder / "mine").touch()
+        (tmp_path / "set").mkdir()
+        (tmp_path / "set" / "theirs").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["set", "theirs"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(DataError, match=r"file/set cannot be written .*; give a folder that can be"),
+        whole_folder(tmp_path / "file" / "set"),
+    ):
+        pass
