@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -28,7 +28,6 @@ from pixpnet.data import (
     open_splits,
     pictures,
 )
-from pixpnet.data.transforms import first_size
 from pixpnet.errors import DataError
 from pixpnet.types import Box, ImageRecord, Normalization
 
@@ -137,18 +136,19 @@ def test_the_room_is_a_quarter_of_the_memory_for_all_processes(tmp_path, monkeyp
     assert cache.memory_budget() == 250
 
 
-@settings(deadline=None)
-@given(
-    name=st.sampled_from(sorted(DATASETS)),
-    width=st.integers(1, 600),
-    height=st.integers(1, 600),
-)
-def test_sizes_are_known_before_decoding(name, width, height):
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(sorted(DATASETS)), width=st.integers(1, 600), height=st.integers(1, 600))
+def test_sizes_are_known_before_decoding(tmp_path, name, width, height):
+    """What is known beforehand is the size of the slot: an image of another size is not kept."""
     geometry = DATASETS[name].geometry(None)
     if max(width, height) > 20 * min(width, height):
         return
-    image = first_transform(geometry)(Image.new("RGB", (width, height)))
-    assert first_size((width, height), geometry) == image.size
+    image = Image.new("RGB", (width, height))
+    image.save(tmp_path / "one.bmp")
+    record = ImageRecord("1", tmp_path / "one.bmp", 0, box=Box(0.0, 0.0, width, height))
+    kept = memory_cache((record,), geometry=geometry)
+    kept.put(record, first_transform(geometry)(image))
+    assert kept.get(record) is not None
 
 
 def test_a_later_run_decodes_nothing(records, decoded, folder):

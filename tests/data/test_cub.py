@@ -148,12 +148,12 @@ def test_an_error_names_file_and_line(cub_folder, case):
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        (LABELS, "1 1", "1 0", "line 1: wanted class id from 1, got 0"),
+        (LABELS, "1 1", "1 0", "line 1: wanted class id from 1 to inf, got 0"),
         (
             "parts/part_locs.txt",
             "1 1 10.0 12.5 1",
             "1 0 1 1 1",
-            "line 1: wanted part id from 1, got 0",
+            "line 1: wanted part id from 1 to inf, got 0",
         ),
     ],
 )

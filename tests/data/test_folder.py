@@ -12,8 +12,7 @@ from PIL import Image
 from real_layouts import write_image, write_tree
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data import load_image, object_pixels, read_dataset
-from pixpnet.data.folder import set_aside
+from pixpnet.data import load_image, object_pixels, read_dataset, set_aside
 from pixpnet.errors import DataError
 from pixpnet.types import Box, ImageRecord
 

@@ -11,8 +11,18 @@ from real_layouts import write_funnybirds
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data import read_dataset
-from pixpnet.data.funnybirds import PART_COLOURS
 from pixpnet.errors import DataError
+
+PART_COLOURS = {
+    "beak": (255, 255, 0),
+    "eye01": (255, 255, 253),
+    "eye02": (255, 255, 254),
+    "foot01": (255, 0, 1),
+    "foot02": (255, 0, 2),
+    "tail": (0, 0, 255),
+    "wing01": (0, 255, 1),
+    "wing02": (0, 255, 2),
+}
 
 
 def read(root, **options):

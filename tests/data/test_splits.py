@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data import hold_out, measure_normalization, open_splits
-from pixpnet.data.splits import evenly_over_classes
+from pixpnet.data import evenly_over_classes, hold_out, measure_normalization, open_splits
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.types import ImageRecord, Normalization
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pixpnet.data.check import DatasetCheck, annotated_sheet, check_dataset
     from pixpnet.data.cub import read_cub
     from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset
+    from pixpnet.data.folder import set_aside
     from pixpnet.data.images import (
         ClassificationImages,
         Draw,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from pixpnet.data.pictures import load_image, load_mask, object_pixels
     from pixpnet.data.sources import download, extract, find_root
     from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
-    from pixpnet.data.splits import Splits, hold_out, measure_normalization, open_splits
+    from pixpnet.data.splits import Splits, evenly_over_classes, hold_out, measure_normalization, open_splits
     from pixpnet.data.transforms import (
         AnnotatedImage,
         annotate,
@@ -69,6 +70,7 @@ __all__ = [
     "check_dataset",
     "download",
     "evaluation_transform",
+    "evenly_over_classes",
     "extract",
     "find_dataset",
     "find_root",
@@ -88,6 +90,7 @@ __all__ = [
     "read_cub",
     "read_dataset",
     "read_part_truth",
+    "set_aside",
     "to_normalized",
     "training_transform",
     "worker_count",
@@ -99,12 +102,13 @@ _HOMES = {
     "check": "DatasetCheck annotated_sheet check_dataset",
     "cub": "read_cub",
     "datasets": "DATASETS find_dataset prepare read_dataset",
+    "folder": "set_aside",
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample loader worker_count",
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
     "pictures": "load_image load_mask object_pixels",
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",
-    "splits": "Splits hold_out measure_normalization open_splits",
+    "splits": "Splits evenly_over_classes hold_out measure_normalization open_splits",
     "transforms": "AnnotatedImage annotate evaluation_transform first_transform to_normalized "
     "training_transform",
 }

@@ -80,11 +80,10 @@ def _class_names(path: Path) -> list[str]:
 
 def _read_batch(path: Path, classes: int) -> tuple[UInt8[np.ndarray, "n 32 32 3"], list[int]]:
     content = _load(path)
-    data, labels = content.get("data"), content.get("labels")
+    data, labels = content.get("data"), content.get("labels", ())
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,):
         raise DataError(f"{path}: wanted `data` with 3072 bytes for each image.")
-    is_right = isinstance(labels, list) and len(labels) == len(data)
-    if not is_right or not all(label in range(classes) for label in labels):
+    if len(labels) != len(data) or not all(label in range(classes) for label in labels):
         raise DataError(f"{path}: wanted `labels` with a class from 0 to {classes - 1} for each image.")
     return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), labels
 

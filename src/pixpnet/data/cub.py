@@ -12,6 +12,7 @@ the first visible one counts.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -109,7 +110,7 @@ def _read_parts(
         rows = unique(read_rows(root / "parts" / "parts.txt", "<part id> <name>"), "part id")
         names = {key: row.fields["name"] for key, row in rows.items()}
     locations = read_rows(path, "<image id> <part id> <x> <y> <visible>") if path.exists() else []
-    parts = [row.whole("part id", least=None if names else 1) for row in locations]
+    parts = [row.whole("part id", least=-math.inf if names else 1) for row in locations]
     names = names or {key: f"part {key}" for key in range(1, max(parts, default=0) + 1)}
     column_of = {key: column for column, key in enumerate(sorted(names))}
     row_of = {image: index for index, image in enumerate(images)}

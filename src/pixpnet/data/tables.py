@@ -8,6 +8,7 @@ and a box `x y width height` is the continuous one from (x, y) to (x + width, y 
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,18 +39,17 @@ class Row:
     def error(self, message: str) -> DataError:
         return DataError(f"{self.path}, {self.unit} {self.number}: {message}")
 
-    def whole(self, column: str, *, least: int | None = None, most: int | None = None) -> int:
+    def whole(self, column: str, *, least: float = -math.inf, most: float = math.inf) -> int:
         """A whole number, in its range."""
         value = self.fields.get(column)
         try:
-            number = int(value) if isinstance(value, str) else value
-            if isinstance(number, bool) or number != int(number):
-                raise ValueError
-        except (ValueError, TypeError, OverflowError):
-            raise self.error(f"wanted {column} as a whole number, got {value!r}.") from None
-        if (least is not None and number < least) or (most is not None and number > most):
-            end = "" if most is None else f" to {most}"
-            raise self.error(f"wanted {column} from {least}{end}, got {number}.")
+            number = float(value)  # pyright: ignore[reportArgumentType]
+        except (ValueError, TypeError):
+            number = math.nan
+        if not number.is_integer():
+            raise self.error(f"wanted {column} as a whole number, got {value!r}.")
+        if not least <= number <= most:
+            raise self.error(f"wanted {column} from {least} to {most}, got {value}.")
         return int(number)
 
     def numbers(self, columns: Sequence[str]) -> list[float]:
