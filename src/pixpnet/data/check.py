@@ -42,7 +42,8 @@ class DatasetCheck:
 
     def class_counts(self, split: str) -> list[int]:
         """Images of each class in "train" or "test"."""
-        counted = Counter(record.label for record in self._records(split))
+        records = {"train": self.images.train, "test": self.images.test}[split]
+        counted = Counter(record.label for record in records)
         return [counted[label] for label in range(self.images.num_classes)]
 
     def part_visibility(self) -> list[tuple[str, float]]:
@@ -71,9 +72,6 @@ class DatasetCheck:
         yield f"images in training and in the test: {_some(leaked)}"
         yield f"images that stand twice in one of the two: {_some(repeated)}"
         yield f"images with a box or a visible part beyond their edge: {_some(self.outside)}"
-
-    def _records(self, split: str) -> tuple[ImageRecord, ...]:
-        return {"train": self.images.train, "test": self.images.test}[split]
 
 
 def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress = no_progress) -> DatasetCheck:

@@ -47,7 +47,7 @@ class Draw(NamedTuple):
     position: int
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class ClassificationImages(Dataset[Sample]):
     """Images with their labels, augmented or not.
 
@@ -114,7 +114,7 @@ class ClassificationImages(Dataset[Sample]):
             return self._last(item)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class EpochBatches(Sampler[list[Draw]]):
     """The batches of one process in one epoch of so many images.
 

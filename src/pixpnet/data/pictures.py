@@ -92,7 +92,7 @@ def prepared_size(record: ImageRecord, geometry: Geometry) -> tuple[int, int]:
         DataError: As `load_window`.
     """
     if isinstance(geometry.resize, tuple):
-        return first_size((0, 0), geometry)
+        return geometry.resize[1], geometry.resize[0]
     with _opened(record.path) as image:
         left, top, right, bottom = _window(record, image, geometry)
     return first_size((right - left, bottom - top), geometry)
