@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from pixpnet.data.spec import DatasetSpec, ImageSet
@@ -115,8 +115,7 @@ def _measure(root: Path, split: str, records: Sequence[ImageRecord], progress: P
     _logger.info("finding the parts in the maps of %d images of %s", len(records), root / split)
     points, visible = {}, {}
     for done, record in enumerate(records, start=1):
-        path = root / f"{split}_part_map" / Path(record.image_id).relative_to(split)
-        found = [_point(_load_map(path), colour) for colour in PART_COLOURS.values()]
+        found = _middles(root / f"{split}_part_map" / Path(record.image_id).relative_to(split))
         points[record.image_id] = np.array([(0.0, 0.0) if point is None else point for point in found])
         visible[record.image_id] = np.array([point is not None for point in found])
         progress(done, len(records))
@@ -127,23 +126,30 @@ def _measure(root: Path, split: str, records: Sequence[ImageRecord], progress: P
     return PartTable(tuple(PART_COLOURS), points, visible)
 
 
-def _load_map(path: Path) -> Int[np.ndarray, "H W"]:
+def part_numbers(part_map: Image.Image) -> UInt8[np.ndarray, "H W"]:
+    """The number of the part that each pixel shows, from 1 in the order of `PART_COLOURS`; else 0."""
+    colours = np.asarray(part_map.convert("RGB"))
+    numbers = np.zeros(colours.shape[:2], dtype=np.uint8)
+    for number, colour in enumerate(PART_COLOURS.values(), start=1):
+        numbers[(colours == colour).all(axis=2)] = number
+    return numbers
+
+
+def _middles(path: Path) -> list[tuple[float, float] | None]:
+    """Of each part, the centre of its pixel nearest to the middle of them all."""
     try:
         with Image.open(path) as image:
-            pixels: UInt8[np.ndarray, "H W 3"] = np.asarray(image.convert("RGB"))
+            numbers = part_numbers(image)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path} is not a part map that can be read: {error}.") from error
-    return pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-
-
-def _point(part_map: Int[np.ndarray, "H W"], colour: tuple[int, int, int]) -> tuple[float, float] | None:
-    """The centre of the part's pixel nearest to the middle of them all."""
-    red, green, blue = colour
-    rows, columns = np.nonzero(part_map == (red << 16) + (green << 8) + blue)
-    if len(rows) < MIN_PIXELS:
-        return None
-    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-    return float(columns[nearest]) + 0.5, float(rows[nearest]) + 0.5
+    found: list[tuple[float, float] | None] = []
+    for number in range(1, len(PART_COLOURS) + 1):
+        rows, columns = np.nonzero(numbers == number)
+        found.append(None)
+        if len(rows) >= MIN_PIXELS:
+            nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+            found[-1] = (float(columns[nearest]) + 0.5, float(rows[nearest]) + 0.5)
+    return found
 
 
 def _keep(path: Path, table: PartTable) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 from torchvision.tv_tensors import Mask
 
-from pixpnet.data.funnybirds import PART_COLOURS
+from pixpnet.data.funnybirds import part_numbers
 from pixpnet.data.images import ClassificationImages
 from pixpnet.data.spec import ImageSet
 from pixpnet.data.transforms import evaluation_transform, first_transform, object_window
@@ -140,20 +140,10 @@ def _load(path: Path, record: ImageRecord) -> Image.Image:
         with Image.open(path) as found, Image.open(record.path) as image:
             if found.size != image.size:
                 raise ValueError(f"{found.size} is not the size of its image, {image.size}")
-            return Image.fromarray(_numbers(found))
+            # The values of a palette image; else by the colours of FunnyBirds.
+            return Image.fromarray(np.array(found) if found.mode in ("P", "L") else part_numbers(found))
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path} is not a part map that can be read: {error}.") from error
-
-
-def _numbers(found: Image.Image) -> UInt8[np.ndarray, "H W"]:
-    """The values of a palette image; else by the colours of FunnyBirds."""
-    if found.mode in ("P", "L"):
-        return np.array(found)
-    colours = np.asarray(found.convert("RGB"))
-    numbers = np.zeros(colours.shape[:2], dtype=np.uint8)
-    for number, colour in enumerate(PART_COLOURS.values(), start=1):
-        numbers[(colours == colour).all(axis=2)] = number
-    return numbers
 
 
 def _synthbirds(images: ImageSet, found: Any) -> PartTruth | None:
