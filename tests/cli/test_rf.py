@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixpnet.cli.arguments import image_size
+from pixpnet.cli.parser import image_size
 
 
 def test_json_holds_every_layer_with_a_grid(pixpnet: Callable) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixpnet.cli import rf_all
-from pixpnet.cli.rf_all import as_markdown, backbones, stage_fields
+from pixpnet.cli import rf
+from pixpnet.cli.rf import as_markdown, backbones, stage_fields
 
 PAGE = Path(__file__).parents[2] / "docs" / "receptive_fields.md"
 FEW = ["resnet18", "squeezenet1_1", "vgg11", "vgg11_bn"]
@@ -18,7 +18,7 @@ FEW = ["resnet18", "squeezenet1_1", "vgg11", "vgg11_bn"]
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rf_all, "backbones", lambda: FEW)
+    monkeypatch.setattr(rf, "backbones", lambda: FEW)
 
 
 def _rows(markdown: str) -> dict[str, list[list[str]]]:

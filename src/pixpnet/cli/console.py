@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Update", "print_table", "progress_bar"]
-
 
 class Update(Protocol):
     """Moves a bar."""

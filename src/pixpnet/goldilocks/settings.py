@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pixpnet.config.options import to_kebab
+from pixpnet.config import to_kebab
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.goldilocks.backbone import weights_of
 from pixpnet.goldilocks.table import Mode, Readout, Weights

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pixpnet.config.options import did_you_mean
+from pixpnet.choices import did_you_mean
 from pixpnet.errors import ConfigError
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
