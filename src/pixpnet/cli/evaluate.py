@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pixpnet.cli.console import print_table, progress_bar
@@ -11,12 +12,9 @@ from pixpnet.cli.parser import Parser, folder_to_write, number_in, words
 from pixpnet.config import FROM_1, SEED, Range, keys
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from pixpnet.evaluation import Measurement
 
-WIDTH = 150
-"""Columns of a table that no terminal limits."""
+HEADINGS = ("metric", "method", "quantity", "value", "interval", "of", "left out")
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -45,7 +43,8 @@ def evaluate(arguments: Sequence[str]) -> int:
         if (metrics is None or one.metric in metrics)
         and (methods is None or one.method is None or one.method in methods)
     ]
-    print_table(_table(shown), width=WIDTH)
+    title = "Means over prototypes, with their 95 % intervals"
+    print_table(title, HEADINGS, _grouped(shown), right=HEADINGS[3:], wrapped=HEADINGS[:3], width=150)
     for path in EvaluationFiles.of_checkpoint(loaded.checkpoint, out=options["out"]).existing():
         print(path)
     return 0
@@ -93,33 +92,32 @@ def _steps(text: str) -> float | None:
     return None if text == "all" else number_in(FROM_1)(text)
 
 
-def _table(measurements: Sequence[Measurement]) -> Table:
-    from rich.table import Table
+def _grouped(measurements: Sequence[Measurement]) -> Iterator[list[tuple[str, ...]]]:
+    """The rows of each metric."""
+    for title, group in groupby(measurements, key=_title):
+        rows = [row for one in group for row in _rows(one)]
+        yield [("" if number else title, *row) for number, row in enumerate(rows)]
 
+
+def _title(one: Measurement) -> str:
+    from pixpnet.evaluation import METRICS
+
+    known = METRICS.get(one.metric)  # the file may be of another version
+    name = known.title if known else one.metric.replace("_", " ").capitalize()
+    return f"{name}, {one.protocol}" if one.protocol else name
+
+
+def _rows(one: Measurement) -> Iterator[tuple[str, ...]]:
     from pixpnet.evaluation import METRICS
     from pixpnet.evaluation.words import in_words
     from pixpnet.pixel_space import MAPPING_TITLES
 
-    table = Table(title="Means over prototypes, with their 95 % intervals", title_justify="left")
-    for heading in ("metric", "method", "quantity"):
-        table.add_column(heading)
-    for heading in ("value", "interval", "of", "left out"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    last = ""
-    for one in measurements:
-        known = METRICS.get(one.metric)  # the file may be of another version
-        name_shown = known.title if known else one.metric.replace("_", " ").capitalize()
-        title = f"{name_shown}, {one.protocol}" if one.protocol else name_shown
-        if last not in ("", title):
-            table.add_section()
-        for number, (name, value) in enumerate(one.values.items()):
-            table.add_row(
-                "" if last == title else title,
-                "" if number or one.method is None else MAPPING_TITLES.get(one.method, one.method),
-                known.quantities[name].title if known and name in known.quantities else name,
-                *in_words(value, one.units[name]),
-                str(value.count),
-                str(value.left_out or ""),
-            )
-            last = title
-    return table
+    quantities = METRICS[one.metric].quantities if one.metric in METRICS else {}
+    for number, (name, value) in enumerate(one.values.items()):
+        yield (
+            "" if number or one.method is None else MAPPING_TITLES.get(one.method, one.method),
+            quantities[name].title if name in quantities else name,
+            *in_words(value, one.units[name]),
+            str(value.count),
+            str(value.left_out or ""),
+        )

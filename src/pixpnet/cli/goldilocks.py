@@ -5,18 +5,18 @@ from __future__ import annotations
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib.resources import as_file, files
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixpnet.cli.console import print_table, progress_bar
 from pixpnet.cli.parser import Parser, file_to_write, folder_to_write, number_in
-from pixpnet.config import FROM_1, Config, Range, parse_config
+from pixpnet.config import FROM_1, Range, parse_config
 from pixpnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from pixpnet.goldilocks.run import Outcome
+    from pixpnet.goldilocks.table import Row
 
 DESCRIPTION = """\
 How well can classes be told from each stage of each backbone, and how much of the image does a cell see
@@ -52,10 +52,17 @@ IN_USE = (
 """Options of `pixpnet train`, or beginnings of their names, that have an effect."""
 
 
+HEADINGS = (
+    *("readout", "rank", "model", "stage", "accuracy", "top 5"),
+    *("mean RF, %", "max RF, %", "parameters", "multiply-adds", "weights"),
+)
+
+
 def goldilocks(arguments: Sequence[str]) -> int:
     """Measure, and print the table, the advice and the files."""
     options, others = _parser().parse_beside_configuration(arguments, in_use=IN_USE)
-    config = _config(others)
+    with as_file(files("pixpnet") / "configs" / "goldilocks.yaml") as packaged:
+        config = parse_config(["-c", str(packaged), *others])
     if options.mode == "probe" and options.epochs is not None:
         raise ConfigError(
             "--epochs is for --mode finetune; to train the backbones that are probed, use "
@@ -69,7 +76,7 @@ def goldilocks(arguments: Sequence[str]) -> int:
     given.setdefault("out", Path("logs", "goldilocks", config.dataset.name.lower()))
     with progress_bar("stages") as progress:
         outcome = explore(config, **given, progress=progress)
-    print_table(_table(outcome), width=140)
+    _print(outcome)
     print(outcome.advice.line)
     for file in outcome.files:
         print(file)
@@ -103,31 +110,25 @@ def _table_or_folder(text: str) -> Path:
     return (file_to_write if text.lower().endswith(".csv") else folder_to_write)(text)
 
 
-def _config(arguments: Sequence[str]) -> Config:
-    with as_file(files("pixpnet") / "configs" / "goldilocks.yaml") as packaged:
-        return parse_config(["-c", str(packaged), *arguments])
-
-
-def _table(outcome: Outcome) -> Table:
-    from rich.table import Table
-
+def _print(outcome: Outcome) -> None:
     first = outcome.rows[0]
-    table = Table(title=f"{first.dataset}, {first.height}×{first.width}, {first.mode}", title_justify="left")
-    for heading in ("readout", "rank", "model", "stage"):
-        table.add_column(heading, justify="right" if heading == "rank" else "left", no_wrap=True)
-    for heading in ("accuracy", "top 5", "mean RF, %", "max RF, %", "parameters", "multiply-adds"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("weights", no_wrap=True)
     ordered = sorted(
         zip(outcome.rows, outcome.ranks, strict=True),
         key=lambda pair: (pair[0].readout, pair[1], -pair[0].test_accuracy, pair[0].mean_rf),
     )
-    for (row, rank), (following, _) in zip(ordered, [*ordered[1:], ordered[-1]], strict=True):
-        table.add_row(
-            *(row.readout, str(rank), row.model, row.stage),
-            *(f"{row.test_accuracy:.3f}", f"{row.test_accuracy_top5:.3f}"),
-            *(f"{row.mean_rf:.2f}", f"{row.max_rf:.2f}", f"{row.parameters:,}", f"{row.macs:,}"),
-            row.weights,
-            end_section=row.readout != following.readout,
-        )
-    return table
+    groups = [
+        [_words(row, rank) for row, rank in group]
+        for _, group in groupby(ordered, key=lambda pair: pair[0].readout)
+    ]
+    title = f"{first.dataset}, {first.height}×{first.width}, {first.mode}"
+    right = {*HEADINGS} - {"readout", "model", "stage", "weights"}
+    print_table(title, HEADINGS, groups, right=right, width=140)
+
+
+def _words(row: Row, rank: int) -> tuple[str, ...]:
+    return (
+        *(row.readout, str(rank), row.model, row.stage),
+        *(f"{row.test_accuracy:.3f}", f"{row.test_accuracy_top5:.3f}"),
+        *(f"{row.mean_rf:.2f}", f"{row.max_rf:.2f}", f"{row.parameters:,}", f"{row.macs:,}"),
+        row.weights,
+    )

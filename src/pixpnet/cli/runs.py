@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,15 @@ from pixpnet.config import FROM_1, SEED, keys
 from pixpnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from pixpnet.certificate import Certificate, Finding
 
 REGION_TITLES = {"receptive_field": "receptive field (displayed)", "upsampling": "upsampling, same area"}
+
+HEADINGS = (
+    *("region", "replaced by"),
+    *("trials", "empty", "failing", "largest Δ features", "largest Δ similarity"),
+)
+"""Of the table of a certificate."""
 
 FORMATS = {"md": ".md", "html": ".html"}
 """Format of a comparison -> how names of its files end."""
@@ -165,7 +169,8 @@ def verify(arguments: Sequence[str]) -> int:
         certificate = verify(loaded, trials=options.trials, seed=options.seed, progress=progress)
     path = certificate_file(loaded.checkpoint)
     write_text(path, json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n")
-    print_table(_grounding(certificate))
+    title = f"Grounding: all but the region is replaced (features may move by {certificate.tolerance:g})"
+    print_table(title, HEADINGS, _grouped(certificate), right=HEADINGS[2:], wrapped=HEADINGS)
     print(certificate.verdict)
     if certificate.worst_failure is not None:
         print(_worst(certificate))
@@ -173,22 +178,12 @@ def verify(arguments: Sequence[str]) -> int:
     return 0 if certificate.passed else 1
 
 
-def _grounding(certificate: Certificate) -> Table:
-    from rich.table import Table
-
-    table = Table(
-        title=f"Grounding: all but the region is replaced (features may move by {certificate.tolerance:g})",
-        title_justify="left",
-    )
-    table.add_column("region")
-    table.add_column("replaced by")
-    for heading in ("trials", "empty", "failing", "largest Δ features", "largest Δ similarity"):
-        table.add_column(heading, justify="right")
+def _grouped(certificate: Certificate) -> Iterator[list[tuple[str, ...]]]:
+    """The rows of each region, with those of all replacements together at its end."""
     for region, title in REGION_TITLES.items():
         found = [finding for finding in certificate.findings if finding.region == region]
-        for count, finding in enumerate([*found, certificate.overall(region)]):
-            table.add_row("" if count else title, *_row(finding), end_section=count == len(found))
-    return table
+        rows = map(_row, [*found, certificate.overall(region)])
+        yield [("" if number else title, *row) for number, row in enumerate(rows)]
 
 
 def _row(finding: Finding) -> tuple[str, ...]:
