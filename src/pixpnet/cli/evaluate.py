@@ -22,7 +22,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     options = vars(_parser().parse(arguments))
     run_dir, dataset_root = options.pop("run_dir"), options.pop("dataset_root")
     from pixpnet.evaluation import EvaluationFiles, evaluate
-    from pixpnet.training import load
+    from pixpnet.runs import load
 
     loaded = load(run_dir, dataset_root=dataset_root)
     with progress_bar("reading the data set") as update:
@@ -30,7 +30,7 @@ def evaluate(arguments: Sequence[str]) -> int:
             evaluation = evaluate(
                 loaded,
                 **options,
-                progress=lambda words, done, total: update(done, total, title=words),
+                progress=update,
             )
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(
@@ -109,7 +109,6 @@ def _title(one: Measurement) -> str:
 
 def _rows(one: Measurement) -> Iterator[tuple[str, ...]]:
     from pixpnet.evaluation import METRICS
-    from pixpnet.evaluation.words import in_words
     from pixpnet.pixel_space import MAPPING_TITLES
 
     quantities = METRICS[one.metric].quantities if one.metric in METRICS else {}
@@ -117,7 +116,7 @@ def _rows(one: Measurement) -> Iterator[tuple[str, ...]]:
         yield (
             "" if number or one.method is None else MAPPING_TITLES.get(one.method, one.method),
             quantities[name].title if name in quantities else name,
-            *in_words(value, one.units[name]),
+            *value.in_words(one.units[name]),
             str(value.count),
             str(value.left_out or ""),
         )

@@ -80,7 +80,7 @@ def report(arguments: Sequence[str]) -> int:
     from pixpnet.report import write_report
 
     with Console(file=sys.stderr).status("reading the run") as status:
-        path = write_report(**options, progress=status.update)
+        path = write_report(**options, progress=lambda done, total, doing="", /: status.update(doing))
     print(path)
     if is_opened:
         webbrowser.open(path.resolve().as_uri())
@@ -102,8 +102,8 @@ def compare(arguments: Sequence[str]) -> int:
     parser.add_argument("--format", type=_formats, metavar="FORMATS", help=format_help)
     options = parser.parse(arguments)
     files = _files(options.out, options.format)
+    from pixpnet.files import write_text
     from pixpnet.report.comparison import compare, read_runs, to_html, to_markdown
-    from pixpnet.training.rundir import write_text
 
     comparison = compare(read_runs(options.run_dirs))
     texts = {"md": to_markdown(comparison)}
@@ -161,8 +161,8 @@ def verify(arguments: Sequence[str]) -> int:
     parser.take("seed", type=number_in(SEED), metavar="N")
     options = parser.parse(arguments)
     from pixpnet.certificate import certificate_file, verify
-    from pixpnet.training import load
-    from pixpnet.training.rundir import write_text
+    from pixpnet.files import write_text
+    from pixpnet.runs import load
 
     loaded = load(options.run_dir, dataset_root=options.dataset_root)
     with progress_bar("trials") as progress:

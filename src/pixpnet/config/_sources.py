@@ -9,8 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pixpnet
-
 
 @dataclass(frozen=True)
 class Parameter:
@@ -95,6 +93,6 @@ def _definition(where: str) -> ast.stmt:
 
 @cache
 def _tree(module: str) -> ast.Module:
-    place = Path(pixpnet.__file__).parent.joinpath(*module.split(".")[1:])
+    place = Path(__file__).parents[1].joinpath(*module.split(".")[1:])
     file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     return ast.parse(file.read_text(encoding="utf-8"))
