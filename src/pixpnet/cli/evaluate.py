@@ -68,15 +68,19 @@ def _parser() -> Parser:
     parser.take("protocol", metavar="NAME", says=protocol, names=keys("pixpnet.metrics:PROTOCOLS"))
     center = "where their regions are centred: mapping, argmax, upsampled-argmax or image"
     parser.take("center", metavar="PLACE", says=f"{center}; None: as the protocol says")
-    half_size = "half the side of their regions; None: as the protocol says"
+    half_size = "half the side of their regions; None: as the protocol says, 36"
     parser.take("half_size", type=number_in(Range(above=0), float), metavar="PIXELS", says=half_size)
     parser.take("steps", type=_steps, metavar="N", says="points of a relevance curve, or all: every pixel")
     parser.take("samples", type=whole, metavar="N", says="test images that the slow metrics look at")
-    parser.take("pairs", type=whole, metavar="N")
-    parser.take("start", metavar="KIND")
-    parser.take("prototypes", metavar="WHOSE")
-    parser.take("seed", type=number_in(SEED), metavar="N")
-    parser.take("batch_size", type=whole, metavar="N")
+    pairs = "of these images and prototypes, pairs that misalignment attacks at most"
+    parser.take("pairs", type=whole, metavar="N", says=pairs)
+    parser.take("start", metavar="KIND", says="what pixels are before they are put in: zeros or noise")
+    prototypes = "whose relevance curves: those of the image's class (own), or all"
+    parser.take("prototypes", metavar="WHOSE", says=prototypes)
+    seed = "draws images, noise and the resamples of the intervals"
+    parser.take("seed", type=number_in(SEED), metavar="N", says=seed)
+    batch_size = "images at a time; None: 32, on a GPU 256"
+    parser.take("batch_size", type=whole, metavar="N", says=batch_size)
     parser.take("out", type=folder_to_write, metavar="DIR", says="where to write; None: results/ in RUN_DIR")
     return parser
 

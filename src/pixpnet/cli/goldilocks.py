@@ -88,9 +88,9 @@ def _parser() -> Parser:
         "pixpnet goldilocks",
         DESCRIPTION,
         of=["pixpnet.goldilocks:explore"],
-        epilog=CONFIG_HELP,
-        formatter_class=RawDescriptionHelpFormatter,
+        layout=RawDescriptionHelpFormatter,
     )
+    parser.epilog = CONFIG_HELP
     models_help = "backbones, as in vgg16_bn,resnet18,timm/tf_efficientnet_lite0"
     parser.add_argument("--models", required=True, metavar="NAME,NAME,…", help=models_help)
     mode = "linear heads on the frozen backbone (minutes), or each cut network trained"

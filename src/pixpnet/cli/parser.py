@@ -29,13 +29,22 @@ class Parser(argparse.ArgumentParser):
         description: What it does.
         of: The functions or data classes whose parameters are its options, as `parameters` finds them; the
             last one that has a parameter wins.
-        others: As for `argparse.ArgumentParser`: usage, epilog, formatter_class.
+        usage: How it is called, where that cannot be made of its options.
+        layout: How argparse lays out its help.
     """
 
-    def __init__(self, command: str, description: str, *, of: Sequence[str] = (), **others: Any) -> None:
+    def __init__(
+        self,
+        command: str,
+        description: str,
+        *,
+        of: Sequence[str] = (),
+        usage: str | None = None,
+        layout: type[argparse.HelpFormatter] = argparse.HelpFormatter,
+    ) -> None:
         self.command = command.removeprefix("pixpnet ")
         self._parameters = {name: one for where in of for name, one in parameters(where).items()}
-        super().__init__(prog=command, description=description, allow_abbrev=False, **others)
+        super().__init__(command, usage, description, formatter_class=layout, allow_abbrev=False)
 
     def add_run(self, what: str = "folder of the run, or a checkpoint") -> None:
         """The arguments of commands that look at a finished run and its data."""
@@ -66,22 +75,17 @@ class Parser(argparse.ArgumentParser):
             choices: The same, where the function does not check it.
         """
         parameter = self._parameters[name]
-        default = parameter.default
-        flag = spelled or f"--{to_kebab(name)}"
         what, shown = _without_none(says or parameter.help)
-        what = f"{what}: {', '.join(names)}" if names else what
-        if default is False:
+        assert what, f"nothing says what {name} is"
+        what = what[0].lower() + what[1:] + (f": {', '.join(names)}" if names else "")
+        flag = spelled or f"--{to_kebab(name)}"
+        if parameter.default is False:
             self.add_argument(flag, dest=name, action="store_true", help=what)
             return
-        if default is not None:
-            shown = (
-                ",".join(default)
-                if isinstance(default, tuple)
-                else f"{default:{'g' * isinstance(default, float)}}"
-            )
-        text = f"{what} (default: {shown})" if shown else what
+        shown = shown if parameter.default is None else _shown(parameter.default)
+        text = (f"{what} (default: {shown})" if shown else what).replace("%", "%%")
         others = {"metavar": metavar, "choices": choices, "help": text}
-        self.add_argument(flag, dest=name, type=type, default=default, **others)
+        self.add_argument(flag, dest=name, type=type, default=parameter.default, **others)
 
     def add_configuration(self) -> None:
         """Every option of a configuration by section, for the help; `parse_config` reads them."""
@@ -140,7 +144,8 @@ class Parser(argparse.ArgumentParser):
         if name in ("-c", "--config") or (option and option.startswith(in_use)):
             return
         if option:
-            hint = "; give --models" if option == "model.feature-extractor" else ""
+            instead = option == "model.feature-extractor" and "--models" in self._names()
+            hint = "; give --models" if instead else ""
             raise ConfigError(f"{self.command}: {name} has no effect here{hint}")
         usable = [spelled for spelled, option in known.items() if option.startswith(in_use)]
         nearest = did_you_mean(name, [*self._names(), *usable])
@@ -228,8 +233,8 @@ def words(text: str) -> tuple[str, ...]:
 def image_size(text: str) -> tuple[int, int]:
     """(height, width) from ``224`` or ``160x224``.
 
-    >>> image_size("160x224")
-    (160, 224)
+    >>> image_size("224"), image_size("160x224"), image_size("9×8")
+    ((224, 224), (160, 224), (9, 8))
     """
     found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
     height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)

@@ -157,8 +157,9 @@ def verify(arguments: Sequence[str]) -> int:
         of=["pixpnet.certificate:verify"],
     )
     parser.add_run()
-    parser.take("trials", type=number_in(FROM_1), metavar="N")
-    parser.take("seed", type=number_in(SEED), metavar="N")
+    trials = "pairs of test image and prototype that are tried"
+    parser.take("trials", type=number_in(FROM_1), metavar="N", says=trials)
+    parser.take("seed", type=number_in(SEED), metavar="N", says="draws the pairs and the noise")
     options = parser.parse(arguments)
     from pixpnet.certificate import certificate_file, verify
     from pixpnet.files import write_text

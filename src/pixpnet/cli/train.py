@@ -31,7 +31,7 @@ def train(arguments: Sequence[str]) -> int:
         usage = (
             "%(prog)s -c FILE [-c FILE ...] [--section.option value ...]\n       %(prog)s --resume RUN_DIR"
         )
-        parser = Parser("pixpnet train", TRAIN, usage=usage, formatter_class=ConfigurationHelp)
+        parser = Parser("pixpnet train", TRAIN, usage=usage, layout=ConfigurationHelp)
         parser.add_argument("-c", "--config", metavar="FILE", help="YAML file with options.")
         resume_help = "Go on with a run that was stopped, from the end of its last whole epoch."
         parser.add_argument("--resume", metavar="RUN_DIR", help=resume_help)
@@ -47,7 +47,7 @@ def demo(arguments: Sequence[str]) -> int:
     """Train with the packaged configuration, explain, report, and say where everything is."""
     if _asks_for_help(arguments):
         usage = "pixpnet demo [--section.option value ...]"
-        parser = Parser("pixpnet demo", DEMO, usage=usage, formatter_class=ConfigurationHelp)
+        parser = Parser("pixpnet demo", DEMO, usage=usage, layout=ConfigurationHelp)
         parser.add_configuration()
         parser.print_help()
         return 0

@@ -1,6 +1,6 @@
 """The options of a run: their data classes, reading them, checking them and writing them out."""
 
-from pixpnet.config._sources import argument_docs, keys, parameters
+from pixpnet.config._sources import keys, parameters
 from pixpnet.config.options import FROM_1, SEED, Option, Range, Text, to_kebab
 from pixpnet.config.parsing import (
     REQUIRED,
@@ -38,7 +38,6 @@ __all__ = [
     "TestConfig",
     "Text",
     "TrainConfig",
-    "argument_docs",
     "config_from_yaml",
     "config_to_yaml",
     "keys",

@@ -32,7 +32,6 @@ def parameters(where: str) -> dict[str, Parameter]:
     assert isinstance(found, ast.FunctionDef | ast.ClassDef), where
     helps = argument_docs(ast.get_docstring(found) or "")
     if isinstance(found, ast.ClassDef):
-        helps |= _attribute_docs(found)
         fields = [one for one in found.body if isinstance(one, ast.AnnAssign)]
         sources = {one.target.id: one.value for one in fields if isinstance(one.target, ast.Name)}
     else:
@@ -62,17 +61,6 @@ def argument_docs(docstring: str) -> dict[str, str]:
     arguments = re.split(r"\n\s*\n", arguments)[0]
     found = re.findall(r"^\s+(\w+): (.+(?:\n(?!\s+\w+: ).+)*)", arguments, flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
-
-
-def _attribute_docs(found: ast.ClassDef) -> dict[str, str]:
-    """The texts that stand under the fields of a class."""
-    docs = {}
-    for field, below in zip(found.body, found.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            text = below.value if isinstance(below, ast.Expr) else None
-            if isinstance(text, ast.Constant):
-                docs[field.target.id] = " ".join(str(text.value).split())
-    return docs
 
 
 def _definition(where: str) -> ast.stmt:
