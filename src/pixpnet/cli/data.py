@@ -8,7 +8,7 @@ from pathlib import Path
 from pixpnet.choices import did_you_mean
 from pixpnet.cli.console import progress_bar
 from pixpnet.cli.parser import Parser, file_to_write, number_in
-from pixpnet.config import OPTIONS, DatasetConfig, Range
+from pixpnet.config import OPTIONS, DatasetConfig, Range, to_kebab
 from pixpnet.errors import ConfigError, DataError
 
 USAGE = """\
@@ -18,6 +18,8 @@ usage: pixpnet data list
        pixpnet data synthbirds --out DIR [--classes 10] [--size 128] [...]
 
 `pixpnet data prepare --help` and so on tell more."""
+
+OPTIONS_OF = "pixpnet.config:DatasetConfig"
 
 
 def data(arguments: Sequence[str]) -> int:
@@ -44,6 +46,7 @@ def _prepare(arguments: Sequence[str]) -> int:
     parser = Parser(
         "pixpnet data prepare",
         "Download, unpack or render a data set, and read its tables, so that training can start.",
+        of=[OPTIONS_OF],
     )
     _add_name_and_root(parser)
     options = parser.parse(arguments)
@@ -61,16 +64,14 @@ def _prepare(arguments: Sequence[str]) -> int:
 def _check(arguments: Sequence[str]) -> int:
     parser = Parser(
         "pixpnet data check",
-        (
-            "Read every image of a data set: counts, damaged files, images in both splits, class balance, "
-            "visible parts; and draw a sheet of them. The exit code is 1 if an image is damaged or stands "
-            "in training and test."
-        ),
+        "Read every image of a data set: counts, damaged files, images in both splits, class balance, "
+        "visible parts; and draw a sheet of them. The exit code is 1 if an image is damaged or stands "
+        "in training and test.",
+        of=[OPTIONS_OF],
     )
     _add_name_and_root(parser)
-    parser.add_argument(
-        "--out", type=file_to_write, metavar="FILE", help="the sheet, a PNG (default: logs/data/<name>.png)"
-    )
+    out_help = "the sheet, a PNG (default: logs/data/<name>.png)"
+    parser.add_argument("--out", type=file_to_write, metavar="FILE", help=out_help)
     _add_synthbirds(parser)
     options = vars(parser.parse(arguments))
     from pixpnet.data.check import check_dataset
@@ -93,15 +94,11 @@ def _check(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _add_name_and_root(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a name of `pixpnet data list`")
-    parser.add_argument("--root", default=OPTIONS["dataset.root"].default, help="folder of the data sets")
-
-
 def _synthbirds(arguments: Sequence[str]) -> int:
     parser = Parser(
         "pixpnet data synthbirds",
         "Render SynthBirds in the folder layout of CUB-200-2011; a seed gives the same pixels.",
+        of=[OPTIONS_OF],
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder to write")
     _add_synthbirds(parser)
@@ -117,20 +114,18 @@ def _synthbirds(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _add_name_and_root(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a name of `pixpnet data list`")
+    parser.take("root", says="folder of the data sets")
+
+
 def _add_synthbirds(parser: Parser) -> None:
     """The options of the data set that `pixpnet train` has too, with their defaults and ranges."""
-    for name in ("size", "classes", "train-images", "test-images", "seed"):
-        option = OPTIONS[f"dataset.{name}"]
-        assert isinstance(option.rule, Range)
-        what = option.help.removeprefix("SYNTHBIRDS: ").partition("; None: ")[0].rstrip(".")
-        shown = "128" if option.default is None else option.default
-        parser.add_argument(
-            f"--{name}",
-            type=number_in(option.rule),
-            default=option.default,
-            metavar="N",
-            help=f"{what} (default: {shown})",
-        )
+    for name in ("size", "classes", "train_images", "test_images", "seed"):
+        rule = OPTIONS[f"dataset.{to_kebab(name)}"].rule
+        assert isinstance(rule, Range)
+        says = "side of the images in pixels; None: 128" if name == "size" else ""
+        parser.take(name, type=number_in(rule), metavar="N", says=says)
 
 
 ACTIONS: Mapping[str, Callable[[Sequence[str]], int]] = {

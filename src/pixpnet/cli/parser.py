@@ -77,7 +77,8 @@ class Parser(argparse.ArgumentParser):
         parameter = self._parameters[name]
         what, shown = _without_none(says or parameter.help)
         assert what, f"nothing says what {name} is"
-        what = what[0].lower() + what[1:] + (f": {', '.join(names)}" if names else "")
+        what = what[0].lower() + what[1:] if what[1:2].islower() else what
+        what = f"{what}: {', '.join(names)}" if names else what
         flag = spelled or f"--{to_kebab(name)}"
         if parameter.default is False:
             self.add_argument(flag, dest=name, action="store_true", help=what)
@@ -87,8 +88,8 @@ class Parser(argparse.ArgumentParser):
         others = {"metavar": metavar, "choices": choices, "help": text}
         self.add_argument(flag, dest=name, type=type, default=parameter.default, **others)
 
-    def add_configuration(self) -> None:
-        """Every option of a configuration by section, for the help; `parse_config` reads them."""
+    def print_configuration_help(self) -> None:
+        """Print the help, with every option of a configuration by section; `parse_config` reads these."""
         for section in ("", *SECTIONS):
             title = (type(getattr(Config(), section)).__doc__ or "").partition(".")[0] if section else ""
             group = self.add_argument_group(f"{section}: {title}" if section else "The run")
@@ -96,6 +97,7 @@ class Parser(argparse.ArgumentParser):
                 names = [option.name, option.negative_name] if option.is_flag else [option.name]
                 if option.section == section:
                     group.add_argument(*(f"--{name}" for name in names), **_shape(option), help=_help(option))
+        self.print_help()
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """The values of the arguments; options may stand between the positional ones.
@@ -163,7 +165,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class ConfigurationHelp(argparse.RawDescriptionHelpFormatter):
-    """Each option on a line of its own."""
+    """Each option on a line of its own, what it means below."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=8, width=HELP_WIDTH)

@@ -14,10 +14,16 @@ TRAIN_USAGE = """\
 pixpnet train -c FILE [-c FILE ...] [--section.option value ...]
        pixpnet train --resume RUN_DIR"""
 
+TRAIN_USAGE = """\
+%(prog)s -c FILE [-c FILE ...] [--section.option value ...]
+       %(prog)s --resume RUN_DIR"""
+
 TRAIN = """\
 Trains a pixel-grounded prototypical part network, projects its prototypes onto training patches,
 tests it, and prints the folder of the run. A later file wins over an earlier one, and the command line
 over the files. In files, options are nested by section."""
+
+DEMO_USAGE = "%(prog)s [--section.option value ...]"
 
 DEMO = """\
 Renders pictures of birds, trains a network on them, projects its prototypes, tests it, draws
@@ -28,15 +34,11 @@ those of pixpnet train."""
 def train(arguments: Sequence[str]) -> int:
     """Train, or resume, and print the run directory."""
     if _asks_for_help(arguments):
-        usage = (
-            "%(prog)s -c FILE [-c FILE ...] [--section.option value ...]\n       %(prog)s --resume RUN_DIR"
-        )
-        parser = Parser("pixpnet train", TRAIN, usage=usage, layout=ConfigurationHelp)
-        parser.add_argument("-c", "--config", metavar="FILE", help="YAML file with options.")
-        resume_help = "Go on with a run that was stopped, from the end of its last whole epoch."
+        parser = Parser("pixpnet train", TRAIN, usage=TRAIN_USAGE, layout=ConfigurationHelp)
+        parser.add_argument("-c", "--config", metavar="FILE", help="YAML file with options")
+        resume_help = "go on with a run that was stopped, from the end of its last whole epoch"
         parser.add_argument("--resume", metavar="RUN_DIR", help=resume_help)
-        parser.add_configuration()
-        parser.print_help()
+        parser.print_configuration_help()
         return 0
     stopped = _run_to_resume(arguments)
     print(_resume(stopped) if stopped else _train_showing_run(parse_config(arguments)))
@@ -46,10 +48,8 @@ def train(arguments: Sequence[str]) -> int:
 def demo(arguments: Sequence[str]) -> int:
     """Train with the packaged configuration, explain, report, and say where everything is."""
     if _asks_for_help(arguments):
-        usage = "pixpnet demo [--section.option value ...]"
-        parser = Parser("pixpnet demo", DEMO, usage=usage, layout=ConfigurationHelp)
-        parser.add_configuration()
-        parser.print_help()
+        parser = Parser("pixpnet demo", DEMO, usage=DEMO_USAGE, layout=ConfigurationHelp)
+        parser.print_configuration_help()
         return 0
     with as_file(files("pixpnet") / "configs" / "demo.yaml") as packaged:
         config = parse_config(["-c", str(packaged), *arguments])
