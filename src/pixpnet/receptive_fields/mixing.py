@@ -191,17 +191,8 @@ def group_norm(
     """torch.native_group_norm: the whole image, for the channels of each group."""
     del batch, cells, eps
     only(weight, bias)
-    if x.kind(1) != "c":
-        raise NotKnown("its channels (dimension 1) are rows or columns of the image")
     whole = x.spread(range(2, len(x.dims)))
-    labels, axis = whole.labels_along(1)
-    front = np.moveaxis(labels, axis, 0)
-    united, fields = combine(
-        np.moveaxis(front.reshape(groups, channels // groups, -1), 1, 0).reshape(channels // groups, -1),
-        whole.fields,
-    )
-    everywhere = np.repeat(united.reshape(groups, *front.shape[1:]), channels // groups, axis=0)
-    return whole.with_labels(1, np.moveaxis(everywhere, 0, axis), fields), STATISTICS, STATISTICS
+    return whole.between_groups(groups, channels), STATISTICS, STATISTICS
 
 
 def product(a: Any, b: Any) -> FieldTensor:

@@ -165,6 +165,17 @@ class FieldTensor:
         everywhere = np.broadcast_to(labels.reshape(rest), front.shape)
         return replace(self, labels=np.moveaxis(everywhere, range(len(axes)), list(axes)), fields=fields)
 
+    def between_groups(self, groups: int, outputs: int) -> FieldTensor:
+        """With ``outputs`` channels (dimension 1) that see all channels of their group."""
+        if self.kind(1) != "c":
+            raise NotKnown("its channels (dimension 1) are rows or columns of the image")
+        labels, axis = self.labels_along(1)
+        inputs = np.moveaxis(labels, axis, 0)
+        members = np.moveaxis(inputs.reshape(groups, -1, *inputs.shape[1:]), 1, 0)
+        united, fields = combine(members.reshape(len(members), -1), self.fields)
+        given = np.repeat(united.reshape(members.shape[1:]), outputs // groups, axis=0)
+        return self.with_labels(1, np.moveaxis(given, 0, axis), fields)
+
     def without(self, dims: Iterable[int]) -> FieldTensor:
         """Without those of these dimensions that have size 1."""
         drop = {dim for dim in dims if self.shape[dim] == 1}

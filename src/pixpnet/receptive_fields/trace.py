@@ -190,45 +190,31 @@ class _Proxy(fx.Proxy):
         return (indexed[index] for index in range(len(self)))
 
     def __len__(self) -> int:
-        value = _tracer(self).evaluation.now[self.node]
-        return len(value if isinstance(value, torch.Tensor) else self._known())
-
-    def __int__(self) -> int:
-        return int(self._known())
-
-    def __float__(self) -> float:
-        return float(self._known())
-
-    def __index__(self) -> int:
-        return operator.index(self._known())
-
-    def __round__(self, digits: int | None = None) -> Any:
-        return round(self._known(), digits)
+        return _tracer(self).length(self)
 
     def __hash__(self) -> int:
         return id(self)
 
-    def __iadd__(self, other: Any) -> Any:
-        return self._in_place(operator.add, operator.iadd, other)
 
-    def __isub__(self, other: Any) -> Any:
-        return self._in_place(operator.sub, operator.isub, other)
+def _number(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A conversion of a value that does not depend on the image, where its kind of number is asked for."""
+    return lambda self, *args: function(_tracer(self).known(self), *args)
 
-    def __imul__(self, other: Any) -> Any:
-        return self._in_place(operator.mul, operator.imul, other)
 
-    def __itruediv__(self, other: Any) -> Any:
-        return self._in_place(operator.truediv, operator.itruediv, other)
+def _in_place(name: str) -> Callable[[Any, Any], Any]:
+    """The node of a plain operation, as torch.fx makes it, evaluated as the one in place that it is."""
 
-    def _in_place(
-        self, function: Callable[[Any, Any], Any], changing: Callable[[Any, Any], Any], other: Any
-    ) -> Any:
-        """The node of a plain operation, as torch.fx makes it, evaluated as what it is."""
-        with _tracer(self).changing(changing):
-            return function(self, other)
+    def operate(self: _Proxy, other: Any) -> Any:
+        with _tracer(self).changing(getattr(operator, f"i{name}")):
+            return getattr(operator, name)(self, other)
 
-    def _known(self) -> Any:
-        return _tracer(self).known(self)
+    return operate
+
+
+for _name, _function in {"int": int, "float": float, "index": operator.index, "round": round}.items():
+    setattr(_Proxy, f"__{_name}__", _number(_function))
+for _name in ("add", "sub", "mul", "truediv"):
+    setattr(_Proxy, f"__i{_name}__", _in_place(_name))
 
 
 class _Attribute(_Proxy, Attribute):
@@ -313,6 +299,11 @@ class FieldTracer(fx.Tracer):
             yield
         finally:
             self._changing = None
+
+    def length(self, proxy: fx.Proxy) -> int:
+        """The number of items of a value, which is known of all."""
+        value = self.evaluation.now[proxy.node]
+        return len(value) if isinstance(value, Seen) else len(self.known(proxy))
 
     def known(self, proxy: fx.Proxy) -> Any:
         """The value of something that does not depend on the image."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from pixpnet.receptive_fields.intervals import NO_TAP, OUTSIDE, Taps
 from pixpnet.receptive_fields.mixing import only
 from pixpnet.receptive_fields.shapes import INTERLEAVES, cut, permute, repeated, stack, view
-from pixpnet.receptive_fields.tensor import DoesNotFit, FieldTensor, NotKnown, combine
+from pixpnet.receptive_fields.tensor import DoesNotFit, FieldTensor, NotKnown
 
 HALF = Fraction(1, 2)
 MAXIMA = "indices of maxima are not followed"
@@ -47,7 +47,7 @@ def convolution(
         takes, gives = weight.shape[0], weight.shape[1] * groups
     if x.shape[1] != takes:
         raise DoesNotFit(f"it takes {takes} channels and gets {x.shape[1]}", channels=takes)
-    x = _between_groups(x, groups=groups, outputs=gives)
+    x = x.between_groups(groups, gives)
     kernel = weight.shape[2:]
     numbers = [_each(given, len(kernel)) for given in (kernel, stride, padding, dilation)]
     if transposed:
@@ -61,19 +61,6 @@ def _through(x: FieldTensor, window: Callable[..., Taps], *numbers: Sequence[int
     cases = list(zip(x.shape[first:], *numbers, strict=True))
     made = {case: window(*case) for case in set(cases) if case[1:4] != (1, 1, 0) or any(case[5:])}
     return x.through({first + axis: made[case] for axis, case in enumerate(cases) if case in made})
-
-
-def _between_groups(x: FieldTensor, *, groups: int, outputs: int) -> FieldTensor:
-    """Every output channel sees all input channels of its group."""
-    if x.kind(1) != "c":
-        raise NotKnown("its channels (dimension 1) are rows or columns of the image")
-    labels, axis = x.labels_along(1)
-    inputs = np.moveaxis(labels, axis, 0)
-    inputs = inputs.reshape(groups, -1, *inputs.shape[1:])
-    together = np.moveaxis(inputs, 1, 0)
-    united, fields = combine(together.reshape(len(together), -1), x.fields)
-    given = np.repeat(united.reshape(together.shape[1:]), outputs // groups, axis=0)
-    return x.with_labels(1, np.moveaxis(given, 0, axis), fields)
 
 
 def _sliding(size: int, kernel: int, stride: int, padding: int, dilation: int, *, ceil: bool = False) -> Taps:
