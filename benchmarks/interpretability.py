@@ -28,7 +28,7 @@ from pixpnet.errors import DataError
 from pixpnet.evaluation import METRICS, Evaluation, Settings, evaluate
 from pixpnet.log import start_logging
 from pixpnet.pixel_space import MAPPINGS
-from pixpnet.training import load
+from pixpnet.runs import load
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "protonets"
 PIXPNET, PROTOPNET = "proto-synthbirds.yaml", "protopnet-synthbirds.yaml"
@@ -213,11 +213,11 @@ def measure(run: Path, settings: Settings, options: argparse.Namespace) -> Resul
     """Evaluate a run, where that is not done yet; metrics that can't be measured on its data are left out."""
     told = ""
 
-    def progress(words: str, done: int, total: int) -> None:
+    def progress(done: int, total: int, doing: str = "", /) -> None:
         nonlocal told
-        if words != told:
-            print(f"{run}: {words}", file=sys.stderr, flush=True)
-        told = words
+        if doing != told:
+            print(f"{run}: {doing}", file=sys.stderr, flush=True)
+        told = doing
 
     def evaluated(metrics: Sequence[str] | None) -> Evaluation:
         return evaluate(

@@ -42,7 +42,7 @@ from pixpnet.metrics import (
     relevance_ranks,
     trapezoid,
 )
-from pixpnet.training import load
+from pixpnet.runs import load
 
 CASES = (("pixpnet-2023", "receptive_field"), ("pixpnet-2023", "upsampling"), ("eval-2023", None))
 STEPS = 256

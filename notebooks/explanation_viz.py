@@ -27,8 +27,7 @@ from matplotlib.figure import Figure
 from pixpnet.explanation import Explainer
 from pixpnet.explanation.atlas import draw_atlas
 from pixpnet.figures import png_bytes
-from pixpnet.training import load
-from pixpnet.training.rundir import RunDirectory
+from pixpnet.runs import RunDirectory, load
 
 # %% [markdown]
 # Your log directory goes here: a run directory, or a folder of runs, of which the newest is taken. (The

@@ -28,8 +28,7 @@ from pixpnet.evaluation import Subject, evaluate
 from pixpnet.evaluation.drawing import draw_bars, draw_curves, tabulate
 from pixpnet.figures import png_bytes
 from pixpnet.pixel_space import MAPPING_TITLES
-from pixpnet.training import load
-from pixpnet.training.rundir import RunDirectory
+from pixpnet.runs import RunDirectory, load
 
 # %% [markdown]
 # Your log directory goes here: a run directory, or a folder of runs, of which the newest is taken. (The

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         CheckpointError,
         ConfigError,
         DataError,
+        FileError,
         PixPNetError,
         UnsupportedOperationError,
     )
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from pixpnet.pixel_space import pixel_space_map
     from pixpnet.prototypes import PrototypeNetwork
     from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field
-    from pixpnet.training import load, resume, train
+    from pixpnet.runs import Run, load
+    from pixpnet.training import resume, train
 
 __version__ = "0.1.0"
 
@@ -37,9 +39,11 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataError",
+    "FileError",
     "PixPNetError",
     "PrototypeNetwork",
     "ReceptiveField",
+    "Run",
     "UnsupportedOperationError",
     "build_backbone",
     "evaluate",
@@ -59,14 +63,16 @@ _HOMES = {
     "Config": "config",
     "ConfigError": "errors",
     "DataError": "errors",
+    "FileError": "errors",
     "PixPNetError": "errors",
     "PrototypeNetwork": "prototypes",
     "ReceptiveField": "receptive_fields",
+    "Run": "runs",
     "UnsupportedOperationError": "errors",
     "build_backbone": "backbones",
     "evaluate": "evaluation",
     "explain": "explanation",
-    "load": "training",
+    "load": "runs",
     "pixel_space_map": "pixel_space",
     "probe_receptive_field": "receptive_fields",
     "receptive_field": "receptive_fields",

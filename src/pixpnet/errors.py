@@ -19,3 +19,7 @@ class UnsupportedOperationError(PixPNetError):
 
 class CheckpointError(PixPNetError):
     """A run directory or checkpoint that is missing, of another version, or not safe to read."""
+
+
+class FileError(PixPNetError):
+    """A file that can't be read or written, or doesn't hold what it should."""

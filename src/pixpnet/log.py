@@ -8,8 +8,6 @@ from collections.abc import Mapping
 
 from pixpnet.errors import ConfigError
 
-__all__ = ["LEVELS", "start_logging"]
-
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 VARIABLE = "PIXPNET_LOG_LEVEL"
 

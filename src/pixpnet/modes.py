@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["evaluating", "keeping_modes"]
-
 
 @contextmanager
 def keeping_modes(*modules: nn.Module) -> Iterator[None]:

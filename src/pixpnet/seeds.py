@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["seeded", "stable_seed"]
-
 
 def stable_seed(*parts: int | str) -> int:
     """The same seed for the same parts, on every machine and in every process.

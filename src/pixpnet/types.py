@@ -14,12 +14,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
-
-__all__ = ["Box", "ImageRecord", "PrototypeSource"]
 
 
 class Box(NamedTuple):
@@ -76,3 +74,26 @@ class PrototypeSource:
     """The patch's receptive field in pixels of the network's input."""
     distance_before: float
     """The prototype's distance to this patch before it moved there."""
+
+
+class Normalization(NamedTuple):
+    """Mean and standard deviation of red, green and blue, which images in [0, 1] are normalised with."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """Told, again and again, how far a long piece of work is."""
+
+    def __call__(self, done: int, total: int, doing: str = "", /) -> None:
+        """So much is done of so much (images, bytes, trials); ``doing`` says of what, where that changes."""
+        ...
+
+
+def no_progress(done: int, total: int, doing: str = "", /) -> None:
+    """Nobody is told."""

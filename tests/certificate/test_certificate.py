@@ -10,7 +10,7 @@ import pytest
 from pixpnet.certificate import Certificate, FailedTrial, Finding, certificate_file, verify
 from pixpnet.data import read_dataset
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.training import load
+from pixpnet.runs import load
 from pixpnet.types import Box
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pixpnet import load
 from pixpnet.config import config_from_yaml, config_to_yaml
-from pixpnet.training.checkpoint import load_checkpoint, save_checkpoint
+from pixpnet.runs import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture

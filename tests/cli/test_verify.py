@@ -12,7 +12,7 @@ import pytest
 
 from pixpnet.certificate import Certificate
 from pixpnet.receptive_fields import ReceptiveField
-from pixpnet.training import LoadedRun
+from pixpnet.runs import Run
 
 
 @pytest.fixture
@@ -45,13 +45,13 @@ def test_a_good_run_passes(pixpnet: Callable, run_copy: Path) -> None:
 def test_a_failed_trial_is_exit_code_1(
     pixpnet: Callable, run_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_field = LoadedRun.receptive_field
+    true_field = Run.receptive_field
 
-    def broken(run: LoadedRun) -> ReceptiveField:
+    def broken(run: Run) -> ReceptiveField:
         field = true_field(run)
         return replace(field, columns=(field.columns - 2).clip(0))
 
-    monkeypatch.setattr(LoadedRun, "receptive_field", broken)
+    monkeypatch.setattr(Run, "receptive_field", broken)
     ended = pixpnet("verify", run_copy, "--trials", 6)
     assert ended.code == 1
     *_, verdict, worst, _ = ended.out.splitlines()

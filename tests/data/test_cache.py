@@ -24,11 +24,11 @@ from pixpnet.data.cache_file import cache_folder, file_cache
 from pixpnet.data.datasets import DATASETS
 from pixpnet.data.images import ClassificationImages
 from pixpnet.data.loading import loader
-from pixpnet.data.spec import Geometry, Normalization
+from pixpnet.data.spec import Geometry
 from pixpnet.data.splits import CACHES, open_splits
 from pixpnet.data.transforms import first_size, first_transform
 from pixpnet.errors import DataError
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import Box, ImageRecord, Normalization
 
 GEOMETRY = Geometry(resize=24, crop=24)
 UNCHANGED = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

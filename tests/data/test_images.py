@@ -7,10 +7,10 @@ from PIL import Image, PngImagePlugin
 
 from pixpnet.data.cache import memory_cache
 from pixpnet.data.images import ClassificationImages, Draw, load_image
-from pixpnet.data.spec import Geometry, Normalization
+from pixpnet.data.spec import Geometry
 from pixpnet.errors import DataError
 from pixpnet.seeds import seeded, stable_seed
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import Box, ImageRecord, Normalization
 
 NORMALIZATION = Normalization(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5))
 

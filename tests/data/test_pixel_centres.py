@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from pixpnet.data.datasets import DATASETS
 from pixpnet.data.decode import load_mask
 from pixpnet.data.images import ClassificationImages
-from pixpnet.data.spec import Geometry, Normalization
+from pixpnet.data.spec import Geometry
 from pixpnet.data.transforms import (
     Enlarge,
     HorizontalFlip,
@@ -26,7 +26,7 @@ from pixpnet.data.transforms import (
 )
 from pixpnet.errors import DataError
 from pixpnet.seeds import seeded
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import Box, ImageRecord, Normalization
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 STEPS = {

@@ -11,8 +11,9 @@ from real_layouts import SYNSETS, packed, write_cifar10, write_tree
 from pixpnet.config import DatasetConfig
 from pixpnet.data import readers
 from pixpnet.data.datasets import DATASETS, prepare, read_dataset
-from pixpnet.data.spec import Archive, Normalization
+from pixpnet.data.spec import Archive
 from pixpnet.errors import DataError
+from pixpnet.types import Normalization
 
 
 def as_archive(folder: Path, inner: str) -> tuple[bytes, Archive]:

@@ -13,10 +13,9 @@ from PIL import Image
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data.normalization import measure_normalization
-from pixpnet.data.spec import Normalization
 from pixpnet.data.splits import evenly_over_classes, hold_out, open_splits
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.types import ImageRecord
+from pixpnet.types import ImageRecord, Normalization
 
 
 def config_of(root, **options):

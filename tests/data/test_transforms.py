@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, KeyPoints
 
 from pixpnet.data.datasets import DATASETS, find_dataset
-from pixpnet.data.spec import Geometry, Normalization
+from pixpnet.data.spec import Geometry
 from pixpnet.data.transforms import (
     Enlarge,
     HorizontalFlip,
@@ -25,7 +25,7 @@ from pixpnet.data.transforms import (
     training_transform,
 )
 from pixpnet.seeds import seeded
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import Box, ImageRecord, Normalization
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 

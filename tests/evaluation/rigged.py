@@ -15,10 +15,10 @@ from pixpnet.evaluation.subject import Subject
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.prototypes.heads import LinearHead
 from pixpnet.prototypes.similarities import LogSimilarity
-from pixpnet.training import LoadedRun, load
+from pixpnet.runs import Run, load
 
 
-def with_network(run: LoadedRun, backbone, prototypes, own_class, *, distance="l2", **options) -> Subject:
+def with_network(run: Run, backbone, prototypes, own_class, *, distance="l2", **options) -> Subject:
     """The run with other layers and prototypes."""
     network = PrototypeNetwork(
         backbone.eval(),
@@ -34,7 +34,7 @@ def with_network(run: LoadedRun, backbone, prototypes, own_class, *, distance="l
 class Colours(nn.Conv2d):
     """The colours of the image, in [0, 1]: every cell is a pixel."""
 
-    def __init__(self, run: LoadedRun) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__(3, 3, 1)
         self.weight = nn.Parameter(torch.diag(torch.tensor(run.std))[:, :, None, None])
         self.bias = nn.Parameter(torch.tensor(run.mean))

@@ -19,8 +19,8 @@ from pixpnet.evaluation import METRICS, Settings, Subject
 from pixpnet.evaluation.plan import make_plan
 from pixpnet.pixel_space import pixel_space_map
 from pixpnet.receptive_fields import receptive_field
+from pixpnet.runs import load
 from pixpnet.seeds import stable_seed
-from pixpnet.training import load
 
 HALF = 9.0
 """Of a region: with the protocols' 36 a region is all of such small images."""

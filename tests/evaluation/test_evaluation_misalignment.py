@@ -22,7 +22,7 @@ from pixpnet.evaluation.misalignment import (
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import attack_outside, spatial_misalignment, top_region
 from pixpnet.receptive_fields import ReceptiveField
-from pixpnet.training import load
+from pixpnet.runs import load
 
 SETTINGS = Settings(samples=2, seed=0)
 CPU = torch.device("cpu")

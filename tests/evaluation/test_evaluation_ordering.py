@@ -10,8 +10,8 @@ import torch
 
 from pixpnet.evaluation import METRICS, Settings, Subject
 from pixpnet.pixel_space import pixel_space_map
+from pixpnet.runs import load
 from pixpnet.seeds import stable_seed
-from pixpnet.training import load
 
 SEED = 2
 STEPS = 8

@@ -13,7 +13,7 @@ from rigged import colour_detector
 from pixpnet.evaluation.metric import Settings, needs_objects
 from pixpnet.evaluation.pointing import POINTING, measure_pointing
 from pixpnet.evaluation.subject import Subject
-from pixpnet.training import load
+from pixpnet.runs import load
 
 SETTINGS = Settings(samples=6, seed=1)
 

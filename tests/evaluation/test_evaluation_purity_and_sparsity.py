@@ -15,7 +15,7 @@ from pixpnet.evaluation.purity import PURITY, measure_purity
 from pixpnet.evaluation.sparsity import SPARSITY, measure_sparsity
 from pixpnet.evaluation.subject import Subject
 from pixpnet.explanation.displays import DISPLAYS
-from pixpnet.training import load
+from pixpnet.runs import load
 
 SETTINGS = Settings(seed=2)
 

@@ -29,13 +29,13 @@ from pixpnet.evaluation import (
 from pixpnet.evaluation import run as running
 from pixpnet.evaluation.drawing import write_curves
 from pixpnet.metrics import Estimate
-from pixpnet.training import LoadedRun, load
+from pixpnet.runs import Run, load
 
 CURVED = ("relevance_ordering", "deletion")
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run: Path) -> LoadedRun:
+def run(tiny_run: Path) -> Run:
     return load(tiny_run)
 
 
@@ -67,13 +67,13 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_all_files(run: LoadedRun, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_files(run: Run, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "write_curves", write_curves)
-    told: list[tuple[str, int, int]] = []
+    told: list[tuple[int, int, str]] = []
     evaluation = evaluate(run, out=tmp_path, progress=lambda *step: told.append(step))
     assert {metric for metric, _ in calls} == set(METRICS)
     assert len(calls) == len(set(calls)) == len(evaluation.measurements)
-    assert told[:2] == [(f"1/{len(calls)} stability, receptive field", done, 2) for done in (0, 1)]
+    assert told[:2] == [(done, 2, f"1/{len(calls)} stability, receptive field") for done in (0, 1)]
     files = EvaluationFiles(tmp_path)
     read = files.read()
     assert read is not None
@@ -107,7 +107,7 @@ def rounded(measurement):
 
 
 def test_a_run_that_ends_in_between_goes_on(
-    run: LoadedRun, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(subject: Subject, method: str | None, settings: Settings) -> Outcome:
         if method == "random":
@@ -149,7 +149,7 @@ def test_a_run_that_ends_in_between_goes_on(
     ids=str,
 )
 def test_other_settings_measure_anew(
-    run: LoadedRun, calls: list, tmp_path: Path, changed: dict, again: tuple[str, ...]
+    run: Run, calls: list, tmp_path: Path, changed: dict, again: tuple[str, ...]
 ) -> None:
     chosen = {"metrics": ("consistency", "deletion", "sparsity"), "methods": ("upsampling",), "out": tmp_path}
     first = evaluate(run, **chosen)
@@ -159,7 +159,7 @@ def test_other_settings_measure_anew(
     assert [one.key for one in second.measurements] == [one.key for one in first.measurements]
 
 
-def test_protocols_stand_beside_each_other(run: LoadedRun, calls: list, tmp_path: Path) -> None:
+def test_protocols_stand_beside_each_other(run: Run, calls: list, tmp_path: Path) -> None:
     chosen = {"metrics": ("consistency",), "methods": ("upsampling",), "out": tmp_path}
     evaluate(run, **chosen)
     evaluation = evaluate(run, **chosen, protocol="eval-2023")
@@ -169,9 +169,7 @@ def test_protocols_stand_beside_each_other(run: LoadedRun, calls: list, tmp_path
     ]
 
 
-def test_another_checkpoint_measures_anew(
-    run: LoadedRun, calls: list, tmp_path: Path, tiny_run: Path
-) -> None:
+def test_another_checkpoint_measures_anew(run: Run, calls: list, tmp_path: Path, tiny_run: Path) -> None:
     copy = tmp_path / "copy.ckpt"
     shutil.copy(run.checkpoint, copy)
     evaluate(copy, metrics=("sparsity",))
@@ -185,7 +183,7 @@ def test_another_checkpoint_measures_anew(
 
 
 def test_nothing_of_another_checkpoint_stays(
-    run: LoadedRun, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+    run: Run, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
     monkeypatch.setattr(running, "write_curves", write_curves)
     evaluate(run, metrics=("deletion",), methods=("random",), out=tmp_path)
@@ -200,7 +198,7 @@ def test_nothing_of_another_checkpoint_stays(
 
 
 def test_figures_show_all_methods_and_are_drawn_when_something_is_new(
-    run: LoadedRun, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[list[str | None]] = []
     monkeypatch.setattr(
@@ -211,7 +209,7 @@ def test_figures_show_all_methods_and_are_drawn_when_something_is_new(
     assert drawn == [["random"], ["upsampling", "random"]]
 
 
-def test_a_lost_curve_is_measured_anew(run: LoadedRun, calls: list, tmp_path: Path) -> None:
+def test_a_lost_curve_is_measured_anew(run: Run, calls: list, tmp_path: Path) -> None:
     chosen = {"metrics": ("deletion",), "methods": ("prp", "random"), "out": tmp_path}
     evaluate(run, **chosen)
     file = tmp_path / "interpretability_curves.csv"
@@ -224,7 +222,7 @@ def test_a_lost_curve_is_measured_anew(run: LoadedRun, calls: list, tmp_path: Pa
 
 
 def test_what_the_data_do_not_allow_is_left_out(
-    run: LoadedRun,
+    run: Run,
     calls: list,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -234,7 +232,7 @@ def test_what_the_data_do_not_allow_is_left_out(
     bare = tuple(
         replace(record, box=None, mask=None, part_points=None, part_visible=None) for record in images.test
     )
-    monkeypatch.setattr(LoadedRun, "read_dataset", lambda self: replace(images, test=bare, part_names=()))
+    monkeypatch.setattr(Run, "read_dataset", lambda self: replace(images, test=bare, part_names=()))
     with caplog.at_level(logging.INFO, "pixpnet"):
         evaluate(run, out=tmp_path)
     assert {"stability", "consistency", "purity", "pointing"}.isdisjoint(metric for metric, _ in calls)
@@ -252,7 +250,7 @@ def test_what_the_data_do_not_allow_is_left_out(
     ],
 )
 def test_what_fails_is_left_out_unless_it_was_named(
-    run: LoadedRun,
+    run: Run,
     calls: list,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -290,13 +288,13 @@ def test_what_fails_is_left_out_unless_it_was_named(
     ],
     ids=str,
 )
-def test_wrong_choices(run: LoadedRun, calls: list, tmp_path: Path, wrong: dict, words: str) -> None:
+def test_wrong_choices(run: Run, calls: list, tmp_path: Path, wrong: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         evaluate(run, out=tmp_path, **wrong)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_damaged_files_are_named(run: LoadedRun, calls: list, tmp_path: Path) -> None:
+def test_damaged_files_are_named(run: Run, calls: list, tmp_path: Path) -> None:
     file = tmp_path / "interpretability.yaml"
     evaluate(run, metrics=("sparsity",), out=tmp_path)
     good = file.read_text()
@@ -306,7 +304,7 @@ def test_damaged_files_are_named(run: LoadedRun, calls: list, tmp_path: Path) ->
             evaluate(run, metrics=("sparsity",), out=tmp_path)
 
 
-def test_damaged_values_and_curves_are_named(run: LoadedRun, calls: list, tmp_path: Path) -> None:
+def test_damaged_values_and_curves_are_named(run: Run, calls: list, tmp_path: Path) -> None:
     evaluate(run, metrics=("deletion",), methods=("random",), out=tmp_path)
     file, curves = tmp_path / "interpretability.yaml", tmp_path / "interpretability_curves.csv"
     good = file.read_text()

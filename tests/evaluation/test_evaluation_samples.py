@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pixpnet.evaluation import Settings, Subject, samples
-from pixpnet.training import load
+from pixpnet.runs import load
 
 SETTINGS = Settings(samples=4, seed=1)
 

@@ -12,7 +12,7 @@ import torch
 from pixpnet.errors import DataError
 from pixpnet.evaluation import Subject
 from pixpnet.prototypes.heads import LinearHead
-from pixpnet.training import load
+from pixpnet.runs import load
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pixpnet.evaluation.metric import Settings
 from pixpnet.evaluation.subject import Subject
 from pixpnet.evaluation.telling_parts import TELLING_PARTS, measure_telling_parts, needs_part_truth
 from pixpnet.explanation.displays import DISPLAYS
-from pixpnet.training import load
+from pixpnet.runs import load
 
 SETTINGS = Settings(samples=7, seed=3)
 

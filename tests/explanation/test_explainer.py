@@ -12,7 +12,7 @@ from PIL import Image
 import pixpnet
 from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.explanation import Explainer, Explanation
-from pixpnet.training import load
+from pixpnet.runs import load
 
 
 @pytest.fixture(scope="module")

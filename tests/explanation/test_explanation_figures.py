@@ -12,7 +12,7 @@ from pixpnet.explanation import Explainer, Explanation
 from pixpnet.explanation.atlas import draw_atlas
 from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.pixel_space import upsampling_region
-from pixpnet.training import load
+from pixpnet.runs import load
 from pixpnet.types import Box
 
 

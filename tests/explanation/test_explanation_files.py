@@ -14,7 +14,7 @@ from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.explanation import Explainer, explain_images
 from pixpnet.explanation.atlas import atlas_to_dict
 from pixpnet.explanation.files import FORMATS
-from pixpnet.training import load
+from pixpnet.runs import load
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from pixpnet.config import ModelConfig
-from pixpnet.data import Normalization
 from pixpnet.errors import ConfigError
 from pixpnet.explanation import Explanation, explain_image
 from pixpnet.explanation.displays import DISPLAYS
@@ -19,7 +18,7 @@ from pixpnet.pixel_space import MAPPINGS
 from pixpnet.pixel_space.prp import prp_maps
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import receptive_field
-from pixpnet.types import Box
+from pixpnet.types import Box, Normalization
 
 SIZE = (20, 26)
 NAMES = ("001.Blue_Wren", "002.Red_Wren", "003.Gull", "004.Gull")

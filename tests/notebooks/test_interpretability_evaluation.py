@@ -14,7 +14,6 @@ import yaml
 from nbclient import NotebookClient
 from PIL import Image
 
-from pixpnet.evaluation.words import in_words
 from pixpnet.metrics import Estimate
 from pixpnet.pixel_space import MAPPING_TITLES
 
@@ -56,9 +55,8 @@ def test_the_notebook_runs(
         for method in wanted:
             assert MAPPING_TITLES[method] in table
             for value in found[metric, method]["values"].values():
-                number, interval = in_words(
-                    Estimate(*(value[name] for name in Estimate._fields)), value["unit"]
-                )
+                estimate = Estimate(*(value[name] for name in Estimate._fields))
+                number, interval = estimate.in_words(value["unit"])
                 assert (f"{number} ({interval})" if interval else number) in table
     assert found["relevance_ordering", "random"]["settings"]["samples"] == 2
     assert list(here.iterdir()) == []

@@ -7,12 +7,13 @@ from prp_oracle import SmallBackbone, relevance_map
 from torch import nn
 
 from pixpnet.backbones import build_backbone
-from pixpnet.backbones.backbone import Backbone, Normalization
+from pixpnet.backbones.backbone import Backbone
 from pixpnet.config import ModelConfig
 from pixpnet.pixel_space import pixel_space_map, prp
 from pixpnet.pixel_space.prp import prp_maps, relevance_shares
 from pixpnet.prototypes import DISTANCES, PrototypeNetwork, build_network
 from pixpnet.receptive_fields import receptive_field
+from pixpnet.types import Normalization
 
 LOWEST, HIGHEST = torch.tensor([-2.1, -2.0, -1.8]), torch.tensor([2.2, 2.4, 2.6])
 

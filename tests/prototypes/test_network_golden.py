@@ -9,8 +9,7 @@ import torch
 from networks import tiny_network
 from torch.nn import functional
 
-from pixpnet.losses import average_separation_loss, cluster_loss, l1_loss, separation_loss
-from pixpnet.prototypes import build_add_on
+from pixpnet.prototypes import average_separation_loss, build_add_on, cluster_loss, l1_loss, separation_loss
 
 CASES = json.loads((Path(__file__).parents[1] / "golden/model/index.json").read_text())
 CLOSE = {"rtol": 0, "atol": 1e-5}

@@ -17,7 +17,7 @@ from pixpnet.report import collect as collecting
 from pixpnet.report import write_report
 from pixpnet.report.collect import Report, collect
 from pixpnet.report.html import render
-from pixpnet.training import LoadedRun, load
+from pixpnet.runs import Run, load
 
 NASTY = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "</script></style><b>{{ 7*7 }}")
 """Names of the three classes in a report that must stay harmless."""
@@ -55,12 +55,12 @@ def nasty_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         sources = [replace(source, class_name=NASTY[source.label]) for source in run.sources]
         return replace(run, class_names=NASTY, sources=tuple(sources))
 
-    def read_nasty(run: LoadedRun) -> ImageSet:
+    def read_nasty(run: Run) -> ImageSet:
         return replace(read_dataset(run.config.dataset), class_names=run.class_names)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collecting, "load", load_nasty)
-        patch.setattr(LoadedRun, "read_dataset", read_nasty)
+        patch.setattr(Run, "read_dataset", read_nasty)
         nasty = replace(collect(tiny_run, images=2), run=NASTY[0], dataset=NASTY[2])
     file = tmp_path_factory.mktemp("nasty") / "page.html"
     file.write_text(render(nasty), encoding="utf-8")

@@ -9,8 +9,9 @@ import numpy as np
 import yaml
 
 from pixpnet.evaluation import Curve, Evaluation, Measurement
+from pixpnet.files import write_yaml
 from pixpnet.metrics import Estimate
-from pixpnet.training.rundir import RunDirectory, write_yaml
+from pixpnet.runs import RunDirectory
 
 LINE = Curve(np.array([0.0, 1.0]), np.array([1.0, 2.0]), np.array([0.0, 1.0]))
 

@@ -15,7 +15,7 @@ from pixpnet.evaluation import METRICS
 from pixpnet.report.comparison import Comparison, compare, read_runs, to_markdown
 from pixpnet.report.comparison.runs import labels
 from pixpnet.report.comparison.table import Line
-from pixpnet.training import load
+from pixpnet.runs import load
 
 
 def compared(*paths: Path) -> Comparison:

@@ -78,7 +78,7 @@ def test_pointing_at_a_row_moves_both_boxes(opened, page_file, report, article):
 def test_boxes_are_the_receptive_fields(opened, page_file, report, tiny_run):
     """From the explanation to the pixels on the screen."""
     from pixpnet.explanation import Explainer
-    from pixpnet.training import load
+    from pixpnet.runs import load
 
     example = report.examples[0]
     explainer = Explainer(load(tiny_run))

@@ -22,13 +22,13 @@ from pixpnet.report.curves import read_charts
 from pixpnet.report.evidence import shown_images
 from pixpnet.report.findings import CHECKS, Checked, check
 from pixpnet.report.metrics import MetricCell, read_metrics
-from pixpnet.report.names import readable_names
 from pixpnet.report.objects import object_shares
-from pixpnet.report.overview import percent, settings
+from pixpnet.report.overview import settings
 from pixpnet.report.pictures import Album, patch
 from pixpnet.report.predictions import Predictions
-from pixpnet.training import load
+from pixpnet.runs import load
 from pixpnet.types import Box, PrototypeSource
+from pixpnet.words import percent, readable_names
 
 PREDICTIONS = Predictions(
     labels=np.array([0, 0, 0, 1, 1, 2]),

@@ -22,7 +22,7 @@ from pixpnet.report import write_report
 from pixpnet.report.grounding import TRIALS, grounding
 from pixpnet.report.html import render
 from pixpnet.report.metrics import MetricCell, MetricRow, MetricTable
-from pixpnet.training import load
+from pixpnet.runs import load
 
 VOID = {"meta", "link", "img", "input", "br", "wbr", "hr"}
 

@@ -10,10 +10,9 @@ from torch import nn
 
 from pixpnet.config import parse_config
 from pixpnet.data import loader, open_splits
-from pixpnet.training import load, resume, train
+from pixpnet.runs import RunDirectory, load, load_checkpoint
+from pixpnet.training import resume, train
 from pixpnet.training import run as module
-from pixpnet.training.checkpoint import load_checkpoint
-from pixpnet.training.rundir import RunDirectory
 
 AVERAGED = {"train__stochastic_weight_averaging": ""}
 

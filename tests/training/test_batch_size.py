@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pixpnet.config import parse_config
 from pixpnet.errors import ConfigError, PixPNetError
-from pixpnet.training import batch_size, load, train
+from pixpnet.runs import load
+from pixpnet.training import batch_size, train
 from pixpnet.training.batch_size import largest_that_fits
 
 

@@ -9,7 +9,7 @@ import yaml
 from torch.nn import functional
 
 from pixpnet.data import open_splits
-from pixpnet.training import load
+from pixpnet.runs import load
 
 # Not `accelerate launch --cpu`, which starts one process whatever its --num_processes is.
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

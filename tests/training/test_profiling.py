@@ -11,7 +11,8 @@ import torch
 
 from pixpnet.config import Config, parse_config
 from pixpnet.errors import ConfigError
-from pixpnet.training import load, profiling, train
+from pixpnet.runs import load
+from pixpnet.training import profiling, train
 from pixpnet.training.profiling import (
     PROFILERS,
     FunctionTimes,

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pixpnet.errors import CheckpointError
-from pixpnet.training import load, resume
+from pixpnet.runs import load
+from pixpnet.training import resume
 
 KILLED_AT = """
 import os, signal, sys

@@ -12,7 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pixpnet.config import parse_config
 from pixpnet.data import open_splits
 from pixpnet.errors import ConfigError, PixPNetError
-from pixpnet.training import load, train
+from pixpnet.runs import load
+from pixpnet.training import train
 from pixpnet.training.measures import MEASURES
 
 

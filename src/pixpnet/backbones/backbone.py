@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import fx, nn
 
-__all__ = ["IMAGENET", "Backbone", "Normalization"]
-
-
-class Normalization(NamedTuple):
-    """Mean and standard deviation, per colour channel, that images in [0, 1] are normalised with."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+from pixpnet.types import IMAGENET, Normalization
 
 
 class Backbone(nn.Module):

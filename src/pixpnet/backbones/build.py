@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from accelerate import init_empty_weights
@@ -10,7 +9,7 @@ from torch import Tensor, fx, nn
 from torchvision import models
 
 from pixpnet.backbones import timm_models
-from pixpnet.backbones.backbone import IMAGENET, Backbone, Normalization
+from pixpnet.backbones.backbone import Backbone
 from pixpnet.backbones.names import REFERENCE_SIZE, NamedLayer, family_of
 from pixpnet.backbones.small import SmallResNet
 from pixpnet.backbones.tracing import cut, find_node, layer_shapes, module_paths, trace
@@ -20,9 +19,9 @@ from pixpnet.backbones.weights import (
     read_weights,
     torchvision_weights,
 )
+from pixpnet.choices import nearest_names
 from pixpnet.errors import ConfigError
-
-__all__ = ["build_backbone", "build_model", "build_skeleton", "list_backbones", "named_layers"]
+from pixpnet.types import IMAGENET, Normalization
 
 OURS = {"small_resnet": SmallResNet}
 
@@ -137,7 +136,7 @@ def _published(name: str) -> dict[str, Tensor]:
 
 def _normalization(name: str) -> Normalization:
     if _is_timm(name):
-        return Normalization(*timm_models.timm_normalization(name))
+        return timm_models.timm_normalization(name)
     return NORMALIZATIONS.get(name, IMAGENET)
 
 
@@ -162,5 +161,5 @@ def _find_layer(network: fx.GraphModule, name: str, layer: str) -> str:
 
 def _nearest(wanted: str, known: list[str]) -> str:
     """The end of a sentence about a name that is not known."""
-    near = difflib.get_close_matches(wanted, list(dict.fromkeys(known)), n=5, cutoff=0.4)
+    near = nearest_names(wanted, known)
     return f"; nearest: {', '.join(near)}." if near else "."

@@ -10,8 +10,6 @@ from torch import fx, nn
 
 from pixpnet.backbones.tracing import find_node, layer_shapes, module_paths
 
-__all__ = ["FAMILIES", "Family", "NamedLayer", "family_of"]
-
 REFERENCE_SIZE = (224, 224)
 """Image size at which layers that have no name in the paper are looked over for grids."""
 

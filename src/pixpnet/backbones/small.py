@@ -5,8 +5,6 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-__all__ = ["SmallResNet"]
-
 
 class SmallResNet(nn.Module):
     """Two residual blocks (He et al. 2016) of 128 channels behind two convolutions and a pooling.

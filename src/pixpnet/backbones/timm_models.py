@@ -11,17 +11,7 @@ from torch.nn import functional
 from pixpnet.backbones.tracing import trace
 from pixpnet.backbones.weights import missing_weights
 from pixpnet.errors import ConfigError
-
-__all__ = [
-    "PREFIX",
-    "build_timm",
-    "import_timm",
-    "is_timm",
-    "timm_names",
-    "timm_normalization",
-    "timm_weights",
-    "trace_timm",
-]
+from pixpnet.types import Normalization
 
 PREFIX = "timm/"
 """Before a name that torchvision and timm share, for timm's network."""
@@ -63,10 +53,12 @@ def build_timm(name: str, *, pretrained: bool) -> nn.Module:
     return import_timm().create_model(name.removeprefix(PREFIX), pretrained=pretrained)
 
 
-def timm_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def timm_normalization(name: str) -> Normalization:
     """Mean and standard deviation of the input that the network's published weights were trained on."""
     published = import_timm().get_pretrained_cfg(name.removeprefix(PREFIX))
-    return tuple(published.mean), tuple(published.std)
+    red, green, blue = published.mean
+    red_std, green_std, blue_std = published.std
+    return Normalization((red, green, blue), (red_std, green_std, blue_std))
 
 
 def timm_weights(name: str) -> dict[str, Tensor]:

@@ -12,8 +12,6 @@ from torchvision.ops import DropBlock2d, StochasticDepth
 
 from pixpnet.errors import ConfigError
 
-__all__ = ["cut", "find_node", "layer_shapes", "module_paths", "trace"]
-
 _PATHS = "module_paths"
 """Key of a node's meta: the dotted paths of the modules whose output the node is, innermost first."""
 

@@ -15,8 +15,6 @@ from torchvision import models
 
 from pixpnet.errors import ConfigError, DataError
 
-__all__ = ["fit_weights", "offline_weights", "read_weights", "torchvision_weights"]
-
 NESTS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts put the state dict."""
 

@@ -9,8 +9,6 @@ from typing import Any
 from pixpnet.errors import DataError
 from pixpnet.types import Box
 
-__all__ = ["Certificate", "FailedTrial", "Finding"]
-
 FORMAT = "pixpnet-certificate"
 VERSION = 1
 

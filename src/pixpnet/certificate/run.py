@@ -11,19 +11,17 @@ from torch import Tensor
 from pixpnet.certificate.record import Certificate
 from pixpnet.certificate.trials import certify
 from pixpnet.data import ClassificationImages
-from pixpnet.data.spec import Progress
 from pixpnet.errors import DataError
+from pixpnet.files import sha256_of
 from pixpnet.receptive_fields import ReceptiveField
-from pixpnet.training import LoadedRun, load
-from pixpnet.training.rundir import RunDirectory, sha256_of
-
-__all__ = ["certificate_file", "verify"]
+from pixpnet.runs import Run, RunDirectory, load
+from pixpnet.types import Progress
 
 BATCH_SIZE = 32
 
 
 def verify(
-    run: LoadedRun | str | Path,
+    run: Run | str | Path,
     *,
     trials: int = 1000,
     seed: int = 0,
@@ -46,7 +44,7 @@ def verify(
         ConfigError: No trials, or a receptive field of another network.
         DataError: The test images are missing, or there are fewer than two.
     """
-    run = run if isinstance(run, LoadedRun) else load(run)
+    run = run if isinstance(run, Run) else load(run)
     image_set = run.read_dataset()
     if not image_set.test:
         raise DataError(f"{image_set.root} has no test image, which a certificate is made with.")

@@ -17,16 +17,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pixpnet.certificate.record import Certificate, FailedTrial, Finding
-from pixpnet.data.spec import Progress
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.modes import evaluating
 from pixpnet.pixel_space import upsampling_region
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.seeds import stable_seed
-from pixpnet.types import Box
-
-__all__ = ["REGIONS", "REPLACEMENTS", "TOLERANCE", "Images", "certify"]
+from pixpnet.types import Box, Progress
 
 TOLERANCE = 1e-5
 """A feature patch z may move by this · max(1, max |z|): rounding."""

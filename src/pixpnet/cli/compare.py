@@ -31,8 +31,8 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--format", type=_formats, metavar="FORMATS", help=format_help)
     options = parser.parse(arguments)
     files = _files(options.out, options.format)
+    from pixpnet.files import write_text
     from pixpnet.report.comparison import compare, read_runs, to_html, to_markdown
-    from pixpnet.training.rundir import write_text
 
     comparison = compare(read_runs(options.run_dirs))
     texts = {"md": to_markdown(comparison)}

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Update", "print_table", "progress_bar"]
+    from pixpnet.types import Progress
 
-
-class Update(Protocol):
-    """Moves a bar."""
-
-    def __call__(self, done: int, total: int, *, title: str | None = None) -> None:
-        """So much is done of so much; title: what is being done now, if that is something else."""
-        ...
+__all__ = ["print_table", "progress_bar"]
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Update]:
+def progress_bar(title: str) -> Iterator[Progress]:
     """A bar that goes when it is done; nothing where stderr is no terminal."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
 
-        def update(done: int, total: int, *, title: str | None = None) -> None:
-            bar.update(task, completed=done, total=total, description=title)
+        def update(done: int, total: int, doing: str = "", /) -> None:
+            bar.update(task, completed=done, total=total, description=doing or None)
 
         yield update
 

@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     """Measure, print a table of it, and print where it was written."""
     options = _parser().parse(arguments)
     from pixpnet.evaluation import EvaluationFiles, evaluate
-    from pixpnet.training import load
+    from pixpnet.runs import load
 
     loaded = load(options.run_dir, dataset_root=options.dataset_root)
     with progress_bar("reading the data set") as update:
@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
                 seed=options.seed,
                 batch_size=options.batch_size,
                 out=options.out,
-                progress=lambda words, done, total: update(done, total, title=words),
+                progress=update,
             )
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(
@@ -149,7 +149,6 @@ def _table(measurements: Sequence[Measurement]) -> Table:
     from rich.table import Table
 
     from pixpnet.evaluation import METRICS
-    from pixpnet.evaluation.words import in_words
     from pixpnet.pixel_space import MAPPING_TITLES
 
     table = Table(title="Means over prototypes, with their 95 % intervals", title_justify="left")
@@ -169,7 +168,7 @@ def _table(measurements: Sequence[Measurement]) -> Table:
                 "" if last == title else title,
                 "" if number or one.method is None else MAPPING_TITLES.get(one.method, one.method),
                 known.quantities[name].title if known and name in known.quantities else name,
-                *in_words(value, one.units[name]),
+                *value.in_words(one.units[name]),
                 str(value.count),
                 str(value.left_out or ""),
             )

@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
             out=options.out,
             images=options.images,
             dataset_root=options.dataset_root,
-            progress=status.update,
+            progress=lambda done, total, doing="", /: status.update(doing),
         )
     print(path)
     if options.open == "yes":

@@ -88,7 +88,7 @@ def _runs(log_dir: Path) -> set[Path]:
 
 
 def _how_to_go_on(run_dir: Path) -> str:
-    from pixpnet.training.rundir import RunDirectory
+    from pixpnet.runs import RunDirectory
 
     checkpoints = RunDirectory(run_dir).checkpoint_files()
     if not checkpoints:

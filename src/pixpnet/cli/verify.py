@@ -36,8 +36,8 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_dataset_root()
     options = parser.parse(arguments)
     from pixpnet.certificate import certificate_file, verify
-    from pixpnet.training import load
-    from pixpnet.training.rundir import write_text
+    from pixpnet.files import write_text
+    from pixpnet.runs import load
 
     loaded = load(options.run_dir, dataset_root=options.dataset_root)
     with progress_bar("trials") as progress:

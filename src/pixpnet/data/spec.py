@@ -8,20 +8,9 @@ from pathlib import Path
 
 from pixpnet.config import DatasetConfig
 from pixpnet.errors import ConfigError
-from pixpnet.types import ImageRecord
+from pixpnet.types import ImageRecord, Normalization, Progress
 
 __all__ = ["Archive", "DatasetSpec", "Geometry", "ImageSet", "Normalization", "Progress"]
-
-Progress = Callable[[int, int], None]
-"""Told (done, in all) of images, or of the bytes of a file."""
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """Mean and standard deviation of red, green and blue, for images in [0, 1]."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,6 @@ from pixpnet.metrics import (
 )
 from pixpnet.pixel_space import MAPPINGS
 
-__all__ = ["CONSISTENCY", "STABILITY", "measure_consistency", "measure_stability", "part_groups"]
-
 IMAGES: dict[str, Geometry | None] = {
     "test-transform": None,
     "box-224": Geometry(to_box=True, resize=(224, 224)),

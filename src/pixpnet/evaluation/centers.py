@@ -13,8 +13,6 @@ from torch.nn import functional
 from pixpnet.evaluation.subject import ClassBatch, Subject
 from pixpnet.metrics import add_noise, argmax_centers, cell_centers
 
-__all__ = ["ClassCenters", "Noise", "find_centers", "needs_mapping"]
-
 
 class Noise(NamedTuple):
     """What is added to an image; see `pixpnet.metrics.add_noise`."""

@@ -10,13 +10,10 @@ from matplotlib.figure import Figure
 from pixpnet.evaluation.files import EvaluationFiles
 from pixpnet.evaluation.record import Measurement
 from pixpnet.evaluation.table import METRICS
-from pixpnet.evaluation.words import in_words
 from pixpnet.figures import FIGURE_FORMATS, save_figure
 from pixpnet.figures.bars import BarPanel, bars_figure
 from pixpnet.figures.relevance import CurveLine, curves_figure
 from pixpnet.pixel_space import MAPPING_TITLES
-
-__all__ = ["draw_bars", "draw_curves", "tabulate", "write_curves"]
 
 AXES = {
     "relevance_ordering": "pixels put in, the most relevant first",
@@ -76,7 +73,7 @@ def tabulate(measurements: Sequence[Measurement]) -> pd.DataFrame:
 
 
 def _cell(measurement: Measurement, name: str) -> str:
-    value, interval = in_words(measurement.values[name], measurement.units[name])
+    value, interval = measurement.values[name].in_words(measurement.units[name])
     return f"{value} ({interval})" if interval else value
 
 

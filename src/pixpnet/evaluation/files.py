@@ -16,9 +16,8 @@ from pixpnet.errors import DataError
 from pixpnet.evaluation.record import Curve, Evaluation, Key
 from pixpnet.evaluation.table import METRICS
 from pixpnet.figures import FIGURE_FORMATS
-from pixpnet.training.rundir import RunDirectory, write_text, write_yaml
-
-__all__ = ["EvaluationFiles"]
+from pixpnet.files import write_text, write_yaml
+from pixpnet.runs import RunDirectory
 
 COLUMNS = (
     "metric",

@@ -6,25 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from pixpnet.choices import choose
 from pixpnet.errors import ConfigError
 from pixpnet.evaluation.record import Curve
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import PROTOCOLS, Estimate
 from pixpnet.pixel_space import MAPPINGS
-from pixpnet.pixel_space.request import choice
-
-__all__ = [
-    "CENTERS",
-    "Metric",
-    "Need",
-    "Outcome",
-    "Quantity",
-    "Settings",
-    "all_methods",
-    "needs_objects",
-    "needs_parts",
-    "no_method",
-]
 
 CENTERS = ("mapping", "argmax", "image", "upsampled-argmax")
 """Where a prototype's region is centred; see `pixpnet.evaluation.centers`."""
@@ -56,11 +43,11 @@ class Settings:
     """Whose curves: those of the image's class (own), or all."""
 
     def __post_init__(self) -> None:
-        choice(PROTOCOLS, self.protocol, what="protocol")
-        choice(dict.fromkeys(STARTS), self.start, what="start")
-        choice(dict.fromkeys(CURVES_OF), self.prototypes, what="prototypes")
+        choose(PROTOCOLS, self.protocol, what="protocol")
+        choose(dict.fromkeys(STARTS), self.start, what="start")
+        choose(dict.fromkeys(CURVES_OF), self.prototypes, what="prototypes")
         if self.center is not None:
-            choice(dict.fromkeys(CENTERS), self.center, what="center")
+            choose(dict.fromkeys(CENTERS), self.center, what="center")
         for name in ("samples", "pairs", "steps", "half_size"):
             value = getattr(self, name)
             if value is not None and not value > 0:

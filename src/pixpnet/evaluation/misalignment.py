@@ -35,8 +35,6 @@ from pixpnet.prototypes.distances import DISTANCES, Embedded, expanded_distances
 from pixpnet.seeds import stable_seed
 from pixpnet.types import Box
 
-__all__ = ["MISALIGNMENT", "measure_misalignment", "needs_positive_similarity"]
-
 
 class Pairs(NamedTuple):
     """A batch of pairs of a test image and a prototype of its class."""

@@ -25,8 +25,6 @@ from pixpnet.metrics import (
 )
 from pixpnet.seeds import stable_seed
 
-__all__ = ["DELETION", "RELEVANCE_ORDERING", "measure_deletion", "measure_relevance_ordering"]
-
 MAPS_AT_ONCE = 64
 
 

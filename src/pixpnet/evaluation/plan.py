@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pixpnet.choices import choose
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.evaluation.metric import Metric, Settings
 from pixpnet.evaluation.record import Key, Measurement
@@ -12,9 +13,6 @@ from pixpnet.evaluation.subject import Subject
 from pixpnet.evaluation.table import METRICS
 from pixpnet.pixel_space import MAPPING_TITLES, MAPPINGS
 from pixpnet.pixel_space.prp_rules import import_zennit
-from pixpnet.pixel_space.request import choice
-
-__all__ = ["Pair", "Plan", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,9 @@ def make_plan(
     """
     left_out = []
     for name in metrics or ():
-        choice(METRICS, name, what="metric")
+        choose(METRICS, name, what="metric")
     for name in methods or ():
-        choice(MAPPINGS, name, what="method")
+        choose(MAPPINGS, name, what="method")
     usable = [method for method in MAPPINGS if methods is None or method in methods]
     if "prp" in usable:
         try:

@@ -9,8 +9,6 @@ from pixpnet.evaluation.samples import sampled_maps
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import PrototypeMean, energy_share, exactly, top_share
 
-__all__ = ["POINTING", "measure_pointing"]
-
 
 @torch.no_grad()
 def measure_pointing(subject: Subject, method: str | None, settings: Settings) -> Outcome:

@@ -10,8 +10,6 @@ from pixpnet.evaluation.samples import displayed_boxes, region_methods, see_all
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import exactly, merge_parts, most_similar_images, parts_in_boxes, purity
 
-__all__ = ["PURITY", "measure_purity"]
-
 
 @torch.no_grad()
 def measure_purity(subject: Subject, method: str | None, settings: Settings) -> Outcome:

@@ -13,8 +13,6 @@ from jaxtyping import Float64
 from pixpnet.errors import DataError
 from pixpnet.metrics import Estimate
 
-__all__ = ["VERSION", "Curve", "Evaluation", "Key", "Measurement"]
-
 VERSION = 1
 """Of the file."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,21 +16,19 @@ from pixpnet.evaluation.plan import Pair, make_plan
 from pixpnet.evaluation.record import Evaluation, Measurement
 from pixpnet.evaluation.subject import Subject
 from pixpnet.evaluation.table import METRICS
+from pixpnet.files import sha256_of
 from pixpnet.metrics import PROTOCOLS
 from pixpnet.pixel_space import MAPPINGS
-from pixpnet.training import LoadedRun, load
-from pixpnet.training.rundir import sha256_of
+from pixpnet.runs import Run, load
+from pixpnet.types import Progress, no_progress
 
-__all__ = ["Progress", "evaluate"]
-
-Progress = Callable[[str, int, int], None]
 """Told (what is measured, steps done, steps in all)."""
 
 _logger = logging.getLogger(__name__)
 
 
 def evaluate(
-    run: LoadedRun | str | Path,
+    run: Run | str | Path,
     *,
     metrics: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
@@ -45,7 +43,7 @@ def evaluate(
     seed: int = Settings.seed,
     batch_size: int | None = None,
     out: str | Path | None = None,
-    progress: Progress = lambda words, done, total: None,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Measure how a trained network's explanations fare, and write the results after each measurement.
 
@@ -90,7 +88,7 @@ def evaluate(
         start=start,
         prototypes=prototypes,
     ).resolved()
-    loaded = run if isinstance(run, LoadedRun) else load(run)
+    loaded = run if isinstance(run, Run) else load(run)
     subject = Subject(loaded, batch_size=batch_size)
     plan = make_plan(subject, settings, metrics=metrics, methods=methods)
     for words in plan.left_out:
@@ -108,7 +106,7 @@ def evaluate(
             files.remove_curves()
     for number, pair in enumerate(pending, start=1):
         words = f"{number}/{len(pending)} {pair.words}"
-        subject.on_step = lambda done, total, words=words: progress(words, done, total)
+        subject.on_step = lambda done, total, words=words: progress(done, total, words)
         try:
             measurement = _measure(subject, pair, settings)
         except (DataError, UnsupportedOperationError) as error:

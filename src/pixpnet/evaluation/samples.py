@@ -13,16 +13,6 @@ from pixpnet.evaluation.metric import Settings
 from pixpnet.evaluation.subject import Subject
 from pixpnet.explanation.displays import DISPLAYS
 
-__all__ = [
-    "SampledMaps",
-    "WholeSet",
-    "class_samples",
-    "displayed_boxes",
-    "region_methods",
-    "sampled_maps",
-    "see_all",
-]
-
 SLOW = ("prp",)
 """Mappings whose maps are kept."""
 KEPT = 1 << 26

@@ -9,8 +9,6 @@ from pixpnet.evaluation.samples import see_all
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import deciding_prototypes, exactly, sparsity, unique_sources
 
-__all__ = ["SPARSITY", "measure_sparsity"]
-
 
 @torch.no_grad()
 def measure_sparsity(subject: Subject, method: str | None, settings: Settings) -> Outcome:

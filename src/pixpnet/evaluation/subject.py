@@ -20,11 +20,9 @@ from pixpnet.pixel_space import pixel_space_map
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.prototypes.heads import LinearHead, is_class_specific
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
+from pixpnet.runs import Run
 from pixpnet.seeds import stable_seed
-from pixpnet.training import LoadedRun
 from pixpnet.types import Box, ImageRecord
-
-__all__ = ["ClassBatch", "Subject"]
 
 Item = TypeVar("Item")
 
@@ -47,7 +45,7 @@ class Subject:
 
     def __init__(
         self,
-        run: LoadedRun,
+        run: Run,
         *,
         image_set: ImageSet | None = None,
         geometry: Geometry | None = None,

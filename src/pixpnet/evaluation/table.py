@@ -11,8 +11,6 @@ from pixpnet.evaluation.purity import PURITY
 from pixpnet.evaluation.sparsity import SPARSITY
 from pixpnet.evaluation.telling_parts import TELLING_PARTS
 
-__all__ = ["METRICS"]
-
 METRICS: dict[str, Metric] = {
     # First: its pass over images and their noisy copies finds what consistency needs, too.
     "stability": STABILITY,

@@ -24,8 +24,6 @@ from pixpnet.metrics import (
     telling_parts,
 )
 
-__all__ = ["TELLING_PARTS", "measure_telling_parts", "needs_part_truth"]
-
 
 class Shown(NamedTuple):
     """What one image shows."""

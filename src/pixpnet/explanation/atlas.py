@@ -6,15 +6,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from pixpnet.choices import choose
 from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.explanation.evidence import source_to_dict
 from pixpnet.explanation.explainer import Explainer
 from pixpnet.figures import AtlasEntry, Picture, atlas_figure
-from pixpnet.figures.panels import decimal
-from pixpnet.pixel_space.request import choice
 from pixpnet.prototypes.heads import is_class_specific
-
-__all__ = ["atlas_to_dict", "draw_atlas", "prototypes_of_class"]
+from pixpnet.words import decimal
 
 
 def prototypes_of_class(explainer: Explainer, class_index: int) -> list[int]:
@@ -35,7 +33,7 @@ def draw_atlas(explainer: Explainer, class_index: int, *, method: str = "recepti
         ConfigError: There is no such method.
         DataError: A training image is gone or has changed.
     """
-    display, run = choice(DISPLAYS, method, what="method"), explainer.run
+    display, run = choose(DISPLAYS, method, what="method"), explainer.run
     weights = run.network.class_weights()[:, class_index].tolist()
     entries = []
     for prototype in prototypes_of_class(explainer, class_index):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from operator import index
 from typing import SupportsIndex
 
+from pixpnet.choices import nearest_names
 from pixpnet.errors import ConfigError
-
-__all__ = ["find_class"]
 
 _NEAREST = 3
 
@@ -36,7 +34,7 @@ def find_class(class_names: Sequence[str], wanted: SupportsIndex | str) -> int:
     if len(found) == 1:
         return found[0]
     near = found or [
-        plain.index(match) for match in difflib.get_close_matches(_plain(wanted), plain, n=_NEAREST, cutoff=0)
+        plain.index(match) for match in nearest_names(_plain(wanted), plain, most=_NEAREST, cutoff=0)
     ]
     names = ", ".join(class_names[place] for place in near[:_NEAREST])
     problem = "fits several classes" if found else "is not one of the classes"

@@ -9,8 +9,6 @@ from pixpnet.pixel_space import upsampling_region
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.types import Box
 
-__all__ = ["DISPLAYS", "Display"]
-
 
 @dataclass(frozen=True)
 class Display:

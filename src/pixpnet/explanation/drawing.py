@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
+from pixpnet.choices import choose
 from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.explanation.evidence import Evidence, Share
 from pixpnet.explanation.explanation import Explanation
@@ -17,10 +18,7 @@ from pixpnet.figures import (
     contrast_figure,
     evidence_figure,
 )
-from pixpnet.figures.panels import decimal, percent
-from pixpnet.pixel_space.request import choice
-
-__all__ = ["RANKINGS", "draw_contrast", "draw_evidence"]
+from pixpnet.words import decimal, probability
 
 RANKINGS: dict[str, Callable[[Evidence], float]] = {
     "contribution": lambda evidence: evidence.contribution,
@@ -31,7 +29,7 @@ RANKINGS: dict[str, Callable[[Evidence], float]] = {
 
 def draw_evidence(explanation: Explanation, *, top_k: int, by: str, method: str) -> Figure:
     """The prototypes that speak most for the prediction, or are most similar to the image."""
-    display, rank = choice(DISPLAYS, method, what="method"), choice(RANKINGS, by, what="by")
+    display, rank = choose(DISPLAYS, method, what="method"), choose(RANKINGS, by, what="by")
     shown = sorted(explanation.evidence, key=rank, reverse=True)[:top_k]
     rows = [
         EvidenceRow(
@@ -59,14 +57,14 @@ def draw_evidence(explanation: Explanation, *, top_k: int, by: str, method: str)
 
 def draw_contrast(explanation: Explanation, other: int | str, *, top_k: int, by: str, method: str) -> Figure:
     """The prototypes that speak most for the predicted class and not the other, and the other way round."""
-    display, rank = choice(DISPLAYS, method, what="method"), choice(RANKINGS, by, what="by")
+    display, rank = choose(DISPLAYS, method, what="method"), choose(RANKINGS, by, what="by")
     contrast = explanation.against(other)
 
     def column(index: int, shares: Sequence[Share]) -> ContrastColumn:
         name = contrast.class_names[index]
         if by == "similarity":
             shares = sorted(shares, key=lambda share: rank(share.evidence), reverse=True)
-        words = f"for {name} ({percent(contrast.probabilities[index])})"
+        words = f"for {name} ({probability(contrast.probabilities[index])})"
         return ContrastColumn(words, [row(share, swapped=index == 1) for share in shares[:top_k]])
 
     def row(share: Share, *, swapped: bool) -> ContrastRow:
@@ -96,7 +94,7 @@ def draw_contrast(explanation: Explanation, other: int | str, *, top_k: int, by:
 
 
 def _title(explanation: Explanation) -> str:
-    guess = f"{explanation.class_name}, {percent(explanation.probability)}"
+    guess = f"{explanation.class_name}, {probability(explanation.probability)}"
     if explanation.truth is None:
         return guess
     return f"{guess} (it is: {explanation.class_names[explanation.truth]})"

@@ -7,8 +7,6 @@ from typing import Any
 
 from pixpnet.types import Box, PrototypeSource
 
-__all__ = ["Contrast", "Evidence", "Share", "source_to_dict"]
-
 
 @dataclass(frozen=True)
 class Evidence:

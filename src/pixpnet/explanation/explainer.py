@@ -10,15 +10,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from pixpnet.data import ClassificationImages, ImageSet, Normalization, load_image
+from pixpnet.data import ClassificationImages, ImageSet, load_image
 from pixpnet.data.transforms import evaluation_transform, first_transform, to_normalized
 from pixpnet.errors import DataError
 from pixpnet.explanation.explanation import Explanation
 from pixpnet.explanation.one_image import explain_image
-from pixpnet.training import LoadedRun, load
-from pixpnet.types import PrototypeSource
-
-__all__ = ["Explainer", "explain"]
+from pixpnet.runs import Run, load
+from pixpnet.types import Normalization, PrototypeSource
 
 Explainable = str | Path | Image.Image | Tensor
 """An image file, an image, or a normalised tensor [3 H W] of the network's input size."""
@@ -27,7 +25,7 @@ Explainable = str | Path | Image.Image | Tensor
 class Explainer:
     """A loaded run with what explanations need; the data set is read when an image of it is asked for."""
 
-    def __init__(self, run: LoadedRun) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
         self.receptive_field = run.receptive_field()
         self.normalization = Normalization(run.mean, run.std)
@@ -111,7 +109,7 @@ class Explainer:
         return image.float()
 
 
-def explain(run: LoadedRun | str | Path, image: Explainable) -> Explanation:
+def explain(run: Run | str | Path, image: Explainable) -> Explanation:
     """Explain what a trained network, or that of a run directory, says about an image.
 
     For more than one image make an `Explainer` once.
@@ -120,4 +118,4 @@ def explain(run: LoadedRun | str | Path, image: Explainable) -> Explanation:
         CheckpointError: There is no such run.
         DataError: The image can't be read, or the tensor is no normalised image of the network's size.
     """
-    return Explainer(run if isinstance(run, LoadedRun) else load(run)).explain(image)
+    return Explainer(run if isinstance(run, Run) else load(run)).explain(image)

@@ -15,16 +15,13 @@ from jaxtyping import Float, Float32, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixpnet.data import Normalization
 from pixpnet.errors import ConfigError
 from pixpnet.explanation.class_names import find_class
 from pixpnet.explanation.evidence import Contrast, Evidence, Share
 from pixpnet.pixel_space import pixel_space_map
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
-from pixpnet.types import PrototypeSource
-
-__all__ = ["Explanation", "SourceImage", "colour_columns", "largest_first"]
+from pixpnet.types import Normalization, PrototypeSource
 
 SourceImage = Callable[[PrototypeSource], UInt8[np.ndarray, "H W 3"]]
 """The pixels of the training image that a prototype comes from."""

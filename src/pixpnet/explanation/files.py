@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from pixpnet.choices import choose
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.explanation.atlas import atlas_to_dict, draw_atlas
 from pixpnet.explanation.class_names import find_class
@@ -18,11 +19,7 @@ from pixpnet.explanation.drawing import RANKINGS
 from pixpnet.explanation.explainer import Explainer
 from pixpnet.explanation.explanation import Explanation
 from pixpnet.figures import FIGURE_FORMATS, save_figure
-from pixpnet.pixel_space.request import choice
-from pixpnet.training import load
-from pixpnet.training.rundir import RunDirectory
-
-__all__ = ["FORMATS", "explain_images", "write_explanation"]
+from pixpnet.runs import RunDirectory, load
 
 FORMATS = (*FIGURE_FORMATS, "json")
 
@@ -62,8 +59,8 @@ def explain_images(
         CheckpointError: There is no such run, or its prototypes are not training patches.
         DataError: An image, or the training image of a prototype, can't be read.
     """
-    choice(DISPLAYS, method, what="method")
-    choice(RANKINGS, by, what="by")
+    choose(DISPLAYS, method, what="method")
+    choose(RANKINGS, by, what="by")
     _check_formats(formats)
     _check_files(images)
     run = load(run_dir, dataset_root=dataset_root)
@@ -151,7 +148,7 @@ def _explanations(
 
 def _check_formats(formats: Sequence[str]) -> None:
     for format_ in formats:
-        choice(dict.fromkeys(FORMATS), format_, what="format")
+        choose(dict.fromkeys(FORMATS), format_, what="format")
     if not formats:
         raise ConfigError(f"no format was chosen; give one or more of {', '.join(FORMATS)}.")
 

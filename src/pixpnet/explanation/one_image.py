@@ -7,16 +7,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pixpnet.data import Normalization
 from pixpnet.explanation.evidence import Evidence
 from pixpnet.explanation.explanation import Explanation, SourceImage, colour_columns, largest_first
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.prototypes.classes import describe_classes
 from pixpnet.prototypes.heads import is_class_specific
 from pixpnet.receptive_fields import ReceptiveField
-from pixpnet.types import PrototypeSource
-
-__all__ = ["explain_image"]
+from pixpnet.types import Normalization, PrototypeSource
 
 
 @torch.no_grad()

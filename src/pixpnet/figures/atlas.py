@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from pixpnet.figures.panels import LINE, MARGIN, TRAINING_IMAGE, WIDTH, Page, Picture, wrapped
 
-__all__ = ["AtlasEntry", "atlas_figure"]
-
 _COLUMNS = 4
 _IMAGE, _PATCH, _GAP = 1.25, 0.78, 0.1
 _LETTERS = 30

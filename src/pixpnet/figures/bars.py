@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-__all__ = ["BarPanel", "bars_figure"]
-
 _COLOUR = "#56B4E9"  # of Okabe and Ito's palette; the bars are told apart by their names
 
 

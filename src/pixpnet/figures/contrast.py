@@ -17,12 +17,10 @@ from pixpnet.figures.panels import (
     WIDTH,
     Page,
     Picture,
-    decimal,
     overlay,
     wrapped,
 )
-
-__all__ = ["ContrastColumn", "ContrastRow", "contrast_figure"]
+from pixpnet.words import decimal
 
 _IMAGE, _PATCH, _GAP = 1.2, 0.82, 0.1
 _ROW = _IMAGE + 2 * LINE + 0.16

@@ -16,12 +16,10 @@ from pixpnet.figures.panels import (
     TRAINING_IMAGE,
     Page,
     Picture,
-    decimal,
     overlay,
     wrapped,
 )
-
-__all__ = ["EvidenceRow", "evidence_figure"]
+from pixpnet.words import decimal
 
 _IMAGE, _PATCH, _GAP = 1.5, 1.1, 0.13
 _COLUMNS = tuple(

@@ -18,8 +18,6 @@ from pixpnet.backbones.names import FAMILIES, family_of
 from pixpnet.errors import ConfigError
 from pixpnet.figures.labels import Label, Rectangle, place_labels
 
-__all__ = ["LABEL", "LayerPoint", "goldilocks_figure"]
-
 LABEL = "layer label"
 """What matplotlib calls the label of a point (its gid)."""
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from math import cos, pi, sin
 from typing import NamedTuple
 
-__all__ = ["Label", "Rectangle", "place_labels"]
-
 _DIRECTIONS = (0, 4, 2, 6, 1, 7, 3, 5)
 """Eighths of a turn, from the right: beside the point first, then above and below it."""
 

@@ -15,19 +15,6 @@ from matplotlib.patches import Rectangle
 
 from pixpnet.types import Box
 
-__all__ = [
-    "THIS_IMAGE",
-    "TRAINING_IMAGE",
-    "Mark",
-    "Page",
-    "Picture",
-    "crop",
-    "decimal",
-    "overlay",
-    "percent",
-    "wrapped",
-]
-
 WIDTH = 9.0
 """Inches: 100 pixels each in a README, which is some 900 pixels wide."""
 MARGIN = 0.1
@@ -75,27 +62,6 @@ def overlay(
     colours = 255 * matplotlib.colormaps["viridis"](strength)[..., :3]
     share = 0.65 * strength[..., None]
     return ((1 - share) * grey + share * colours).round().astype(np.uint8)
-
-
-def decimal(value: float, *, sign: str = "-") -> str:
-    """Two digits after the point, a true minus, and no sign before a zero.
-
-    >>> decimal(-0.001), decimal(-1.5), decimal(1.5, sign="+")
-    ('0.00', '−1.50', '+1.50')
-    """
-    rounded = round(value, 2)
-    return f"{rounded:{sign if rounded else '-'}.2f}".replace("-", "−" if rounded else "")
-
-
-def percent(share: float) -> str:
-    """A probability, which is neither 0 nor 1.
-
-    >>> percent(0.99999), percent(0.25), percent(1e-9)
-    ('> 99.9 %', '25.0 %', '< 0.1 %')
-    """
-    if share < 0.001:
-        return "< 0.1 %"
-    return "> 99.9 %" if share > 0.999 else f"{100 * share:.1f} %"
 
 
 def wrapped(text: str, width: int, *, lines: int = 3) -> str:

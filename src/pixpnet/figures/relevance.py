@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 
 from pixpnet.pixel_space import MAPPING_TITLES
 
-__all__ = ["CurveLine", "curves_figure"]
-
 _SMALL = 8.5
 # Okabe and Ito's palette, which colour-blind readers can tell apart; the line styles differ, too.
 _LOOKS = {

@@ -8,8 +8,6 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-__all__ = ["FIGURE_FORMATS", "png_bytes", "save_figure"]
-
 _DPI = 110
 _MOST_PIXELS = 60_000
 """Of a side; matplotlib before 3.10 draws up to 65,535."""

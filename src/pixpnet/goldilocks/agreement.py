@@ -13,8 +13,6 @@ from pixpnet.goldilocks.front import average_seeds
 from pixpnet.goldilocks.table import Mode, Readout, Row
 from pixpnet.metrics import RESAMPLES, Estimate
 
-__all__ = ["Layer", "matched_accuracies", "spearman"]
-
 Layer = tuple[str, str]
 """Model and stage."""
 

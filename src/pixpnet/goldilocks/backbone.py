@@ -18,6 +18,7 @@ from torch.nn import functional
 from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import Config, resolve_optimizer
 from pixpnet.data import ClassificationImages, loader
+from pixpnet.files import write_atomically
 from pixpnet.goldilocks.memory import with_fitting_batch
 from pixpnet.goldilocks.stages import LargestReader, StageReaders
 from pixpnet.goldilocks.table import Weights
@@ -26,11 +27,8 @@ from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.loop import train_epoch
 from pixpnet.training.measures import EpochMeter, LossTerms, classifier_terms
 from pixpnet.training.optim import build_optimizer, classifier_groups, set_learning_rates
-from pixpnet.training.rundir import write_atomically
 from pixpnet.training.setup import make_accelerator
 from pixpnet.training.stages import plan_epochs
-
-__all__ = ["frozen_backbone", "weights_of"]
 
 _logger = logging.getLogger(__name__)
 

@@ -18,8 +18,6 @@ import torch
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.log import start_logging
 
-__all__ = ["Crew", "processes", "ray_cluster", "this_process"]
-
 
 @dataclass(frozen=True)
 class Crew:

@@ -26,8 +26,6 @@ from pixpnet.prototypes.kmeans import kmeans
 from pixpnet.seeds import stable_seed
 from pixpnet.training.loop import to_device
 
-__all__ = ["PROTOTYPES_PER_CLASS", "Prototypes", "Readings", "find_prototypes", "read_images"]
-
 PROTOTYPES_PER_CLASS = 10
 
 PATCHES_PER_CLASS = 512

@@ -21,8 +21,6 @@ from pixpnet.training.loop import evaluate, train_epoch
 from pixpnet.training.measures import EpochMeter, LossTerms, classifier_terms
 from pixpnet.training.setup import PooledClassifier
 
-__all__ = ["Finetuned", "finetune_stage"]
-
 _logger = logging.getLogger(__name__)
 
 LEARNING_RATE = 1e-3

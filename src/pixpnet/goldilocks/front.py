@@ -15,8 +15,6 @@ from pixpnet.errors import ConfigError
 from pixpnet.goldilocks.recipe import recipe_yaml
 from pixpnet.goldilocks.table import READOUT_TITLES, Readout, Row
 
-__all__ = ["Advice", "advise", "average_seeds", "pareto_ranks", "rank_rows", "undertrained"]
-
 RUNNERS_UP = 3
 
 TOLERATED_FALL = 0.1

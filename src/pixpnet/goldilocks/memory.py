@@ -9,8 +9,6 @@ from typing import TypeVar
 from pixpnet.errors import PixPNetError
 from pixpnet.training.memory import free_memory, is_out_of_memory
 
-__all__ = ["with_fitting_batch"]
-
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 

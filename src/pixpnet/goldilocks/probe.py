@@ -11,8 +11,6 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["PENALTIES", "Accuracies", "LinearProbe", "accuracies", "fit_head", "probe"]
-
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 """λ that are tried, strongest first."""
 

@@ -13,8 +13,6 @@ from pixpnet.config import Config, DatasetConfig, config_from_yaml, config_to_ya
 from pixpnet.data import find_dataset, read_dataset
 from pixpnet.goldilocks.table import Row
 
-__all__ = ["recipe", "recipe_yaml"]
-
 RECIPES = {"pretrained": "paper.yaml", "trained": "demo.yaml", "random": "demo.yaml"}
 """Weights that were looked at -> packaged configuration: the paper's, or training on the data alone."""
 

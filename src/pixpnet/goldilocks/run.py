@@ -17,6 +17,7 @@ from pixpnet.config import Config
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
 from pixpnet.figures.saving import FIGURE_FORMATS, save_figure
+from pixpnet.files import write_text
 from pixpnet.goldilocks.backbone import weights_of
 from pixpnet.goldilocks.cluster import Crew, processes, ray_cluster, this_process
 from pixpnet.goldilocks.front import Advice, advise, rank_rows, undertrained
@@ -32,16 +33,11 @@ from pixpnet.goldilocks.table import (
 )
 from pixpnet.goldilocks.tasks import Stage, stages_of
 from pixpnet.goldilocks.work import Job, finetune_row, open_images, prepare_probe, probe_row
-from pixpnet.training.rundir import write_text
-
-__all__ = ["Outcome", "explore"]
+from pixpnet.types import Progress
 
 _logger = logging.getLogger(__name__)
 
 READOUTS: dict[Mode, tuple[Readout, ...]] = {"probe": get_args(Readout), "finetune": ("average",)}
-
-Progress = Callable[[int, int], None]
-"""Told (pieces of work done, in all)."""
 
 
 class Outcome(NamedTuple):

@@ -10,12 +10,10 @@ import yaml
 
 from pixpnet.config.options import to_kebab
 from pixpnet.errors import ConfigError, DataError
+from pixpnet.files import write_text
 from pixpnet.goldilocks.backbone import weights_of
 from pixpnet.goldilocks.table import Mode, Readout, Weights
 from pixpnet.goldilocks.work import Job
-from pixpnet.training.rundir import write_text
-
-__all__ = ["Files", "check_settings", "pretrained_file"]
 
 _INDIFFERENT = ("root", "workers", "cache", "augment_on")
 """Options of the data set that do not change results."""

@@ -12,8 +12,6 @@ from torch import Tensor, fx, nn
 from pixpnet.backbones import Backbone
 from pixpnet.goldilocks.tasks import Stage
 
-__all__ = ["AverageReader", "LargestReader", "StageReaders"]
-
 
 class StageReaders(nn.Module):
     """A backbone that hands the features of each stage to a reader, and returns what these make of them.

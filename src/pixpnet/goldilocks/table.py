@@ -11,21 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from pixpnet.errors import DataError
-from pixpnet.training.rundir import write_text
-
-__all__ = [
-    "COLUMNS",
-    "RANK",
-    "READOUT_TITLES",
-    "Key",
-    "Mode",
-    "Readout",
-    "Row",
-    "Weights",
-    "append_row",
-    "read_rows",
-    "write_rows",
-]
+from pixpnet.files import write_text
 
 Mode = Literal["probe", "finetune"]
 Readout = Literal["average", "prototypes"]

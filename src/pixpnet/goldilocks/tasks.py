@@ -15,8 +15,6 @@ from pixpnet.backbones.tracing import cut, layer_shapes
 from pixpnet.errors import ConfigError
 from pixpnet.receptive_fields import receptive_fields
 
-__all__ = ["Stage", "split_models", "stages_of", "zoo"]
-
 PAPER_FAMILIES = ("resnet", "vgg", "densenet", "inception", "squeezenet")
 """Those of the paper's Goldilocks experiments."""
 

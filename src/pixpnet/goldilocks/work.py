@@ -19,6 +19,7 @@ from pixpnet.config import Config, DatasetConfig
 from pixpnet.data import ClassificationImages, Splits, find_dataset, open_splits, worker_count
 from pixpnet.data.splits import hold_out
 from pixpnet.errors import DataError
+from pixpnet.files import write_atomically
 from pixpnet.goldilocks.backbone import frozen_backbone, weights_of
 from pixpnet.goldilocks.features import find_prototypes, read_images
 from pixpnet.goldilocks.finetune import finetune_stage
@@ -26,10 +27,7 @@ from pixpnet.goldilocks.probe import Accuracies, accuracies, probe
 from pixpnet.goldilocks.table import Key, Mode, Readout, Row, Weights
 from pixpnet.goldilocks.tasks import Stage
 from pixpnet.seeds import seeded
-from pixpnet.training.rundir import write_atomically
 from pixpnet.training.setup import make_accelerator
-
-__all__ = ["Job", "finetune_row", "open_images", "prepare_probe", "probe_row"]
 
 VALIDATION_SHARE = 0.2
 """Of the training images, to choose λ on, where the data set has no validation images."""

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean
 
-__all__ = ["Agreement", "PartCounts", "consistency", "count_parts", "part_presence"]
-
 
 class PartCounts(NamedTuple):
     """Per prototype and part, over the images of the prototype's class; counts of batches are added up."""

@@ -16,8 +16,6 @@ from pixpnet.metrics.relevance_ordering import (
     summarise_curves,
 )
 
-__all__ = ["deletion_auc", "deletion_curve", "insertion_auc", "insertion_curve", "summarise_deletion"]
-
 insertion_curve = relevance_curve
 """Similarities while pixels are put in, the most relevant first."""
 

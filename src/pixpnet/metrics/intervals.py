@@ -10,15 +10,7 @@ from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
 from pixpnet.errors import DataError
-
-__all__ = [
-    "RESAMPLES",
-    "Estimate",
-    "bootstrap_mean",
-    "estimate_per_prototype",
-    "exactly",
-    "sum_per_prototype",
-]
+from pixpnet.words import interval_in_words, number_in_words
 
 RESAMPLES = 10_000
 _CHUNK = 1 << 22  # values drawn at a time: 32 MB of indices
@@ -34,6 +26,14 @@ class Estimate(NamedTuple):
     """What the mean was taken over (prototypes; for accuracies, images)."""
     left_out: int
     """What could not be measured and is not in the mean."""
+
+    def in_words(self, unit: str = "") -> tuple[str, str]:
+        """The value with its unit, and the interval ("" where it has no width, as of what was counted).
+
+        >>> Estimate(50.0, 40.04, 60.0, 100, 0).in_words("%"), Estimate(12.0, 12.0, 12.0, 12, 0).in_words()
+        (('50.0 %', '40.0 to 60.0'), ('12', ''))
+        """
+        return number_in_words(self.value, unit), interval_in_words(self.low, self.high, unit)
 
 
 def bootstrap_mean(

@@ -23,15 +23,6 @@ from pixpnet.metrics.intervals import (
 from pixpnet.metrics.pointing import top_pixels
 from pixpnet.metrics.relevance_ordering import SimilarityOf
 
-__all__ = [
-    "Misalignment",
-    "Observation",
-    "attack_outside",
-    "require_positive_similarity",
-    "spatial_misalignment",
-    "top_region",
-]
-
 
 class Observation(NamedTuple):
     """What a network says of m (image, prototype) pairs, before or after the attack on each."""

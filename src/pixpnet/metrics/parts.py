@@ -10,8 +10,6 @@ from torch import Tensor
 
 from pixpnet.errors import DataError
 
-__all__ = ["argmax_centers", "cell_centers", "merge_parts", "parts_in_boxes", "square_regions"]
-
 
 def square_regions(
     centers: Float[Tensor, "b p 2"], *, half_size: float, image_size: tuple[int, int]

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from pixpnet.types import Box
 
-__all__ = ["box_mask", "energy_share", "top_pixels", "top_share"]
-
 
 def box_mask(box: Box, *, image_size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     """The pixels whose centres lie in the box."""

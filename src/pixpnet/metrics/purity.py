@@ -12,8 +12,6 @@ from torch import Tensor
 from pixpnet.errors import DataError
 from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean
 
-__all__ = ["SMALLEST_WEIGHT", "Purity", "most_similar_images", "prototype_purity", "purity"]
-
 SMALLEST_WEIGHT = 1e-5
 """Prototypes without a class weight above this are not looked at."""
 

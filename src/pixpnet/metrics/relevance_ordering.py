@@ -18,20 +18,6 @@ from torch import Tensor
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean
 
-__all__ = [
-    "CurveSums",
-    "OrderingSummary",
-    "SimilarityOf",
-    "mean_curves",
-    "normalised_curves",
-    "perturbed_images",
-    "pixel_counts",
-    "relevance_curve",
-    "relevance_ranks",
-    "summarise_curves",
-    "trapezoid",
-]
-
 SimilarityOf = Callable[[Tensor], Tensor]
 """Images [b 3 H W] to the similarity [b] of one prototype, or to those [b p] of several."""
 

@@ -13,8 +13,6 @@ from pixpnet.metrics.intervals import RESAMPLES, Estimate, estimate_per_prototyp
 from pixpnet.metrics.relevance_ordering import CurveSums, OrderingSummary, summarise_curves
 from pixpnet.metrics.stability import StabilityCounts, count_stable, stability
 
-__all__ = ["Consistency", "PrototypeMean", "RelevanceOrdering", "Stability"]
-
 
 class _Running(Metric):
     """Sums, added up over batches and processes."""

@@ -11,8 +11,6 @@ from torch import Tensor
 from pixpnet.errors import DataError
 from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean
 
-__all__ = ["UniqueSources", "deciding_prototypes", "sparsity", "unique_sources"]
-
 
 class UniqueSources(NamedTuple):
     """How many different training images and patches the prototypes come from."""

@@ -11,8 +11,6 @@ from torch import Tensor
 from pixpnet.metrics.consistency import Agreement
 from pixpnet.metrics.intervals import RESAMPLES, estimate_per_prototype
 
-__all__ = ["StabilityCounts", "add_noise", "count_stable", "stability"]
-
 
 class StabilityCounts(NamedTuple):
     """Per prototype, over the images of its class; counts of batches are added up."""

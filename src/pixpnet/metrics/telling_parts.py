@@ -15,8 +15,6 @@ from torch import Tensor
 
 from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean, sum_per_prototype
 
-__all__ = ["boxes_that_hold_a_part", "lift", "ranking_auc", "telling_parts"]
-
 
 def telling_parts(variants: Int64[np.ndarray, "c g"]) -> Bool[np.ndarray, "c g"]:
     """The parts of each class that look different in one of its nearest classes.

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from pixpnet.receptive_fields import ReceptiveField
 
-__all__ = ["Axis", "Band", "Canvas", "make_canvas"]
-
 NARROWEST = 28
 """Pixels of the narrowest band: matrix products of fewer columns cost more than they save."""
 

@@ -8,15 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pixpnet.choices import choose
 from pixpnet.errors import ConfigError
 from pixpnet.pixel_space.random import random_map
 from pixpnet.pixel_space.receptive_field import receptive_field_map
-from pixpnet.pixel_space.request import MapRequest, choice
+from pixpnet.pixel_space.request import MapRequest
 from pixpnet.pixel_space.upsampling import upsampling_map
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
-
-__all__ = ["MAPPINGS", "MAPPING_TITLES", "pixel_space_map"]
 
 
 def prototype_relevance_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
@@ -81,7 +80,7 @@ def pixel_space_map(
         ConfigError: If the method or reduction is unknown, a prototype does not exist, sizes differ, or
             something that the method needs is missing.
     """
-    mapping = choice(MAPPINGS, method, what="method")
+    mapping = choose(MAPPINGS, method, what="method")
     count = similarities.shape[1]
     chosen = tuple(range(count)) if prototypes is None else tuple(prototypes)
     wrong = [index for index in chosen if not 0 <= index < count]

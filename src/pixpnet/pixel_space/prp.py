@@ -21,8 +21,6 @@ from pixpnet.pixel_space.request import MapRequest
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.prototypes.distances import DISTANCES, patch_rows
 
-__all__ = ["ERRORS", "prp_map", "prp_maps", "relevance_shares"]
-
 IMAGES_AT_ONCE = 8
 
 Patches = Float[Tensor, "b n D"]

@@ -27,8 +27,6 @@ from pixpnet.pixel_space.prp_rules import (
 )
 from pixpnet.prototypes import PrototypeNetwork
 
-__all__ = ["RelevancePass"]
-
 WAY_OUT = "take a layer before it, or another mapping, such as receptive_field"
 
 

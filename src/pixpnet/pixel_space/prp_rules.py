@@ -21,19 +21,6 @@ from torchvision.ops import DropBlock2d, StochasticDepth
 
 from pixpnet.errors import ConfigError
 
-__all__ = [
-    "FUNCTIONS",
-    "METHODS",
-    "MODULES",
-    "Treatment",
-    "box_rule",
-    "by_rule",
-    "import_zennit",
-    "pass_rule",
-    "positive_rule",
-    "share_rule",
-]
-
 SMALLEST = 1e-30
 """Sums of contributions below this count as none, so that no quotient overflows."""
 

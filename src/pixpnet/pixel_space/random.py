@@ -9,8 +9,6 @@ from torch import Tensor
 from pixpnet.errors import ConfigError
 from pixpnet.pixel_space.request import MapRequest
 
-__all__ = ["random_map"]
-
 
 def random_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
     """Uniform noise in [0, 1), drawn on the generator's device: a CPU generator gives one map on all devices.

@@ -16,11 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pixpnet.choices import choose
 from pixpnet.errors import ConfigError
 from pixpnet.pixel_space.canvas import Canvas, make_canvas
-from pixpnet.pixel_space.request import MapRequest, choice
-
-__all__ = ["REDUCTIONS", "receptive_field_map"]
+from pixpnet.pixel_space.request import MapRequest
 
 Reduction = Callable[[Tensor, Canvas, Tensor], None]
 """Paints similarities [m h w] on a canvas, into maps [m H W]."""
@@ -39,7 +38,7 @@ def receptive_field_map(request: MapRequest) -> Float[Tensor, "b n H W"]:
     Raises:
         ConfigError: If the reduction is unknown or the sigma factor no positive number.
     """
-    reduction = choice(REDUCTIONS, request.reduction, what="reduction")
+    reduction = choose(REDUCTIONS, request.reduction, what="reduction")
     if not (request.sigma_factor > 0 and math.isfinite(request.sigma_factor)):
         raise ConfigError(f"sigma_factor={request.sigma_factor} is no positive number; 1.0 is the usual one")
     similarities = request.similarities.detach().to(request.dtype)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pixpnet.config.options import did_you_mean
 from pixpnet.errors import ConfigError
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
-
-__all__ = ["MapRequest", "choice"]
-
-Value = TypeVar("Value")
+from pixpnet.words import sides
 
 
 @dataclass(frozen=True)
@@ -59,20 +53,20 @@ class MapRequest:
         grid, wanted = tuple(self.similarities.shape[2:]), self.receptive_field.grid_size
         if grid != wanted:
             raise ConfigError(
-                f"the similarities are on a grid of {_sides(grid)} cells, the receptive field is of "
-                f"{_sides(wanted)}; take the field of the network's layer and image size, with "
+                f"the similarities are on a grid of {sides(grid)} cells, the receptive field is of "
+                f"{sides(wanted)}; take the field of the network's layer and image size, with "
                 "ReceptiveField.for_kernel(k) for prototypes of k×k cells"
             )
         if tuple(self.image_size) != tuple(self.receptive_field.image_size):
             raise ConfigError(
-                f"the map is to have {_sides(self.image_size)} pixels, but the receptive field is of an "
-                f"image of {_sides(self.receptive_field.image_size)}; both are (height, width)"
+                f"the map is to have {sides(self.image_size)} pixels, but the receptive field is of an "
+                f"image of {sides(self.receptive_field.image_size)}; both are (height, width)"
             )
         if self.images is not None:
             given, wanted = tuple(self.images.shape), (len(self.similarities), 3, *self.image_size)
             if given != wanted:
                 raise ConfigError(
-                    f"images have the shape {_sides(given)}, but the rest asks for {_sides(wanted)}"
+                    f"images have the shape {sides(given)}, but the rest asks for {sides(wanted)}"
                 )
         if self.out is not None:
             self._check_memory(self.out)
@@ -86,23 +80,8 @@ class MapRequest:
         shape, device = (*self.similarities.shape[:2], *self.image_size), self.similarities.device
         if (out.shape, out.dtype, out.device) != (shape, self.dtype, device) or not out.is_contiguous():
             raise ConfigError(
-                f"out must be contiguous memory of {_sides(shape)} numbers of {self.dtype} on {device}, "
-                f"not {_sides(tuple(out.shape))} of {out.dtype} on {out.device}"
+                f"out must be contiguous memory of {sides(shape)} numbers of {self.dtype} on {device}, "
+                f"not {sides(tuple(out.shape))} of {out.dtype} on {out.device}"
             )
         if out.requires_grad or (out.is_inference() and not torch.is_inference_mode_enabled()):
             raise ConfigError("out must not require a gradient, nor come from inference mode outside of it")
-
-
-def _sides(size: tuple[int, ...]) -> str:
-    return "×".join(str(side) for side in size)
-
-
-def choice(table: Mapping[str, Value], name: str, *, what: str) -> Value:
-    """The entry of a table.
-
-    Raises:
-        ConfigError: If there is none: with all names, and the one that is spelled most like it.
-    """
-    if name not in table:
-        raise ConfigError(f"{what}={name!r} is none of {', '.join(table)}{did_you_mean(name, table)}")
-    return table[name]

@@ -13,8 +13,6 @@ from pixpnet.pixel_space.request import MapRequest
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.types import Box
 
-__all__ = ["upsampling_map", "upsampling_region"]
-
 
 @torch.no_grad()
 def upsampling_map(request: MapRequest) -> Float[Tensor, "b n H W"]:

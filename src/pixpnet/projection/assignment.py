@@ -17,8 +17,6 @@ from pixpnet.projection.best_lists import Candidates
 from pixpnet.projection.matching import minimum_cost_matching
 from pixpnet.prototypes.classes import describe_classes
 
-__all__ = ["Assignment", "choose_patches", "competing_groups"]
-
 _LOGGER = logging.getLogger("pixpnet")
 
 _INSTEAD = {"images": "distinct patches of the same images", "patches": "the same patches"}

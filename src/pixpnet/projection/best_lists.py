@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-__all__ = ["BestList", "Candidates"]
-
 _FEWEST_WAITING = 4096
 
 

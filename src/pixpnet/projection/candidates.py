@@ -21,8 +21,6 @@ from pixpnet.prototypes.distances import (
     search_tolerance,
 )
 
-__all__ = ["DUPLICATE_FILTERS", "PatchCandidates"]
-
 DUPLICATE_FILTERS = ("sample", "patch", "none")
 
 _CHUNK = 2**22

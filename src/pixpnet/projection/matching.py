@@ -6,8 +6,6 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["minimum_cost_matching"]
-
 _FIRST_DEPTH = 4
 
 

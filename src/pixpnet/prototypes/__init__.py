@@ -5,6 +5,7 @@ from pixpnet.prototypes.build import build_network, regular_own_class
 from pixpnet.prototypes.distances import DISTANCES
 from pixpnet.prototypes.heads import HEADS, Head, LinearHead, ProtoHead, SparseHead
 from pixpnet.prototypes.initialization import PatchSample
+from pixpnet.prototypes.losses import average_separation_loss, cluster_loss, l1_loss, separation_loss
 from pixpnet.prototypes.network import PrototypeNetwork, PrototypeOutput
 from pixpnet.prototypes.similarities import SIMILARITIES, LinearSimilarity, LogSimilarity, Similarity
 
@@ -24,7 +25,11 @@ __all__ = [
     "PrototypeOutput",
     "Similarity",
     "SparseHead",
+    "average_separation_loss",
     "build_add_on",
     "build_network",
+    "cluster_loss",
+    "l1_loss",
     "regular_own_class",
+    "separation_loss",
 ]

@@ -10,8 +10,6 @@ from torch import nn
 
 from pixpnet.errors import ConfigError
 
-__all__ = ["ADD_ONS", "ADD_ON_ACTIVATIONS", "build_add_on"]
-
 ADD_ON_ACTIVATIONS: dict[str, Callable[[], nn.Module] | None] = {"sigmoid": nn.Sigmoid, "none": None}
 
 

@@ -13,8 +13,6 @@ from pixpnet.prototypes.heads import HEADS
 from pixpnet.prototypes.network import PrototypeNetwork
 from pixpnet.prototypes.similarities import SIMILARITIES
 
-__all__ = ["build_network", "regular_own_class"]
-
 
 def regular_own_class(num_prototypes: int, num_classes: int, *, class_specific: bool) -> Bool[Tensor, "p c"]:
     """The mask in which every class has as many prototypes, in order; class-agnostic: all belong to all.

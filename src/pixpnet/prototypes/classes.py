@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["describe_classes"]
-
 _NAMED = 5
 
 

@@ -23,19 +23,6 @@ from torch.nn import functional
 
 from pixpnet.errors import ConfigError
 
-__all__ = [
-    "DISTANCES",
-    "ZERO_NORM",
-    "Distance",
-    "Embedded",
-    "as_float",
-    "exact_distance",
-    "expanded_distances",
-    "pairwise_sum",
-    "patch_rows",
-    "search_tolerance",
-]
-
 ZERO_NORM = 1e-12
 
 

@@ -15,8 +15,6 @@ from torch.nn import functional
 
 from pixpnet.errors import ConfigError
 
-__all__ = ["HEADS", "Head", "LinearHead", "ProtoHead", "SparseHead", "is_class_specific"]
-
 
 def is_class_specific(own_class: Bool[Tensor, "p c"]) -> bool:
     """Whether the mask says anything: with several classes, it isn't true everywhere."""

@@ -13,8 +13,6 @@ from pixpnet.prototypes.classes import describe_classes
 from pixpnet.prototypes.distances import DISTANCES, patch_rows
 from pixpnet.prototypes.kmeans import kmeans
 
-__all__ = ["PatchSample"]
-
 _PATCHES_PER_CENTRE = 64
 _LARGEST_SAMPLE = 16384
 

@@ -8,8 +8,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["KMeans", "kmeans"]
-
 
 class KMeans(NamedTuple):
     centres: Float[Tensor, "m D"]

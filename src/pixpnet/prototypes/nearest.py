@@ -9,8 +9,6 @@ from torch.nn import functional
 
 from pixpnet.prototypes.distances import Embedded, exact_distance, expanded_distances, search_tolerance
 
-__all__ = ["nearest_patches"]
-
 _CHUNK = 2**25
 """Floats of the largest temporary table; images are searched in groups that stay below it."""
 

@@ -22,8 +22,6 @@ from pixpnet.prototypes.heads import Head
 from pixpnet.prototypes.nearest import nearest_patches
 from pixpnet.prototypes.similarities import Similarity
 
-__all__ = ["PrototypeNetwork", "PrototypeOutput"]
-
 
 class PrototypeOutput(NamedTuple):
     """What the network says about a batch, in float32."""

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["SIMILARITIES", "LinearSimilarity", "LogSimilarity", "Similarity"]
-
 Similarity = Callable[[Tensor], Tensor]
 
 

@@ -11,9 +11,7 @@ from jaxtyping import Bool, Float32, Int64
 from pixpnet.prototypes.heads import is_class_specific
 from pixpnet.report.pictures import Patch
 from pixpnet.report.predictions import Predictions
-from pixpnet.training import LoadedRun
-
-__all__ = ["TOP", "Card", "Chapter", "atlas", "times_on_top"]
+from pixpnet.runs import Run
 
 TOP = 3
 """A prototype counts as used in an image if it is one of so many that speak most for the prediction."""
@@ -48,7 +46,7 @@ class Chapter:
 
 
 def atlas(
-    run: LoadedRun,
+    run: Run,
     predictions: Predictions,
     *,
     weights: Float32[np.ndarray, "p c"],

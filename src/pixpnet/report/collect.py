@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from jaxtyping import Float32
 
 from pixpnet.errors import ConfigError
 from pixpnet.explanation import Explainer
+from pixpnet.files import read_if_there
 from pixpnet.report.atlas import Chapter, atlas
 from pixpnet.report.confusion import Confusion, confusion
 from pixpnet.report.curves import Chart, read_charts
@@ -18,23 +18,21 @@ from pixpnet.report.evidence import Example, Gallery, Versus, shown_images
 from pixpnet.report.findings import Checked, Finding, check
 from pixpnet.report.grounding import Grounding, grounding
 from pixpnet.report.metrics import MetricTable, read_metrics
-from pixpnet.report.names import readable_names
 from pixpnet.report.objects import object_shares
-from pixpnet.report.overview import Fact, Section, facts, percent, read_yaml, settings
+from pixpnet.report.overview import Fact, Section, facts, settings
 from pixpnet.report.pictures import Album
 from pixpnet.report.predictions import Predictions, predict
-from pixpnet.training import LoadedRun, load
-from pixpnet.training.rundir import RunDirectory
-
-__all__ = ["Report", "collect"]
+from pixpnet.runs import Run, RunDirectory, load
+from pixpnet.types import Progress, no_progress
+from pixpnet.words import percent, readable_names
 
 PAIRS = 10
 """Confused pairs of classes that are listed."""
 CONTRASTS = 3
 """Of these, pairs that are explained."""
 
-Progress = Callable[[str], None]
-"""Told what is being done."""
+STEPS = 4
+"""How often progress is told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +64,7 @@ def collect(
     *,
     images: int,
     dataset_root: str | Path | None = None,
-    progress: Progress = lambda doing: None,
+    progress: Progress = no_progress,
 ) -> Report:
     """Look at a run and at what its network makes of the test images.
 
@@ -88,11 +86,11 @@ def collect(
     run.require_sources()
     names, explainer, album = readable_names(run.class_names), Explainer(run), Album()
     gallery, field = Gallery(explainer, album, names), explainer.receptive_field
-    progress("looking at the test images")
+    progress(0, STEPS, "looking at the test images")
     predictions = predict(run.network, explainer.test_images())
     weights = run.network.class_weights().cpu().numpy()
     confused = confusion(predictions, names, pairs=PAIRS)
-    progress("looking at the prototypes")
+    progress(1, STEPS, "looking at the prototypes")
     on_object = object_shares(run, explainer.image_set)
     chapters = atlas(
         run,
@@ -102,11 +100,11 @@ def collect(
         class_names=names,
         patch_of=gallery.prototype,
     )
-    progress("explaining images")
+    progress(2, STEPS, "explaining images")
     chosen = shown_images(predictions, images)
     examples = [gallery.example(index, group) for group in chosen for index in chosen[group]]
     contrasts = [gallery.versus(pair.example) for pair in confused.pairs[:CONTRASTS]]
-    progress("trying the receptive fields")
+    progress(3, STEPS, "trying the receptive fields")
     certificate = grounding(run)
     model = run.config.model
     return Report(
@@ -115,7 +113,7 @@ def collect(
         lead=_lead(run, predictions, field.mean_percent),
         run=directory.path.resolve().name,
         image_size=run.image_size,
-        facts=facts(run, predictions, field=field, info=read_yaml(directory.model_info_file)),
+        facts=facts(run, predictions, field=field, info=read_if_there(directory.model_info_file)),
         findings=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
         examples=tuple(examples),
         confusion=confused,
@@ -130,7 +128,7 @@ def collect(
 
 
 def _subject(
-    run: LoadedRun,
+    run: Run,
     weights: Float32[np.ndarray, "p c"],
     on_object: tuple[float | None, ...],
     class_names: tuple[str, ...],
@@ -149,7 +147,7 @@ def _subject(
     )
 
 
-def _lead(run: LoadedRun, predictions: Predictions, mean_percent: float) -> str:
+def _lead(run: Run, predictions: Predictions, mean_percent: float) -> str:
     return (
         f"This network is right on {percent(predictions.accuracy)} of {len(predictions.labels):,} test "
         f"images. It compares patches of an image with {run.network.num_prototypes:,} patches of training "

@@ -10,8 +10,6 @@ from jaxtyping import Int64
 
 from pixpnet.report.predictions import Predictions
 
-__all__ = ["LARGEST_TABLE", "Confusion", "Pair", "confusion", "most_confused"]
-
 LARGEST_TABLE = 40
 """Classes up to which the whole matrix is shown; of more the pairs alone say anything."""
 LEVELS = 6

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from pixpnet.config import Config
 from pixpnet.errors import CheckpointError
-from pixpnet.report.overview import percent
-
-__all__ = ["Chart", "Series", "read_charts"]
+from pixpnet.words import percent
 
 WIDTH, HEIGHT = 400, 220
 """Size of a chart in its own units; text is 12 of them high."""

@@ -12,8 +12,6 @@ from pixpnet.explanation import Evidence, Explainer, Explanation
 from pixpnet.report.pictures import Album, Patch, patch
 from pixpnet.report.predictions import Predictions
 
-__all__ = ["GROUPS", "Example", "Gallery", "Row", "Versus", "shown_images"]
-
 ROWS = 5
 """Prototypes beside an image, or for each of two classes."""
 

@@ -11,8 +11,6 @@ from jaxtyping import Bool, Float
 
 from pixpnet.types import PrototypeSource
 
-__all__ = ["CHECKS", "Checked", "Finding", "check"]
-
 BACKGROUND = 0.1
 """A prototype is on the background if a smaller share of its box is the object."""
 COSINE = 0.99

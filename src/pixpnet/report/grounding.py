@@ -8,10 +8,8 @@ from pathlib import Path
 
 from pixpnet.certificate import Certificate, certificate_file, verify
 from pixpnet.errors import DataError
-from pixpnet.training import LoadedRun
-from pixpnet.training.rundir import sha256_of
-
-__all__ = ["Grounding", "Line", "grounding"]
+from pixpnet.files import sha256_of
+from pixpnet.runs import Run
 
 TRIALS = 90
 """Of the certificate that a report makes itself."""
@@ -49,7 +47,7 @@ class Grounding:
     """Whether the report made it itself."""
 
 
-def grounding(run: LoadedRun, *, trials: int = TRIALS) -> Grounding:
+def grounding(run: Run, *, trials: int = TRIALS) -> Grounding:
     """The certificate of a run's network: the one in its file, else one of fewer trials.
 
     Raises:

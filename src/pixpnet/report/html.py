@@ -13,15 +13,14 @@ from markupsafe import Markup
 
 import pixpnet
 from pixpnet.errors import ConfigError
-from pixpnet.figures.panels import decimal
+from pixpnet.files import write_text
 from pixpnet.report.atlas import TOP
-from pixpnet.report.collect import Progress, Report, collect
+from pixpnet.report.collect import Report, collect
 from pixpnet.report.evidence import GROUPS, Example
-from pixpnet.report.overview import percent
 from pixpnet.report.page import asset, templates
-from pixpnet.training.rundir import RunDirectory, write_text
-
-__all__ = ["render", "write_report"]
+from pixpnet.runs import RunDirectory
+from pixpnet.types import Progress, no_progress
+from pixpnet.words import decimal, percent
 
 MOST_LISTED = 30
 """Prototypes, groups of them, or classes that a warning names."""
@@ -55,7 +54,7 @@ def write_report(
     out: str | Path | None = None,
     images: int = 10,
     dataset_root: str | Path | None = None,
-    progress: Progress = lambda doing: None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Write a run's report as one self-contained HTML file, and return its path.
 

@@ -8,10 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pixpnet.evaluation import METRICS, EvaluationFiles, Measurement
-from pixpnet.evaluation.words import in_words
 from pixpnet.pixel_space import MAPPING_TITLES
-
-__all__ = ["MetricCell", "MetricRow", "MetricTable", "read_metrics"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ def _table(measurements: Sequence[Measurement], warning: str) -> MetricTable:
             metric.quantities[name].title,
             metric.quantities[name].better,
             tuple(
-                MetricCell(*in_words(one.values[name], one.units[name])) if name in one.values else None
+                MetricCell(*one.values[name].in_words(one.units[name])) if name in one.values else None
                 for one in measurements
             ),
         )

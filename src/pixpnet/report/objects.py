@@ -8,13 +8,11 @@ from torch import Tensor
 
 from pixpnet.data import ClassificationImages, ImageSet
 from pixpnet.metrics import box_mask
-from pixpnet.training import LoadedRun
+from pixpnet.runs import Run
 from pixpnet.types import Box
 
-__all__ = ["object_shares"]
 
-
-def object_shares(run: LoadedRun, image_set: ImageSet) -> tuple[float | None, ...]:
+def object_shares(run: Run, image_set: ImageSet) -> tuple[float | None, ...]:
     """Share of each prototype's box that is the object in its training image; none where nothing tells.
 
     Raises:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pixpnet.config import Config, config_to_yaml
-from pixpnet.errors import CheckpointError
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.report.predictions import Predictions
-from pixpnet.training import LoadedRun
-
-__all__ = ["Fact", "Section", "Setting", "facts", "read_yaml", "settings"]
+from pixpnet.runs import Run
+from pixpnet.words import duration, percent
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Section:
 
 
 def facts(
-    run: LoadedRun, predictions: Predictions, *, field: ReceptiveField, info: Mapping[str, Any]
+    run: Run, predictions: Predictions, *, field: ReceptiveField, info: Mapping[str, Any]
 ) -> tuple[Fact, ...]:
     """What to know of a run first.
 
@@ -103,47 +100,6 @@ def settings(config: Config) -> tuple[Section, ...]:
         )
         for title, section in sections.items()
     )
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a file of results; empty if there is no such file.
-
-    Raises:
-        CheckpointError: It can't be read, or holds no mapping.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{path} can't be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} should hold names and values, and doesn't.")
-    return values
-
-
-def percent(share: float) -> str:
-    """Rounded, but never to all or nothing; the blank before the sign doesn't break.
-
-    >>> percent(0.93666).split(), percent(0.99999).split(), percent(1).split()
-    (['93.7', '%'], ['>99.9', '%'], ['100', '%'])
-    """
-    text = f"{100 * share:.1f}"
-    text = {"100.0": ">99.9", "0.0": "<0.1"}.get(text, text) if 0 < share < 1 else f"{100 * share:.0f}"
-    return f"{text}\N{NO-BREAK SPACE}%"
-
-
-def duration(seconds: float) -> str:
-    """In the two largest units.
-
-    >>> duration(375.2), duration(7260)
-    ('6 min 15 s', '2 h 1 min')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _say(value: object) -> str:

@@ -8,8 +8,6 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-__all__ = ["asset", "templates"]
-
 
 def templates() -> Environment:
     """The templates; whatever comes from data, runs or settings is escaped, what is missing is an error."""

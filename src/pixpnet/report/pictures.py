@@ -12,8 +12,6 @@ from PIL import Image
 
 from pixpnet.types import Box
 
-__all__ = ["Album", "Patch", "patch"]
-
 ENCODINGS = ((None, 92), (160, 86), (112, 82), (80, 76))
 """(longer side in pixels, none: as it is; JPEG quality), from the best to the smallest."""
 

@@ -13,8 +13,6 @@ from pixpnet.data import ClassificationImages, loader
 from pixpnet.errors import DataError
 from pixpnet.prototypes import PrototypeNetwork
 
-__all__ = ["Predictions", "predict"]
-
 BATCH = 64
 
 

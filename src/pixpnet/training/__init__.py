@@ -1,6 +1,5 @@
-"""Training: stages, projection, readout, checkpoints and run directories."""
+"""Training: stages, projection, readout, and the files that they leave."""
 
-from pixpnet.training.loading import LoadedRun, load
 from pixpnet.training.run import resume, train
 
-__all__ = ["LoadedRun", "load", "resume", "train"]
+__all__ = ["resume", "train"]

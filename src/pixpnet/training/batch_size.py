@@ -21,7 +21,7 @@ from pixpnet.training.memory import free_memory, is_out_of_memory
 from pixpnet.training.stages import EpochPlan
 
 if TYPE_CHECKING:
-    from pixpnet.training.run import Run
+    from pixpnet.training.run import Training
 
 _logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def require_gpu(device: torch.device) -> None:
         )
 
 
-def find_batch_size(run: Run) -> int:
+def find_batch_size(run: Training) -> int:
     """The largest batch size, up to the number of training images, that every process can train with.
 
     Every stage of the run is tried. Network and random state are afterwards as they were.
@@ -83,7 +83,7 @@ def largest_that_fits(fits: Callable[[int], bool], *, start: int, limit: int) ->
     return fitting
 
 
-def _fits(run: Run, size: int) -> bool:
+def _fits(run: Training, size: int) -> bool:
     """Whether a batch of that size can be trained with in every stage."""
     fitted = True
     try:
@@ -97,7 +97,7 @@ def _fits(run: Run, size: int) -> bool:
     return fitted
 
 
-def _try_steps(run: Run, plan: EpochPlan, size: int) -> None:
+def _try_steps(run: Training, plan: EpochPlan, size: int) -> None:
     """Two steps with random images: in the second one the optimizer has its running means, too."""
     learner = Learner(run.network, run.backbone, config=run.config, accelerator=run.accelerator)
     optimizer = learner.enter(replace(plan, factor=0.0))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
 from rich.table import Table
 
 from pixpnet.training.measures import EpochMeter
 from pixpnet.training.stages import EpochPlan
+from pixpnet.types import Progress
 
 if TYPE_CHECKING:
-    from pixpnet.training.run import Run
+    from pixpnet.training.run import Training
 
 SHOW_EVERY = 8
 """Steps between looks at the loss: each look waits for the device."""
@@ -31,12 +33,12 @@ class Display:
     @contextmanager
     def training(self, *, total: int, done: int) -> Iterator[EpochBar]:
         """A bar over all training steps of the run, with loss, accuracy and time left."""
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
-            TimeRemainingColumn(),
+        bar = bars.Progress(
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
+            bars.TimeRemainingColumn(),
             console=self.console,
             disable=not self.progress or not self.console.is_terminal,
         )
@@ -45,12 +47,12 @@ class Display:
             yield EpochBar(bar, task)
 
     @contextmanager
-    def rendering(self) -> Iterator[Callable[[int, int], None]]:
+    def rendering(self) -> Iterator[Progress]:
         """A bar that appears when a data set is rendered or downloaded; tell it (done, total)."""
-        bar = Progress(console=self.console, disable=not self.progress or not self.console.is_terminal)
+        bar = bars.Progress(console=self.console, disable=not self.progress or not self.console.is_terminal)
         task = bar.add_task("preparing images", total=None, visible=False)
         with bar:
-            yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+            yield lambda done, total, doing="", /: bar.update(task, completed=done, total=total, visible=True)
 
     def line(self, text: str) -> None:
         """One line that stays."""
@@ -72,7 +74,7 @@ class Display:
 class EpochBar:
     """The bar during one run."""
 
-    bar: Progress
+    bar: bars.Progress
     task: TaskID
     seen: int = 0
 
@@ -94,7 +96,7 @@ class EpochBar:
         )
 
 
-def announcement(run: Run) -> list[str]:
+def announcement(run: Training) -> list[str]:
     """What is said before the first epoch."""
     field = run.receptive_field.for_kernel(run.network.kernel_size)
     height, width = run.splits.image_size

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixpnet.training.checkpoint import load_checkpoint
+from pixpnet.files import write_text, write_yaml
+from pixpnet.runs import load_checkpoint
 from pixpnet.training.model_info import model_info
-from pixpnet.training.rundir import write_text, write_yaml
 
 if TYPE_CHECKING:
-    from pixpnet.training.run import Run
+    from pixpnet.training.run import Training
 
 
-def finish(run: Run) -> None:
+def finish(run: Training) -> None:
     """Test the last network (and the best one), write the results, show the closing table.
 
     ``scores.yaml`` comes last: a run that has it is complete.
@@ -42,7 +42,7 @@ def finish(run: Run) -> None:
     run.display.closing_table("PixPNet", _summary(run, scores, info))
 
 
-def _test_checkpoint(run: Run, path: Path, last: Path, scores: dict[str, float]) -> dict[str, float]:
+def _test_checkpoint(run: Training, path: Path, last: Path, scores: dict[str, float]) -> dict[str, float]:
     """Test scores of another checkpoint's network; the run's own network comes back."""
     if path == last:
         return dict(scores)
@@ -54,7 +54,7 @@ def _test_checkpoint(run: Run, path: Path, last: Path, scores: dict[str, float])
         run.network.load_state_dict(own)
 
 
-def _summary(run: Run, scores: dict[str, float], info: dict[str, float | int]) -> dict[str, str]:
+def _summary(run: Training, scores: dict[str, float], info: dict[str, float | int]) -> dict[str, str]:
     field = run.receptive_field.for_kernel(run.network.kernel_size)
     rows = {
         "test accuracy": f"{scores['test_accuracy']:.4f}",

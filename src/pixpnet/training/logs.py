@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pixpnet.config import Config, config_to_yaml
+from pixpnet.files import write_yaml
 from pixpnet.modes import evaluating
+from pixpnet.runs import MetricsFile, RunDirectory
 from pixpnet.training.measures import COLUMNS
-from pixpnet.training.rundir import MetricsFile, RunDirectory, write_yaml
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:

@@ -12,8 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from pixpnet.config import LossConfig
-from pixpnet.losses import average_separation_loss, cluster_loss, l1_loss, separation_loss
-from pixpnet.prototypes import PrototypeNetwork, PrototypeOutput
+from pixpnet.prototypes import (
+    PrototypeNetwork,
+    PrototypeOutput,
+    average_separation_loss,
+    cluster_loss,
+    l1_loss,
+    separation_loss,
+)
 
 SPLITS = ("train", "val", "test")
 MEASURES = (

@@ -7,8 +7,6 @@ import gc
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
-__all__ = ["free_memory", "is_out_of_memory"]
-
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error is that of a device, of torch's CPU allocator or of Python that has no room."""

@@ -13,10 +13,10 @@ from pixpnet.training.project import project, similarity_table, start_prototypes
 from pixpnet.training.readout import train_readout
 
 if TYPE_CHECKING:
-    from pixpnet.training.run import Run
+    from pixpnet.training.run import Training
 
 
-def start_prototypes(run: Run) -> None:
+def start_prototypes(run: Training) -> None:
     """Put the prototypes at the centres of their classes' patches."""
     start_prototypes_from_data(
         run.network,
@@ -27,7 +27,7 @@ def start_prototypes(run: Run) -> None:
     )
 
 
-def project_prototypes(run: Run) -> None:
+def project_prototypes(run: Training) -> None:
     """Move the prototypes onto training patches."""
     run.position.sources = project(
         run.network,
@@ -41,7 +41,7 @@ def project_prototypes(run: Run) -> None:
     )
 
 
-def read_out(run: Run) -> None:
+def read_out(run: Training) -> None:
     """Train the head, if it has parameters, on the cached similarities."""
     parameters = list(run.network.head.parameters())
     if not parameters:

@@ -12,12 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pixpnet.data import Sample
+from pixpnet.files import sha256_of
 from pixpnet.modes import evaluating
 from pixpnet.projection import PatchCandidates
 from pixpnet.prototypes import PatchSample, PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.training.loop import to_device
-from pixpnet.training.rundir import sha256_of
 from pixpnet.types import ImageRecord, PrototypeSource
 
 

@@ -7,8 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from pixpnet.losses import l1_loss
-from pixpnet.prototypes import Head
+from pixpnet.prototypes import Head, l1_loss
 
 
 def train_readout(

@@ -18,12 +18,13 @@ from pixpnet.config import Config, config_from_yaml, config_to_yaml, validate
 from pixpnet.data import ClassificationImages, EpochLoader, Splits, open_splits
 from pixpnet.data import loader as make_loader
 from pixpnet.errors import CheckpointError, ConfigError
+from pixpnet.files import write_text
 from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
+from pixpnet.runs import Checkpoint, RunDirectory, load_checkpoint
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.averaging import add_to_average, adopt_average
 from pixpnet.training.batch_size import find_batch_size, require_gpu
-from pixpnet.training.checkpoint import Checkpoint, load_checkpoint
 from pixpnet.training.display import Display, EpochBar, announcement, epoch_line
 from pixpnet.training.finish import finish
 from pixpnet.training.learner import Learner
@@ -32,13 +33,12 @@ from pixpnet.training.loop import evaluate, train_epoch
 from pixpnet.training.measures import EpochMeter
 from pixpnet.training.passes import project_prototypes, read_out, start_prototypes
 from pixpnet.training.profiling import make_profiler
-from pixpnet.training.rundir import RunDirectory, write_text
 from pixpnet.training.setup import agree_on_buffers, make_accelerator
 from pixpnet.training.stages import EpochPlan, plan_epochs
 from pixpnet.training.state import Position, restore, save
 
 
-class Run:
+class Training:
     """One run: its network, data, files and position."""
 
     def __init__(
@@ -150,7 +150,7 @@ class Run:
     # -- the epochs ---------------------------------------------------------------------------------------
 
     def train(self) -> Path:
-        """Run every epoch that is not done, then test; returns the run directory."""
+        """Training every epoch that is not done, then test; returns the run directory."""
         with seeded(self.seed, gpus=True), self.profiler.running():
             for line in announcement(self):
                 self.display.line(line)
@@ -287,7 +287,7 @@ class Run:
 
 def train(config: Config, *, progress: bool = True) -> Path:
     """Train, project and test a network; returns the run directory."""
-    return Run(config, progress=progress).train()
+    return Training(config, progress=progress).train()
 
 
 def resume(run_dir: str | Path, *, progress: bool = True) -> Path:
@@ -303,6 +303,6 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Path:
     config = config_from_yaml(checkpoint.config_yaml)
     if not directory.metrics_file.is_file():
         raise CheckpointError(f"{directory.metrics_file} is missing: the run can't be resumed.")
-    run = Run(config, checkpoint=checkpoint, directory=directory, progress=progress)
+    run = Training(config, checkpoint=checkpoint, directory=directory, progress=progress)
     run.logs.cut_back(checkpoint.metrics_bytes)
     return run.train()

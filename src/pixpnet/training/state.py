@@ -10,13 +10,13 @@ import torch
 from pixpnet.config import config_to_yaml
 from pixpnet.errors import PixPNetError
 from pixpnet.modes import evaluating
+from pixpnet.runs import Checkpoint, save_checkpoint
 from pixpnet.training.averaging import restore_average
-from pixpnet.training.checkpoint import Checkpoint, save_checkpoint
 from pixpnet.training.stages import EpochPlan
 from pixpnet.types import PrototypeSource
 
 if TYPE_CHECKING:
-    from pixpnet.training.run import Run
+    from pixpnet.training.run import Training
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Position:
     sources: tuple[PrototypeSource, ...] = ()
 
 
-def checkpoint_of(run: Run) -> Checkpoint:
+def checkpoint_of(run: Training) -> Checkpoint:
     """The state at the end of an epoch."""
     splits, position, learner = run.splits, run.position, run.learner
     return Checkpoint(
@@ -55,7 +55,7 @@ def checkpoint_of(run: Run) -> Checkpoint:
     )
 
 
-def save(run: Run, plan: EpochPlan) -> None:
+def save(run: Training, plan: EpochPlan) -> None:
     """Write this epoch's checkpoint, then drop those that are neither the last nor the best.
 
     Raises:
@@ -82,7 +82,7 @@ def save(run: Run, plan: EpochPlan) -> None:
 
 
 @torch.no_grad()
-def _not_finite(run: Run) -> str | None:
+def _not_finite(run: Training) -> str | None:
     """What is not finite, if anything is: no loss has seen the network after the last step of an epoch."""
     if not all(parameter.isfinite().all() for parameter in run.network.parameters()):
         return "Weights are"
@@ -93,7 +93,7 @@ def _not_finite(run: Run) -> str | None:
     return None if logits.isfinite().all() else "The network's logits are"
 
 
-def restore(run: Run, checkpoint: Checkpoint) -> None:
+def restore(run: Training, checkpoint: Checkpoint) -> None:
     """Put a freshly built run where the checkpoint was taken."""
     run.network.load_state_dict(checkpoint.network)
     run.position = Position(

@@ -8,8 +8,6 @@ import pixpnet
 from pixpnet.report.comparison.table import Comparison
 from pixpnet.report.page import asset, templates
 
-__all__ = ["to_html"]
-
 STYLES = ("style.css", "comparison.css")
 
 

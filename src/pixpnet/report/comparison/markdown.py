@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 from pixpnet.report.comparison.table import Cell, Comparison, Line
 
-__all__ = ["to_markdown"]
-
 LEGEND = (
     "**Bold**: the best of the row, where one way is better (↑ more, ↓ less) and the runs were measured "
     "alike. In brackets: the 95 % bootstrap interval. –: not measured."

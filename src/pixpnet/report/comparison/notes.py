@@ -9,8 +9,7 @@ from pixpnet.evaluation import METRICS
 from pixpnet.evaluation.record import Key
 from pixpnet.pixel_space import MAPPING_TITLES
 from pixpnet.report.comparison.runs import RunResults
-
-__all__ = ["differing_settings", "metric_title", "notes", "spaced", "warnings"]
+from pixpnet.words import spaced
 
 WHOLE_IMAGE = 99.5
 """Mean receptive field, percent, from which a patch is taken to see all of the image."""
@@ -103,12 +102,3 @@ def _missing(run: RunResults, runs: Sequence[RunResults]) -> list[str]:
 def metric_title(metric: str) -> str:
     """As the table of metrics has it; one that is not there is called by its own name."""
     return METRICS[metric].title if metric in METRICS else spaced(metric).capitalize()
-
-
-def spaced(name: str) -> str:
-    """The words of a name.
-
-    >>> spaced("soft_area")
-    'soft area'
-    """
-    return name.replace("_", " ")

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from pixpnet.report.comparison.runs import RunResults
 
-__all__ = ["BASELINES", "DESCRIPTIONS", "FACTS", "Fact"]
-
 BASELINES = {"random"}
 """Mappings that no run is better at."""
 

@@ -11,11 +11,9 @@ from pixpnet.config import Config, config_from_yaml
 from pixpnet.data import find_dataset
 from pixpnet.errors import CheckpointError, ConfigError, DataError, PixPNetError
 from pixpnet.evaluation.record import Evaluation, Key, Measurement
+from pixpnet.files import read_if_there
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
-from pixpnet.report.overview import read_yaml
-from pixpnet.training.rundir import RunDirectory
-
-__all__ = ["RunResults", "read_runs"]
+from pixpnet.runs import RunDirectory
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +104,8 @@ def _read(path: Path, label: str) -> RunResults:
         path=path,
         label=label,
         config=config,
-        scores=read_yaml(directory.scores_file),
-        info=read_yaml(directory.model_info_file),
+        scores=read_if_there(directory.scores_file),
+        info=read_if_there(directory.model_info_file),
         measurements={one.key: one for one in (evaluation.measurements if evaluation else ())},
         field=field,
         remarks=tuple(remarks),
@@ -125,7 +123,7 @@ def _config(directory: RunDirectory) -> Config:
 
 def _evaluation(directory: RunDirectory) -> Evaluation | None:
     path = directory.results / "interpretability.yaml"
-    values = read_yaml(path)
+    values = read_if_there(path)
     if not values:
         return None
     if isinstance(measured := values.get("measurements"), list):

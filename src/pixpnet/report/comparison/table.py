@@ -9,12 +9,12 @@ from pixpnet.evaluation import METRICS, Quantity
 from pixpnet.evaluation.record import Key
 from pixpnet.metrics import Estimate
 from pixpnet.pixel_space import MAPPING_TITLES
-from pixpnet.report.comparison.notes import differing_settings, metric_title, notes, spaced, warnings
+from pixpnet.report.comparison.notes import differing_settings, metric_title, notes, warnings
 from pixpnet.report.comparison.rows import BASELINES, DESCRIPTIONS, FACTS
 from pixpnet.report.comparison.runs import RunResults
-from pixpnet.report.comparison.values import MISSING, in_words, interval_in_words
+from pixpnet.words import number_in_words, spaced, unbroken
 
-__all__ = ["Cell", "Comparison", "Group", "Line", "compare"]
+MISSING = "–"
 
 
 @dataclass(frozen=True)
@@ -133,14 +133,12 @@ def _keys(metric: str, runs: Sequence[RunResults]) -> list[Key]:
 def _cells(values: Sequence[float | Estimate | None], *, unit: str, better: str) -> tuple[Cell, ...]:
     """The best are marked, unless all are the same as far as they are shown."""
     numbers = [value.value if isinstance(value, Estimate) else value for value in values]
-    texts = [MISSING if number is None else in_words(number, unit) for number in numbers]
+    texts = [MISSING if number is None else unbroken(number_in_words(number, unit)) for number in numbers]
     there = [number for number in numbers if number is not None]
     best = ""
     if better and len({text for text in texts if text != MISSING}) > 1:
-        best = in_words(max(there) if better == "high" else min(there), unit)
+        best = unbroken(number_in_words(max(there) if better == "high" else min(there), unit))
     return tuple(
-        Cell(
-            text, interval_in_words(value, unit) if isinstance(value, Estimate) else "", is_best=text == best
-        )
+        Cell(text, value.in_words(unit)[1] if isinstance(value, Estimate) else "", is_best=text == best)
         for text, value in zip(texts, values, strict=True)
     )

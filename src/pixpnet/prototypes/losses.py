@@ -12,8 +12,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["average_separation_loss", "cluster_loss", "l1_loss", "separation_loss"]
-
 
 def cluster_loss(distances: Float[Tensor, "b p"], own: Bool[Tensor, "b p"]) -> Float[Tensor, ""]:
     """Mean distance to the nearest prototype of the true class (ProtoPNet, eq. 2)."""

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pixpnet.losses import average_separation_loss, cluster_loss, l1_loss, separation_loss
+from pixpnet.prototypes import average_separation_loss, cluster_loss, l1_loss, separation_loss
 
 DISTANCES = torch.tensor([[3.0, 1.0, 5.0, 7.0], [2.0, 4.0, 6.0, 0.5]])
 OWN = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 0]], dtype=torch.bool)

@@ -10,16 +10,16 @@ import pytest
 
 from pixpnet import load
 from pixpnet.errors import CheckpointError, DataError
-from pixpnet.training import LoadedRun, loading
-from pixpnet.training.rundir import RunDirectory
+from pixpnet.runs import Run, RunDirectory
+from pixpnet.training import loading
 
 
 @pytest.fixture
-def run(tiny_run: Path) -> LoadedRun:
+def run(tiny_run: Path) -> Run:
     return load(tiny_run)
 
 
-def test_the_data_set_of_the_run_is_taken(run: LoadedRun) -> None:
+def test_the_data_set_of_the_run_is_taken(run: Run) -> None:
     assert run.read_dataset().class_names == run.class_names
 
 
@@ -27,14 +27,14 @@ def test_the_data_set_of_the_run_is_taken(run: LoadedRun) -> None:
     ("classes", "words"),
     [(("a",), "has 1 classes, not the 3 that"), (("a", "b", "c"), "has other classes than those that")],
 )
-def test_a_data_set_with_other_classes_is_refused(run: LoadedRun, monkeypatch, classes, words) -> None:
+def test_a_data_set_with_other_classes_is_refused(run: Run, monkeypatch, classes, words) -> None:
     images = replace(run.read_dataset(), class_names=classes)
     monkeypatch.setattr(loading, "read_dataset", lambda config: images)
     with pytest.raises(DataError, match=rf"{words} the network was trained on\. This is the data of"):
         run.read_dataset()
 
 
-def test_changed_images_of_prototypes_are_refused(run: LoadedRun, tmp_path: Path) -> None:
+def test_changed_images_of_prototypes_are_refused(run: Run, tmp_path: Path) -> None:
     """The data set is moved: root and image are the copy's."""
     copy = tmp_path / "birds"
     shutil.copytree(run.config.dataset.root, copy)
@@ -48,13 +48,13 @@ def test_changed_images_of_prototypes_are_refused(run: LoadedRun, tmp_path: Path
     assert root.is_relative_to(copy)
 
 
-def test_a_missing_image_of_a_prototype_is_named(run: LoadedRun) -> None:
+def test_a_missing_image_of_a_prototype_is_named(run: Run) -> None:
     sources = (replace(run.sources[0], image_id="999"), *run.sources[1:])
     with pytest.raises(DataError, match=r"no training image 999 .*, which prototype 0 was projected onto"):
         replace(run, sources=sources).read_dataset()
 
 
-def test_a_dataset_root_that_is_not_there_is_not_made(run: LoadedRun, tmp_path: Path) -> None:
+def test_a_dataset_root_that_is_not_there_is_not_made(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no folder .*nope"):
         load(run.checkpoint, dataset_root=tmp_path / "nope")
     assert not (tmp_path / "nope").exists()

@@ -1,64 +1,20 @@
-"""The run directory: its paths, and files that are never half-written."""
+"""The run directory: its paths, and its table of metrics."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import os
 import re
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
-
-import yaml
 
 from pixpnet.config import Config
 from pixpnet.errors import CheckpointError, ConfigError
 
 CHECKPOINT_NAME = re.compile(r"epoch=(\d+)-step=(\d+)\.ckpt")
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file under a temporary name, flush it to the disk, then rename it.
-
-    Raises:
-        CheckpointError: if the file can't be written (a full disk, say); a former version stays as it was.
-    """
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        stays = " Its last good version stays." if path.is_file() else ""
-        raise CheckpointError(f"{path} could not be written: {error}.{stays}") from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def write_yaml(path: Path, values: Mapping[str, object]) -> None:
-    """Write plain values as YAML, atomically, in the order given."""
-    write_text(path, yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from pixpnet.backbones import build_backbone
 from pixpnet.config import Config, config_from_yaml
-from pixpnet.data import ClassificationImages, Geometry, ImageSet, Normalization, find_dataset, read_dataset
+from pixpnet.data import ClassificationImages, Geometry, ImageSet, find_dataset, read_dataset
 from pixpnet.errors import CheckpointError, DataError
+from pixpnet.files import sha256_of
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
-from pixpnet.training.checkpoint import load_checkpoint
-from pixpnet.training.rundir import RunDirectory, sha256_of
-from pixpnet.types import ImageRecord, PrototypeSource
+from pixpnet.runs.checkpoint import load_checkpoint
+from pixpnet.runs.directory import RunDirectory
+from pixpnet.types import ImageRecord, Normalization, PrototypeSource
 
 
 @dataclass(frozen=True)
-class LoadedRun:
+class Run:
     """A trained network (on the CPU, in eval mode) and what is needed to use it."""
 
     network: PrototypeNetwork
@@ -105,7 +106,7 @@ class LoadedRun:
         return field.for_kernel(self.network.kernel_size)
 
 
-def load(path: str | Path, *, dataset_root: str | Path | None = None) -> LoadedRun:
+def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
     """A run directory's best (else last) network, or that of a ``.ckpt`` file.
 
     Args:
@@ -138,7 +139,7 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> LoadedR
         raise CheckpointError(
             f"{file}: its tensors don't fit its own configuration: {first[:200]}"
         ) from error
-    return LoadedRun(
+    return Run(
         network=network.eval(),
         config=config,
         sources=saved.sources,

@@ -11,8 +11,8 @@ from zipfile import BadZipFile
 import torch
 from torch import Tensor
 
-from pixpnet.errors import CheckpointError
-from pixpnet.training.rundir import write_atomically
+from pixpnet.errors import CheckpointError, FileError
+from pixpnet.files import write_atomically
 from pixpnet.types import Box, PrototypeSource
 
 FORMAT = "pixpnet-checkpoint"
@@ -54,14 +54,21 @@ REQUIRED = {field.name for field in fields(Checkpoint) if field.default is MISSI
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint under a temporary name, then rename it."""
+    """Write a checkpoint under a temporary name, then rename it.
+
+    Raises:
+        FileError: It can't be written (a full disk, say); a former version stays as it was.
+    """
     values = {field: getattr(checkpoint, field) for field in Checkpoint.__dataclass_fields__}
     values["sources"] = [
         {**asdict(source), "box": tuple(source.box), "cell": tuple(source.cell)}
         for source in checkpoint.sources
     ]
     content = {"format": FORMAT, "version": VERSION, **values}
-    write_atomically(path, lambda file: torch.save(content, file))
+    try:
+        write_atomically(path, lambda file: torch.save(content, file))
+    except RuntimeError as error:  # so torch.save reports a full disk
+        raise FileError(f"{path} could not be written: {error}.") from error
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

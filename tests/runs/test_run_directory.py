@@ -10,9 +10,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from pixpnet.config import Config, ModelConfig
-from pixpnet.errors import CheckpointError
+from pixpnet.errors import CheckpointError, FileError
+from pixpnet.files import write_atomically, write_text
+from pixpnet.runs import MetricsFile, RunDirectory
 from pixpnet.training.logs import RunLogs
-from pixpnet.training.rundir import MetricsFile, RunDirectory, write_atomically, write_text
 
 NOW = datetime(2026, 11, 22, 18, 15, 38)
 
@@ -75,7 +76,7 @@ def test_a_failed_write_leaves_the_last_good_version(tmp_path):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(CheckpointError, match="No space left"):
+    with pytest.raises(FileError, match="No space left"):
         write_atomically(path, half_then_full_disk)
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, lambda file: (_ for _ in ()).throw(KeyboardInterrupt))

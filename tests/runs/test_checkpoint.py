@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from pixpnet.errors import CheckpointError
-from pixpnet.training import load
-from pixpnet.training.checkpoint import load_checkpoint, save_checkpoint
+from pixpnet.runs import load, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture

@@ -1,0 +1,15 @@
+"""Trained networks on the disk: the run directory, its checkpoints, and reading them back."""
+
+from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pixpnet.runs.directory import MetricsFile, RunDirectory
+from pixpnet.runs.run import Run, load
+
+__all__ = [
+    "Checkpoint",
+    "MetricsFile",
+    "Run",
+    "RunDirectory",
+    "load",
+    "load_checkpoint",
+    "save_checkpoint",
+]

@@ -1,0 +1,124 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+_DIGITS = {"%": 1, "×": 2, "share": 3, "": 3}
+"""Unit -> digits after the point; other units count something."""
+
+_SIGNS = ("%", "×")
+"""Units that stand behind a number."""
+
+
+def number_in_words(value: float, unit: str = "") -> str:
+    """A value with its unit.
+
+    >>> number_in_words(12.345, "%"), number_in_words(2.345, "×"), number_in_words(0.12345, "share")
+    ('12.3 %', '2.35 ×', '0.123')
+    >>> number_in_words(1234.0, "images"), number_in_words(2.345, "prototypes")
+    ('1,234', '2.3')
+    >>> number_in_words(375.2, "s"), number_in_words(174588904, "multiply-adds")
+    ('6 min 15 s', '174.6 million')
+    """
+    if unit == "s":
+        return duration(value)
+    if unit == "multiply-adds":
+        return f"{value / 1e6:,.1f} million"
+    return f"{_rounded(value, unit)} {unit}" if unit in _SIGNS else _rounded(value, unit)
+
+
+def interval_in_words(low: float, high: float, unit: str = "") -> str:
+    """An interval, or "" where it has no width, as of what was counted.
+
+    >>> interval_in_words(40.04, 60.0, "%")
+    '40.0 to 60.0'
+    """
+    return "" if low == high else f"{_rounded(low, unit)} to {_rounded(high, unit)}"
+
+
+def decimal(value: float, *, sign: str = "-") -> str:
+    """Two digits after the point, a true minus, and no sign before a zero.
+
+    >>> decimal(-0.001), decimal(-1.5), decimal(1.5, sign="+")
+    ('0.00', '−1.50', '+1.50')
+    """
+    rounded = round(value, 2)
+    return f"{rounded:{sign if rounded else '-'}.2f}".replace("-", "−" if rounded else "")
+
+
+def percent(share: float) -> str:
+    """Rounded, but never to all or nothing; the blank before the sign doesn't break.
+
+    >>> percent(0.93666).split(), percent(0.99999).split(), percent(1).split()
+    (['93.7', '%'], ['>99.9', '%'], ['100', '%'])
+    """
+    text = f"{100 * share:.1f}"
+    text = {"100.0": ">99.9", "0.0": "<0.1"}.get(text, text) if 0 < share < 1 else f"{100 * share:.0f}"
+    return f"{text}{NO_BREAK}%"
+
+
+def probability(share: float) -> str:
+    """What a softmax gives, which is neither 0 nor 1 even where a float can't tell.
+
+    >>> probability(0.99999), probability(0.25), probability(1e-9)
+    ('> 99.9 %', '25.0 %', '< 0.1 %')
+    """
+    if share < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if share > 0.999 else f"{100 * share:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, in the two largest units.
+
+    >>> duration(375.2), duration(7260)
+    ('6 min 15 s', '2 h 1 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def spaced(name: str) -> str:
+    """The words of a name.
+
+    >>> spaced("soft_area")
+    'soft area'
+    """
+    return name.replace("_", " ")
+
+
+def unbroken(text: str) -> str:
+    """Text with blanks at which no line breaks."""
+    return text.replace(" ", NO_BREAK)
+
+
+def sides(size: Sequence[int]) -> str:
+    """
+    >>> sides((14, 7))
+    '14×7'
+    """
+    return "×".join(str(side) for side in size)
+
+
+def readable_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names without the number in front and underscores, unless two would then be called the same.
+
+    >>> readable_names(["001.Blue_Wren", "002.Red_Wren"])
+    ('Blue Wren', 'Red Wren')
+    >>> readable_names(["1.Wren", "2.Wren"])
+    ('1.Wren', '2.Wren')
+    """
+    short = tuple(re.sub(r"^\d+[. _-]+(?=\D)", "", name).replace("_", " ").strip() for name in names)
+    return short if all(short) and len(set(short)) == len(names) else tuple(names)
+
+
+def _rounded(value: float, unit: str) -> str:
+    digits = _DIGITS.get(unit, 0 if float(value).is_integer() else 1)
+    return f"{value + 0.0:,.{digits}f}".replace("-", "−")
