@@ -31,6 +31,11 @@ class Twice(nn.Module):
         return self.pool(self.tail(x)) * self.scale * torch.tensor(1.0)
 
 
+class Flat(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(1, 600)
+
+
 SIZE = (16, 14)
 
 
@@ -232,6 +237,7 @@ def test_unknown_layer_lists_the_nearest():
             "takes 1 channels and gets 3. For an image of 1 channels pass channels=1",
         ),
         (nn.PixelUnshuffle(3), SIZE, 3, "3 does not divide 16x14"),
+        (fx.symbolic_trace(Flat()), SIZE, 3, r"image of this size: operation reshape .* has no view"),
     ],
 )
 def test_images_that_do_not_fit(network: nn.Module, size: tuple[int, int], channels: int, message: str):

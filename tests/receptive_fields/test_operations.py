@@ -125,6 +125,9 @@ CASES = {
     "softmax over channels": Net(lambda a, b: torch.cat([a, b], 1).softmax(dim=1)[:, :2]),
     "softmax over rows": Net(lambda a, b: b.softmax(dim=2)),
     "normalize": Net(lambda a, b: F.normalize(torch.cat([a, b], 1))[:, :1]),
+    "normalized tokens": Net(
+        lambda a, b: F.normalize(b.flatten(2).transpose(1, 2), dim=1).transpose(1, 2).reshape(b.shape)
+    ),
     "glu": Net(lambda a, b: F.glu(torch.cat([a, b, a, a], 1), 1)[:, :3]),
     "max over channels": Net(lambda a, b: torch.cat([a, b], 1).max(1, keepdim=True)[0]),
     "max of two": Net(torch.max),
@@ -298,6 +301,61 @@ def test_both_choices_of_where_count():
         np.testing.assert_array_equal(
             receptive_field(network, SIZE).boxes, receptive_field(network, SIZE, "wide").boxes
         )
+
+
+INTERPOLATIONS = [
+    {"mode": "nearest"},
+    {"mode": "nearest-exact"},
+    {"mode": "area"},
+    *(
+        {"mode": mode, "align_corners": aligned, "antialias": antialias}
+        for mode in ("bilinear", "bicubic")
+        for aligned in (False, True)
+        for antialias in (False, True)
+    ),
+]
+
+
+@pytest.mark.parametrize("options", INTERPOLATIONS, ids=str)
+@pytest.mark.parametrize(
+    "target",
+    [{"scale_factor": 2}, {"scale_factor": 3}, {"scale_factor": 0.5}, {"size": (11, 15)}, {"size": (3, 4)}],
+    ids=str,
+)
+def test_taps_of_weight_zero_are_not_seen(options: dict, target: dict):
+    """The smallest box: that of the pixels with a derivative."""
+
+    def function(x: Tensor) -> Tensor:
+        return F.interpolate(x, **target, **options)
+
+    field = receptive_field(Net(lambda a, b: function(a)), (6, 8))
+    derivatives = torch.autograd.functional.jacobian(function, torch.zeros(1, 1, 6, 8))[0, 0, :, :, 0, 0]
+    for row, column in np.ndindex(*field.grid_size):
+        rows, columns = (derivatives[row, column] != 0).nonzero(as_tuple=True)
+        expected = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+        assert field.box(row, column) == expected
+
+
+def test_borders_of_doubled_images_see_one_pixel():
+    field = receptive_field(nn.Upsample(scale_factor=2, mode="bilinear"), (3, 4))
+    assert field.rows.tolist() == [[0, 1], [0, 2], [0, 2], [1, 3], [1, 3], [2, 3]]
+    assert field.box(0, 0) == (0, 0, 1, 1)
+    probed = probe_receptive_field(nn.Upsample(scale_factor=2, mode="bilinear"), (3, 4))
+    np.testing.assert_array_equal(field.boxes, probed.boxes)
+
+
+class WritesIntoAConstant(nn.Module):
+    """What is no operation on the image holds it afterwards."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = torch.zeros(1, 3, 13, 10)
+        kept.copy_(x)
+        return F.avg_pool2d(x, 3, 1, 1) * kept
+
+
+def test_constants_that_the_image_is_written_into_are_refused():
+    with pytest.raises(UnsupportedOperationError, match="into a tensor that does not"):
+        receptive_field(WritesIntoAConstant(), SIZE)
 
 
 def test_batch_norm_of_a_vector():

@@ -58,7 +58,7 @@ def test_chains_follow_the_recurrence_of_start_jump_and_size(chain: list[Layer])
     assert field.centers[0, 1].tolist() == [start + jump + size / 2, start + size / 2]
 
 
-BESIDES = ("padding", "joined_places", "upsampling")
+BESIDES = ("padding", "joined_places")
 ZERO_PADDED = tuple(name for name in STEPS if name not in BESIDES)
 
 

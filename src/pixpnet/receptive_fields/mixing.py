@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +35,7 @@ def same(x: FieldTensor, *arguments: Any, **options: Any) -> FieldTensor:
 
 def pointwise(*arguments: Any, **options: Any) -> FieldTensor:
     """Every element sees what the matching elements of all arguments see."""
-    operands = list(_tensors([*arguments, *options.values()]))
+    operands = [x for x in (*arguments, *options.values()) if isinstance(x, (FieldTensor, torch.Tensor))]
     tensors = [x for x in operands if isinstance(x, FieldTensor)]
     if len(operands) == 1:
         return tensors[0]
@@ -48,16 +48,11 @@ def pointwise(*arguments: Any, **options: Any) -> FieldTensor:
     return _broadcast(tensors, shape)
 
 
-def _tensors(arguments: Any) -> Iterator[Any]:
-    for argument in arguments:
-        if isinstance(argument, (FieldTensor, torch.Tensor)):
-            yield argument
-        elif isinstance(argument, (list, tuple)):
-            yield from _tensors(argument)
-
-
 def _broadcast(tensors: list[FieldTensor], shape: tuple[int, ...]) -> FieldTensor:
     aligned = [replace(x, dims=("",) * (len(shape) - len(x.dims)) + x.dims) for x in tensors]
+    for place in range(len(shape)):
+        if len({x.dims[place] for x in aligned} - {""}) > 1:
+            aligned = [_narrowed(x, place) for x in aligned]
     dims = _common_dims(aligned, shape)
     word = "".join(letter for dim in dims for letter, _ in dim)
     if word.count("h") > 1 or word.count("w") > 1:
@@ -73,6 +68,17 @@ def _broadcast(tensors: list[FieldTensor], shape: tuple[int, ...]) -> FieldTenso
         start += len(widened)
     united, combined = combine(np.stack(labels), tuple(fields))
     return arrange(dims, united, combined, grid)
+
+
+def _narrowed(x: FieldTensor, dim: int) -> FieldTensor:
+    """Channels that all see the same (an expanded dimension) written as one, which fits rows and columns."""
+    if x.dims[dim] != "c":
+        return x
+    labels, axis = x.labels_along(dim)
+    first = labels.take(0, axis=axis)
+    if (labels != np.expand_dims(first, axis)).any():
+        return x
+    return replace(x, dims=(*x.dims[:dim], "", *x.dims[dim + 1 :]), labels=first)
 
 
 def _repeated_fields(x: FieldTensor, grid: tuple[int, int]) -> tuple[Field, ...]:
@@ -144,14 +150,6 @@ def reduction(
 def extreme(x: FieldTensor, dim: int, keepdim: bool = False) -> tuple[FieldTensor, str]:
     """torch.max and min along a dimension."""
     return reduction(x, dim, keepdim), "indices of extremes are not followed"
-
-
-def norm(
-    x: FieldTensor, order: Any = 2, dim: Any = None, keepdim: bool = False, **options: Any
-) -> FieldTensor:
-    """torch.linalg.vector_norm."""
-    del order, options
-    return reduction(x, dim, keepdim)
 
 
 def softmax(x: FieldTensor, dim: int, *options: Any) -> FieldTensor:

@@ -82,7 +82,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "glu": shapes.glu,
     "index.Tensor": shapes.index,
     "index_select": shapes.index_select,
-    "linalg_vector_norm": mixing.norm,
+    "linalg_vector_norm": lambda x, order=2, *dims, **options: mixing.reduction(x, *dims),
     "log_sigmoid_forward": lambda x: (x, "buffers are not followed"),
     "max.dim": mixing.extreme,
     "max.default": mixing.reduction,

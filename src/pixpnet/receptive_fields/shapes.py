@@ -101,7 +101,8 @@ def squeeze(x: FieldTensor, dim: int | Sequence[int] | None = None) -> FieldTens
 
 def unsqueeze(x: FieldTensor, dim: int) -> FieldTensor:
     """torch.unsqueeze."""
-    return x.with_dim(dim % (len(x.dims) + 1))
+    place = dim % (len(x.dims) + 1)
+    return replace(x, dims=(*x.dims[:place], "", *x.dims[place:]))
 
 
 def cut(x: FieldTensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Any:

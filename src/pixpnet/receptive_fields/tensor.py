@@ -124,18 +124,16 @@ class FieldTensor:
         axes = self.channel_axes()
         mixed = self._mixed([axis for dim in dims for axis in axes[dim]])
         letters = self.letters(dims)
-        return mixed.spread_cells(rows="h" in letters, columns="w" in letters)
+        return mixed._whole(letters, self.grid) if {"h", "w"} & set(letters) else mixed
 
-    def spread_cells(self, *, rows: bool = True, columns: bool = True) -> FieldTensor:
-        """Every cell sees what all cells of its column (``rows``), its row (``columns``), or all see."""
-        if not (rows or columns):
-            return self
+    def _whole(self, letters: str, grid: tuple[int, int]) -> FieldTensor:
+        """Every row, column or both, of those that the grid then has, sees what all see."""
 
-        def whole(axis: Axis, wanted: bool) -> Axis:
-            return axis.whole() if wanted else axis
+        def whole(axis: Axis, letter: str, size: int) -> Axis:
+            return axis.whole(size) if letter in letters else axis
 
         return self.changed(
-            lambda term: Term(whole(term.rows, rows), whole(term.columns, columns)), self.grid
+            lambda term: Term(whole(term.rows, "h", grid[0]), whole(term.columns, "w", grid[1])), grid
         )
 
     def reduced(self, dims: Sequence[int], *, keepdim: bool = True) -> FieldTensor:
@@ -143,16 +141,12 @@ class FieldTensor:
         axes = self.channel_axes()
         gone = {axis for dim in dims for axis in axes[dim]}
         letters = self.letters(dims)
-
-        def whole(axis: Axis, letter: str) -> Axis:
-            return axis.whole(1) if letter in letters else axis
-
         mixed = self._mixed(sorted(gone))
         first = tuple(0 if axis in gone else slice(None) for axis in range(self.labels.ndim))
         words = ("" if dim in dims else word for dim, word in enumerate(self.dims))
         rest = replace(mixed, labels=np.asarray(mixed.labels[first]), dims=tuple(words))
         grid = (1 if "h" in letters else self.grid[0], 1 if "w" in letters else self.grid[1])
-        one = rest.changed(lambda term: Term(whole(term.rows, "h"), whole(term.columns, "w")), grid)
+        one = rest._whole(letters, grid)
         return one if keepdim else one.without(dims)
 
     def _mixed(self, axes: Sequence[int]) -> FieldTensor:
@@ -180,10 +174,6 @@ class FieldTensor:
         """Without those of these dimensions that have size 1."""
         drop = {dim for dim in dims if self.shape[dim] == 1}
         return replace(self, dims=tuple(word for dim, word in enumerate(self.dims) if dim not in drop))
-
-    def with_dim(self, dim: int) -> FieldTensor:
-        """With a new dimension of size 1."""
-        return replace(self, dims=(*self.dims[:dim], "", *self.dims[dim:]))
 
     def labels_along(self, dim: int) -> tuple[Int64[np.ndarray, "..."], int]:
         """The labels, and which of their axes is this dimension (of channels)."""
