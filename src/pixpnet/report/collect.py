@@ -137,7 +137,7 @@ def _subject(
 ) -> Checked:
     return Checked(
         prototypes=run.network.prototypes.detach().cpu().flatten(1).numpy(),
-        distance=run.network.distance,
+        distance=run.config.model.distance,
         weights=weights,
         own_class=run.network.own_class.cpu().numpy(),
         sources=run.sources,
