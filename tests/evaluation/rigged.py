@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pixpnet.evaluation.subject import Subject
+from pixpnet.evaluation import Subject
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.prototypes.heads import LinearHead
 from pixpnet.prototypes.similarities import LogSimilarity

@@ -11,19 +11,13 @@ from rigged import with_network
 from torch import nn
 
 from pixpnet.errors import DataError
-from pixpnet.evaluation import misalignment
-from pixpnet.evaluation.metric import Settings
-from pixpnet.evaluation.misalignment import (
-    MISALIGNMENT,
-    _batches,
-    measure_misalignment,
-    needs_positive_similarity,
-)
-from pixpnet.evaluation.subject import Subject
+from pixpnet.evaluation import METRICS, Settings, Subject, misalignment
+from pixpnet.evaluation.misalignment import _batches
 from pixpnet.metrics import attack_outside, spatial_misalignment, top_region
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.runs import load
 
+MISALIGNMENT = METRICS["misalignment"]
 SETTINGS = Settings(samples=2, seed=0)
 CPU = torch.device("cpu")
 
@@ -34,7 +28,7 @@ def subject(tiny_run):
 
 
 def values(subject, method, settings=SETTINGS):
-    return measure_misalignment(subject, method, settings).values
+    return MISALIGNMENT.measure(subject, method, settings).values
 
 
 def test_what_the_receptive_field_shows_does_not_change(subject):
@@ -164,7 +158,8 @@ def test_refused_where_percentages_mean_nothing(tiny_run, distance, fits):
     model = replace(run.config.model, prototype_activation="linear")
     run = replace(run, config=replace(run.config, model=model))
     run.network.distance = distance
-    reason = needs_positive_similarity(Subject(run, device=CPU), SETTINGS)
+    (need,) = MISALIGNMENT.needs
+    reason = need(Subject(run, device=CPU), SETTINGS)
     assert (reason is None) == fits
     assert fits or "linear L2 similarity is never positive" in str(reason)
 

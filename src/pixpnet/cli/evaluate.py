@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ WIDTH = 150
 def run(arguments: Sequence[str]) -> int:
     """Measure, print a table of it, and print where it was written."""
     options = _parser().parse(arguments)
-    from pixpnet.evaluation import EvaluationFiles, evaluate
+    from pixpnet.evaluation import EvaluationFiles, Settings, evaluate
     from pixpnet.runs import load
 
     loaded = load(options.run_dir, dataset_root=options.dataset_root)
@@ -50,17 +51,9 @@ def run(arguments: Sequence[str]) -> int:
                 loaded,
                 metrics=options.metrics,
                 methods=options.methods,
-                protocol=options.protocol,
-                center=options.center,
-                half_size=options.half_size,
-                steps=options.steps,
-                samples=options.samples,
-                pairs=options.pairs,
-                start=options.start,
-                prototypes=options.prototypes,
-                seed=options.seed,
-                batch_size=options.batch_size,
+                settings=Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)}),
                 out=options.out,
+                batch_size=options.batch_size,
                 progress=update,
             )
         except KeyboardInterrupt as interrupt:

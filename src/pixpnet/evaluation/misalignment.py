@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.evaluation.metric import Metric, Outcome, Quantity, Settings, all_methods
+from pixpnet.evaluation.metric import MetricResult, Settings
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import (
     Observation,
@@ -55,7 +55,7 @@ class Seen(NamedTuple):
 
 
 @torch.no_grad()
-def measure_misalignment(subject: Subject, method: str | None, settings: Settings) -> Outcome:
+def measure_misalignment(subject: Subject, method: str | None, settings: Settings) -> MetricResult:
     """Attack pairs of sampled images and their classes' prototypes; compare before and after.
 
     Pairs whose similarity is not positive before the attack are left out and counted.
@@ -83,7 +83,7 @@ def measure_misalignment(subject: Subject, method: str | None, settings: Setting
         seed=settings.seed,
     )
     number, shown = int(kept.sum()), 100 * before.displayed[kept].double().mean().item()
-    return Outcome(
+    return MetricResult(
         {
             **measured._asdict(),
             "displayed": exactly(shown, count=number),
@@ -233,21 +233,3 @@ def needs_positive_similarity(subject: Subject, settings: Settings) -> str | Non
     except ConfigError as error:
         return str(error)
     return None
-
-
-MISALIGNMENT = Metric(
-    title="Spatial misalignment",
-    measure=measure_misalignment,
-    quantities={
-        "pac": Quantity("activation change (PAC)", "%", "low"),
-        "plc": Quantity("location change (PLC)", "%", "low"),
-        "prc": Quantity("ranking change (PRC)", "prototypes", "low"),
-        "accuracy_before": Quantity("accuracy before", "%"),
-        "accuracy_after": Quantity("accuracy after", "%", "high"),
-        "displayed": Quantity("image displayed, so not attacked", "%"),
-        "pairs": Quantity("pairs attacked", "pairs"),
-    },
-    settings=("seed", "samples", "pairs"),
-    methods=all_methods,
-    needs=(needs_positive_similarity,),
-)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from pixpnet.evaluation import METRICS
-from pixpnet.evaluation.record import Key
+from pixpnet.evaluation import METRICS, Key
 from pixpnet.pixel_space import MAPPING_TITLES
 from pixpnet.report.comparison.runs import RunResults
 from pixpnet.words import spaced

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pixpnet.evaluation import METRICS, Quantity
-from pixpnet.evaluation.record import Key
+from pixpnet.evaluation import METRICS, Key, Quantity
 from pixpnet.metrics import Estimate
 from pixpnet.pixel_space import MAPPING_TITLES
 from pixpnet.report.comparison.notes import differing_settings, metric_title, notes, warnings
