@@ -15,7 +15,7 @@ from pixpnet.evaluation.metric import (
     no_method,
 )
 from pixpnet.evaluation.run import evaluate, make_plan
-from pixpnet.evaluation.subject import ClassBatch, Subject, object_pixels
+from pixpnet.evaluation.subject import ClassBatch, Subject, pixels_of_object
 from pixpnet.evaluation.table import METRICS
 
 __all__ = [
@@ -38,6 +38,6 @@ __all__ = [
     "evaluate",
     "make_plan",
     "no_method",
-    "object_pixels",
+    "pixels_of_object",
     "tabulate",
 ]

@@ -12,7 +12,7 @@ from pixpnet.data.part_truth import PartTruth, part_map, read_part_truth
 from pixpnet.errors import DataError
 from pixpnet.evaluation.metric import MetricResult, Settings
 from pixpnet.evaluation.prototypes import region_methods
-from pixpnet.evaluation.subject import SampledMaps, Subject, object_pixels
+from pixpnet.evaluation.subject import SampledMaps, Subject, pixels_of_object
 from pixpnet.metrics import (
     Estimate,
     PrototypeMean,
@@ -39,7 +39,7 @@ def measure_pointing(subject: Subject, method: str | None, settings: Settings) -
     areas: list[float] = []
     for batch in subject.sampled_maps(method, samples=settings.samples, seed=settings.seed):
         for index, maps in zip(batch.indices, batch.maps, strict=True):
-            inside = object_pixels(subject.images, index)
+            inside = pixels_of_object(subject.images, index)
             if inside is None:
                 continue
             shares, defined = energy_share(maps, inside.expand(maps.shape))

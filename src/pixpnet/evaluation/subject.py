@@ -411,7 +411,7 @@ class Subject:
         return SampledMaps(label, indices, torch.tensor(prototypes), cells, maps.detach().cpu())
 
 
-def object_pixels(images: ClassificationImages, index: int) -> Bool[Tensor, "H W"] | None:
+def pixels_of_object(images: ClassificationImages, index: int) -> Bool[Tensor, "H W"] | None:
     """The pixels of the object in an image: those of its mask, else of its box; None where nothing tells."""
     item = images.annotated(index)
     if item.mask is not None:
