@@ -11,7 +11,7 @@ import torch
 
 from pixpnet.data.parts import merge_sides
 from pixpnet.evaluation import METRICS, Settings, Subject
-from pixpnet.explanation.displays import DISPLAYS
+from pixpnet.pixel_space import MAPPINGS
 from pixpnet.runs import load
 
 PURITY, SPARSITY = METRICS["purity"], METRICS["sparsity"]
@@ -41,7 +41,7 @@ def plain_purity(subject, method):
         counts = Counter()
         for index in order[:10]:
             cell = divmod(int(seen[index].cells[0, prototype]), field.grid_size[1])
-            box = DISPLAYS[method].region(field, *cell)
+            box = MAPPINGS[method].region(field, *cell)
             record = subject.records[index]
             inside = [
                 bool(visible) and box.contains(*point)

@@ -11,7 +11,7 @@ import torch
 
 from pixpnet.errors import DataError
 from pixpnet.evaluation import Subject, pixels_of_object
-from pixpnet.prototypes.heads import LinearHead
+from pixpnet.prototypes import LinearHead
 from pixpnet.runs import load
 
 

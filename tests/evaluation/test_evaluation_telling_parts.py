@@ -11,7 +11,7 @@ import torch
 from rigged import colour_detector, part_numbers
 
 from pixpnet.evaluation import METRICS, Settings, Subject, places
-from pixpnet.explanation.displays import DISPLAYS
+from pixpnet.pixel_space import MAPPINGS
 from pixpnet.runs import load
 
 TELLING_PARTS = METRICS["telling_parts"]
@@ -75,7 +75,7 @@ def above(on, other):
 
 
 def holds(subject, method, cell, numbers, telling):
-    box = DISPLAYS[method].region(subject.receptive_field, *cell)
+    box = MAPPINGS[method].region(subject.receptive_field, *cell)
     for part in telling:
         places = (np.argwhere(numbers == part) + 0.5).tolist()
         inside = sum(box.contains(x, y) for y, x in places)

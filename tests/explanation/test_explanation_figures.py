@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from pixpnet.explanation import Explainer, Explanation
 from pixpnet.explanation.atlas import draw_atlas
-from pixpnet.explanation.displays import DISPLAYS
-from pixpnet.pixel_space import upsampling_region
+from pixpnet.pixel_space import MAPPINGS, upsampling_region
 from pixpnet.runs import load
 from pixpnet.types import Box
 
@@ -63,11 +62,11 @@ def test_or_the_most_similar(explanation: Explanation) -> None:
     assert f"similarity {most.similarity:.2f}" in said
 
 
-@pytest.mark.parametrize("method", DISPLAYS)
+@pytest.mark.parametrize("method", MAPPINGS)
 def test_each_method_shows_its_own_boxes_and_says_so(explanation: Explanation, method: str) -> None:
     figure = explanation.figure(top_k=1, method=method)
     said = words(figure).replace("\n", " ")
-    assert DISPLAYS[method].note in said
+    assert MAPPINGS[method].note in said
     assert ("NOT what the network saw" in said) == (method == "upsampling")
     one, field = explanation.evidence[0], explanation.receptive_field
     assert one.source is not None

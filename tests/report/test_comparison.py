@@ -10,7 +10,7 @@ import yaml
 from made_runs import agreement, ordering
 
 from pixpnet.cli import main
-from pixpnet.errors import CheckpointError, ConfigError
+from pixpnet.errors import CheckpointError, ConfigError, FileError
 from pixpnet.evaluation import METRICS
 from pixpnet.report import Comparison, compare, read_runs, to_markdown
 from pixpnet.report.results import labels
@@ -198,7 +198,7 @@ def test_what_is_no_comparison_is_refused(run_copy, tmp_path):
         ("a: [", "can't be read"),
     ):
         (path / "results" / "interpretability.yaml").write_text(text)
-        with pytest.raises(CheckpointError, match=words) as caught:
+        with pytest.raises((CheckpointError, FileError), match=words) as caught:
             compared(path, other)
         assert str(path) in str(caught.value)
 

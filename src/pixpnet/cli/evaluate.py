@@ -142,7 +142,7 @@ def _table(measurements: Sequence[Measurement]) -> Table:
     from rich.table import Table
 
     from pixpnet.evaluation import METRICS
-    from pixpnet.pixel_space import MAPPING_TITLES
+    from pixpnet.pixel_space import mapping_title
 
     table = Table(title="Means over prototypes, with their 95 % intervals", title_justify="left")
     for heading in ("metric", "method", "quantity"):
@@ -159,7 +159,7 @@ def _table(measurements: Sequence[Measurement]) -> Table:
         for number, (name, value) in enumerate(one.values.items()):
             table.add_row(
                 "" if last == title else title,
-                "" if number or one.method is None else MAPPING_TITLES.get(one.method, one.method),
+                "" if number or one.method is None else mapping_title(one.method),
                 known.quantities[name].title if known and name in known.quantities else name,
                 *value.in_words(one.units[name]),
                 str(value.count),

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-REGION_TITLES = {"receptive_field": "receptive field (displayed)", "upsampling": "upsampling, same area"}
-
 
 def run(arguments: Sequence[str]) -> int:
     """Print a table and the verdict, write the certificate; the exit code is 1 if a trial failed."""
@@ -55,6 +53,8 @@ def run(arguments: Sequence[str]) -> int:
 def _table(certificate: Certificate) -> Table:
     from rich.table import Table
 
+    from pixpnet.pixel_space import region_title
+
     table = Table(
         title=f"Grounding: all but the region is replaced (features may move by {certificate.tolerance:g})",
         title_justify="left",
@@ -63,10 +63,12 @@ def _table(certificate: Certificate) -> Table:
     table.add_column("replaced by")
     for heading in ("trials", "empty", "failing", "largest Δ features", "largest Δ similarity"):
         table.add_column(heading, justify="right")
-    for region, title in REGION_TITLES.items():
+    for region in certificate.regions:
         found = [finding for finding in certificate.findings if finding.region == region]
         for number, finding in enumerate([*found, certificate.overall(region)]):
-            table.add_row("" if number else title, *_row(finding), end_section=number == len(found))
+            table.add_row(
+                "" if number else region_title(region), *_row(finding), end_section=number == len(found)
+            )
     return table
 
 

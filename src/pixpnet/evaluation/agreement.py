@@ -22,7 +22,6 @@ from pixpnet.metrics import (
     Stability,
     add_noise,
     argmax_centers,
-    cell_centers,
     merge_parts,
     parts_in_boxes,
     square_regions,
@@ -124,87 +123,94 @@ def _met(
     return [[met(batch) for batch in batches] for batches in found]
 
 
+@torch.inference_mode()
+def find_centers(
+    subject: Subject, method: str | None, *, center: str, seed: int, noises: Sequence[Noise | None]
+) -> list[list[ClassCenters]]:
+    """For each noise (None: the images as they are), the centres in each batch of test images.
+
+    What has been found before is not looked for again, and all noises share one pass over the images.
+    """
+    place = MAPPINGS[method].centers if method is not None and center == "mapping" else None
+    name = "cells" if place is not None else "argmax" if CENTERS[center] else center
+    kept, own = subject.kept.centers, method if name == "argmax" else None
+    keys = {noise: (name, own, seed, noise) for noise in noises}
+    missing = [noise for noise in keys if keys[noise] not in kept]
+    if missing:
+        found: dict[Noise | None, list[ClassCenters]] = {noise: [] for noise in missing}
+        for batch in subject.class_batches():
+            for noise in missing:
+                places = FINDERS[name](subject, _view(subject, batch, method=own, noise=noise, seed=seed))
+                found[noise].append(ClassCenters(batch.prototypes, places, batch.points, batch.visible))
+        kept |= {keys[noise]: batches for noise, batches in found.items()}
+    if place is None:
+        return [kept[keys[noise]] for noise in noises]
+    field = subject.receptive_field
+    return [
+        [one._replace(centers=place(field, one.centers)) for one in kept[keys[noise]]] for noise in noises
+    ]
+
+
 class View(NamedTuple):
-    """A batch as it is, or with noise."""
+    """A batch as it is, or with noise, and the mapping by which it is looked at."""
 
     batch: ClassBatch
     images: Float[Tensor, "b 3 H W"]
+    method: str | None
     seed: int
     """Draws random maps."""
     purpose: str
     """So that the random maps of an image and of its noisy copy are two draws."""
 
 
-Finder = Callable[[Subject, View], Tensor]
-"""Centres [b n 2] of the batch's prototypes, or what centres are made of."""
+def _view(subject: Subject, batch: ClassBatch, *, method: str | None, noise: Noise | None, seed: int) -> View:
+    if noise is None:
+        return View(batch, batch.images, method, seed, "map")
+    seeds = subject.draw_seeds(batch.indices, seed=noise.seed, purpose="noise")
+    noisy = [
+        add_noise(
+            image[None], generator=torch.Generator().manual_seed(one), sigma=noise.sigma, clip=noise.clip
+        )
+        for image, one in zip(batch.images, seeds, strict=True)
+    ]
+    images = torch.cat(noisy).contiguous(memory_format=torch.channels_last)
+    return View(batch, images, method, seed, "map of the noisy image")
 
 
-def _cells(subject: Subject, view: View) -> Tensor:
+def _best_cells(subject: Subject, view: View) -> Int64[Tensor, "b n 2"]:
     return subject.best_cells(view.images, view.batch.prototypes)[1]
 
 
-def _map_argmax(method: str) -> Finder:
-    def find(subject: Subject, view: View) -> Tensor:
-        images, prototypes = view.images, view.batch.prototypes
-        if method == "random":  # needs no similarities, but their shape
-            grid = subject.receptive_field.grid_size
-            similarities = images.new_zeros(len(images), len(prototypes), *grid)
-        else:
-            similarities = subject.similarities(images, prototypes)
-        seeds = subject.draw_seeds(view.batch.indices, seed=view.seed, purpose=view.purpose)
-        return argmax_centers(subject.maps(method, images, similarities, prototypes, seeds=seeds))
-
-    return find
+def _map_argmax(subject: Subject, view: View) -> Float[Tensor, "b n 2"]:
+    images, prototypes = view.images, view.batch.prototypes
+    assert view.method is not None
+    if MAPPINGS[view.method].is_baseline:  # needs no similarities, but their shape
+        grid = subject.receptive_field.grid_size
+        similarities = images.new_zeros(len(images), len(prototypes), *grid)
+    else:
+        similarities = subject.similarities(images, prototypes)
+    seeds = subject.draw_seeds(view.batch.indices, seed=view.seed, purpose=view.purpose)
+    return argmax_centers(subject.maps(view.method, images, similarities, prototypes, seeds=seeds))
 
 
-def _upsampled_argmax(subject: Subject, view: View) -> Tensor:
+def _upsampled_argmax(subject: Subject, view: View) -> Float[Tensor, "b n 2"]:
     similarities = subject.similarities(view.images, view.batch.prototypes)
     return upsampled_argmax(similarities, image_size=subject.image_size)
 
 
-def _image_center(subject: Subject, view: View) -> Tensor:
+def _image_center(subject: Subject, view: View) -> Float[Tensor, "b n 2"]:
     height, width = subject.image_size
     center = view.images.new_tensor((width / 2, height / 2))
     return center.expand(len(view.images), len(view.batch.prototypes), 2)
 
 
-def _as_found(subject: Subject, found: Tensor) -> Float[Tensor, "b n 2"]:
-    return found
-
-
-def _box_centers(subject: Subject, cells: Tensor) -> Float[Tensor, "b n 2"]:
-    """The middle of the box of each cell."""
-    boxes = torch.from_numpy(subject.receptive_field.boxes).to(cells.device)
-    found = boxes[cells[..., 0], cells[..., 1]].float()
-    return (found[..., :2] + found[..., 2:]) / 2
-
-
-def _upsampled_cells(subject: Subject, cells: Tensor) -> Float[Tensor, "b n 2"]:
-    """The middle of each cell's share of the image."""
-    return cell_centers(
-        cells, grid_size=subject.receptive_field.grid_size, image_size=subject.image_size
-    ).float()
-
-
-class Rule(NamedTuple):
-    """A way to a centre: what is looked for in images, once for all rules of its name, and the rest."""
-
-    name: str
-    find: Finder
-    place: Callable[[Subject, Tensor], Tensor]
-
-
-def _rule(center: str, method: str | None) -> Rule:
-    if center == "upsampled-argmax":
-        return Rule("upsampled argmax", _upsampled_argmax, _as_found)
-    if center == "image":
-        return Rule("image center", _image_center, _as_found)
-    assert method is not None
-    if center == "mapping" and method == "receptive_field":
-        return Rule("cells", _cells, _box_centers)
-    if center == "mapping" and method == "upsampling":
-        return Rule("cells", _cells, _upsampled_cells)
-    return Rule(f"argmax of {method}", _map_argmax(method), _as_found)
+FINDERS: dict[str, Callable[[Subject, View], Tensor]] = {
+    "cells": _best_cells,
+    "argmax": _map_argmax,
+    "upsampled-argmax": _upsampled_argmax,
+    "image": _image_center,
+}
+"""Name -> what finds the centres of a batch's prototypes, or the cells that a mapping places them by."""
 
 
 def upsampled_argmax(
@@ -233,41 +239,3 @@ def upsampled_argmax(
 
 def _bicubic(maps: Float[Tensor, "b n h w"], size: tuple[int, int]) -> Float[Tensor, "b n H W"]:
     return functional.interpolate(maps, size=size, mode="bicubic", align_corners=False)
-
-
-@torch.inference_mode()
-def find_centers(
-    subject: Subject, method: str | None, *, center: str, seed: int, noises: Sequence[Noise | None]
-) -> list[list[ClassCenters]]:
-    """For each noise (None: the images as they are), the centres in each batch of test images.
-
-    What has been found before is not looked for again, and all noises share one pass over the images.
-    """
-    rule = _rule(center, method)
-    keys = {noise: (rule.name, seed, noise) for noise in noises}
-    missing = [noise for noise in keys if keys[noise] not in subject.kept.centers]
-    if missing:
-        found: dict[Noise | None, list[ClassCenters]] = {noise: [] for noise in missing}
-        for batch in subject.class_batches():
-            for noise in missing:
-                places = rule.find(subject, _view(subject, batch, noise=noise, seed=seed))
-                found[noise].append(ClassCenters(batch.prototypes, places, batch.points, batch.visible))
-        subject.kept.centers |= {keys[noise]: batches for noise, batches in found.items()}
-    return [
-        [one._replace(centers=rule.place(subject, one.centers)) for one in subject.kept.centers[keys[noise]]]
-        for noise in noises
-    ]
-
-
-def _view(subject: Subject, batch: ClassBatch, *, noise: Noise | None, seed: int) -> View:
-    if noise is None:
-        return View(batch, batch.images, seed, "map")
-    seeds = subject.draw_seeds(batch.indices, seed=noise.seed, purpose="noise")
-    noisy = [
-        add_noise(
-            image[None], generator=torch.Generator().manual_seed(one), sigma=noise.sigma, clip=noise.clip
-        )
-        for image, one in zip(batch.images, seeds, strict=True)
-    ]
-    images = torch.cat(noisy).contiguous(memory_format=torch.channels_last)
-    return View(batch, images, seed, "map of the noisy image")

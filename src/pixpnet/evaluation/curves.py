@@ -21,6 +21,7 @@ from pixpnet.metrics import (
     relevance_curve,
     relevance_ranks,
 )
+from pixpnet.pixel_space import MAPPINGS
 from pixpnet.seeds import stable_seed
 
 MAPS_AT_ONCE = 64
@@ -98,7 +99,7 @@ def _ranked_images(subject: Subject, method: str, settings: Settings) -> Iterato
         images = subject.load((index,))
         seeds = subject.draw_seeds((index,), seed=settings.seed, purpose="map")
         similarities = subject.similarities(images, prototypes)
-        if method == "random":  # the map says nothing about any of them: one will do
+        if MAPPINGS[method].is_baseline:  # the map says nothing about any of them: one will do
             (noise,) = subject.maps(method, images, similarities[:, :1], prototypes[:1], seeds=seeds)
             yield RankedImage(images[0], noise[0], tuple(prototypes))
         else:

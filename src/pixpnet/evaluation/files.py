@@ -21,7 +21,7 @@ from pixpnet.figures import FIGURE_FORMATS, save_figure
 from pixpnet.figures.bars import BarPanel, bars_figure
 from pixpnet.figures.relevance import CurveLine, curves_figure
 from pixpnet.files import write_text, write_yaml
-from pixpnet.pixel_space import MAPPING_TITLES
+from pixpnet.pixel_space import mapping_title
 from pixpnet.runs import RunDirectory
 
 COLUMNS = (
@@ -213,4 +213,4 @@ def _cell(measurement: Measurement, name: str) -> str:
 
 
 def _name(measurement: Measurement) -> str:
-    return MAPPING_TITLES.get(measurement.method or "", measurement.method or "any mapping")
+    return mapping_title(measurement.method or "any mapping")

@@ -9,7 +9,7 @@ largest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -31,7 +31,6 @@ from pixpnet.metrics import (
 )
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.prototypes.distances import DISTANCES, Embedded, expanded_distances, patch_rows
 from pixpnet.seeds import stable_seed
 from pixpnet.types import Box
 
@@ -126,13 +125,13 @@ def _attack(subject: Subject, method: str, pairs: Pairs, *, seed: int) -> tuple[
     """What is seen before and after, on the CPU; both are measured in batches of the same shape."""
     pixels = _pixels(subject, pairs.indices)
     before = _see(subject, pixels, pairs)
-    fixed = before.cells if method == "receptive_field" else None
-    displayed = DISPLAYED[method](subject, pairs, before, pixels, seed=seed, purpose="map")
+    fixed = before.cells if MAPPINGS[method].shows_box else None
+    displayed = _displayed(subject, method, pairs, before, pixels, seed=seed, purpose="map")
     attacked = attack_outside(
         partial(_similarity, subject, pairs.prototypes, fixed), pixels, displayed=displayed
     )
     after = _see(subject, attacked, pairs)
-    shown = DISPLAYED[method](subject, pairs, after, attacked, seed=seed, purpose="map after the attack")
+    shown = _displayed(subject, method, pairs, after, attacked, seed=seed, purpose="map after the attack")
     return (
         _observation(subject.network, pairs, before, before.cells, displayed),
         _observation(subject.network, pairs, after, after.cells if fixed is None else fixed, shown),
@@ -179,57 +178,40 @@ def _similarity(
     """Of each image to its own prototype: at a cell, or (None) at the nearest; with gradient."""
     network = subject.network
     z = network.features(_normalised(subject, pixels))
-    nearest = _nearest(network, z.detach(), prototypes) if cells is None else cells
+    nearest = network.pair_cells(z.detach(), prototypes) if cells is None else cells
     return network.pair_similarities(network.patches_at(z, nearest), prototypes)
 
 
-def _nearest(
-    network: PrototypeNetwork, z: Float[Tensor, "m d h w"], prototypes: Int64[Tensor, "m"]
-) -> Int64[Tensor, "m"]:
-    """Flat number of the nearest patch, but for rounding: it only says where to attack."""
-    embed, scale = DISTANCES[network.distance]
-    patches = embed(patch_rows(z, network.kernel_size))
-    own = embed(network.prototypes.detach()[prototypes].flatten(1))
-    one_each = Embedded(own.rows[:, None], own.offsets[:, None])
-    return expanded_distances(patches, one_each, scale=scale)[:, 0].argmin(dim=1)
-
-
-def _field_of_best_cell(
-    subject: Subject, pairs: Pairs, seen: Seen, pixels: Tensor, *, seed: int, purpose: str
+def _displayed(
+    subject: Subject,
+    method: str,
+    pairs: Pairs,
+    seen: Seen,
+    pixels: Float[Tensor, "m 3 H W"],
+    *,
+    seed: int,
+    purpose: str,
 ) -> Bool[Tensor, "m H W"]:
-    boxes = subject.receptive_field.boxes.reshape(-1, 4)[seen.cells.tolist()]
-    masks = [box_mask(Box(*box), image_size=subject.image_size) for box in boxes.tolist()]
-    return torch.stack(masks).to(subject.device)
-
-
-def _top_of_map(method: str) -> Callable[..., Bool[Tensor, "m H W"]]:
-    def displayed(
-        subject: Subject, pairs: Pairs, seen: Seen, pixels: Tensor, *, seed: int, purpose: str
-    ) -> Bool[Tensor, "m H W"]:
-        images, regions = _normalised(subject, pixels), torch.zeros_like(pixels[:, 0], dtype=torch.bool)
-        for prototype in pairs.prototypes.unique().tolist():
-            rows = (pairs.prototypes == prototype).nonzero().squeeze(1)
-            similarities = subject.network_of((prototype,)).similarity_maps(seen.features[rows])
-            indices = [pairs.indices[row] for row in rows.tolist()]
-            seeds = subject.draw_seeds(indices, seed=seed, purpose=f"{purpose} of {prototype}")
-            maps = subject.maps(method, images[rows], similarities, (prototype,), seeds=seeds)
-            regions[rows] = top_region(maps[:, 0].detach())
-        return regions
-
-    return displayed
-
-
-DISPLAYED: dict[str, Callable[..., Bool[Tensor, "m H W"]]] = {
-    **{method: _top_of_map(method) for method in MAPPINGS},
-    "receptive_field": _field_of_best_cell,
-}
-"""Mapping -> the region that is displayed for each pair."""
+    """The region that a mapping displays for each pair: the best cell's box, or the top of its map."""
+    if MAPPINGS[method].shows_box:
+        boxes = subject.receptive_field.boxes.reshape(-1, 4)[seen.cells.tolist()]
+        masks = [box_mask(Box(*box), image_size=subject.image_size) for box in boxes.tolist()]
+        return torch.stack(masks).to(subject.device)
+    images, regions = _normalised(subject, pixels), torch.zeros_like(pixels[:, 0], dtype=torch.bool)
+    for prototype in pairs.prototypes.unique().tolist():
+        rows = (pairs.prototypes == prototype).nonzero().squeeze(1)
+        similarities = subject.network_of((prototype,)).similarity_maps(seen.features[rows])
+        indices = [pairs.indices[row] for row in rows.tolist()]
+        seeds = subject.draw_seeds(indices, seed=seed, purpose=f"{purpose} of {prototype}")
+        maps = subject.maps(method, images[rows], similarities, (prototype,), seeds=seeds)
+        regions[rows] = top_region(maps[:, 0].detach())
+    return regions
 
 
 def needs_positive_similarity(subject: Subject, settings: Settings) -> str | None:
     """Similarities of which a percentage can be taken."""
     try:
-        require_positive_similarity(subject.network.distance, subject.run.config.model.prototype_activation)
+        require_positive_similarity(subject.network.largest_similarity)
     except ConfigError as error:
         return str(error)
     return None

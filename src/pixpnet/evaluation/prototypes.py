@@ -7,7 +7,6 @@ import torch
 from pixpnet.data.parts import merge_sides
 from pixpnet.evaluation.metric import MetricResult, Settings
 from pixpnet.evaluation.subject import Subject
-from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.metrics import (
     deciding_prototypes,
     exactly,
@@ -18,6 +17,7 @@ from pixpnet.metrics import (
     sparsity,
     unique_sources,
 )
+from pixpnet.pixel_space import region_mappings
 
 
 @torch.no_grad()
@@ -56,8 +56,7 @@ def measure_purity(subject: Subject, method: str | None, settings: Settings) -> 
 
 def region_methods(settings: Settings) -> tuple[str | None, ...]:
     """The mappings that show regions of their own; the others show the receptive field's."""
-    shown = {display.region: method for method, display in reversed(DISPLAYS.items())}
-    return tuple(method for method in DISPLAYS if method in shown.values())
+    return tuple(region_mappings())
 
 
 def needs_parts(subject: Subject, settings: Settings) -> str | None:

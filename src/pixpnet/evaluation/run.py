@@ -16,8 +16,7 @@ from pixpnet.evaluation.subject import Subject
 from pixpnet.evaluation.table import METRICS
 from pixpnet.files import sha256_of
 from pixpnet.metrics import PROTOCOLS
-from pixpnet.pixel_space import MAPPING_TITLES, MAPPINGS
-from pixpnet.pixel_space.prp_rules import import_zennit
+from pixpnet.pixel_space import MAPPINGS, mapping_title
 from pixpnet.runs import Run, load
 from pixpnet.types import Progress, no_progress
 from pixpnet.words import spaced
@@ -111,7 +110,7 @@ class PlanItem:
     def words(self) -> str:
         """For a message."""
         name = spaced(self.metric)
-        return name if self.method is None else f"{name}, {MAPPING_TITLES[self.method]}"
+        return name if self.method is None else f"{name}, {mapping_title(self.method)}"
 
     def key(self, settings: Settings) -> Key:
         """What its measurement is found by."""
@@ -163,14 +162,16 @@ def make_plan(
     for name in methods or ():
         choose(MAPPINGS, name, what="method")
     usable = [method for method in MAPPINGS if methods is None or method in methods]
-    if "prp" in usable:
+    for method in tuple(usable):
+        require = MAPPINGS[method].require
         try:
-            import_zennit()
+            if require is not None:
+                require()
         except ConfigError as error:
             if methods is not None:
                 raise
-            usable.remove("prp")
-            left_out.append(f"method prp: {error}")
+            usable.remove(method)
+            left_out.append(f"method {method}: {error}")
     items = []
     for name, metric in METRICS.items():
         if metrics is not None and name not in metrics:

@@ -15,18 +15,14 @@ from torch import Tensor
 from pixpnet.data import ClassificationImages, Geometry, ImageSet
 from pixpnet.data.transforms import to_normalized
 from pixpnet.errors import DataError
-from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.metrics import box_mask
-from pixpnet.pixel_space import pixel_space_map
-from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.prototypes.heads import LinearHead, is_class_specific
+from pixpnet.pixel_space import MAPPINGS, pixel_space_map
+from pixpnet.prototypes import LinearHead, PrototypeNetwork, is_class_specific
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs import Run
 from pixpnet.seeds import stable_seed
 from pixpnet.types import Box, ImageRecord
 
-SLOW = ("prp",)
-"""Mappings whose maps are kept."""
 MOST_KEPT = 1 << 26
 """Most pixels of maps that are kept: 256 MB."""
 
@@ -92,8 +88,8 @@ class Kept:
 
     maps: dict[tuple[str, int, int], list[SampledMaps]] = field(default_factory=dict)
     """By method, number of images and seed."""
-    centers: dict[tuple[str, int, Noise | None], list[ClassCenters]] = field(default_factory=dict)
-    """By the rule that found them, seed and noise."""
+    centers: dict[tuple[str, str | None, int, Noise | None], list[ClassCenters]] = field(default_factory=dict)
+    """By the name of what found them, method, seed and noise."""
     others: dict[Geometry, Subject] = field(default_factory=dict)
     """The same network and records, with other images of them."""
     networks: dict[tuple[int, ...], PrototypeNetwork] = field(default_factory=dict)
@@ -178,7 +174,7 @@ class Subject:
     def displayed_boxes(self, method: str) -> Float64[Tensor, "n 4"]:
         """The box that a mapping shows for each cell, in row-major order."""
         rows, columns = self.receptive_field.grid_size
-        region = DISPLAYS[method].region
+        region = MAPPINGS[method].region
         boxes = [region(self.receptive_field, i, j) for i in range(rows) for j in range(columns)]
         return torch.tensor(boxes, dtype=torch.float64)
 
@@ -352,9 +348,9 @@ class Subject:
             images: Normalised.
             similarities: What `similarities` gives of the images and these prototypes.
             prototypes: Which they are.
-            seeds: One for each image, for the method random; `draw_seeds` makes them.
+            seeds: One for each image, for maps of noise; `draw_seeds` makes them.
         """
-        if method == "random":
+        if MAPPINGS[method].is_baseline:
             pairs = zip(similarities.split(1), seeds, strict=True)
             return torch.cat([self._map(method, None, part, seed=seed) for part, seed in pairs])
         return self._map(method, images, similarities, network=self.network_of(prototypes))
@@ -390,7 +386,7 @@ class Subject:
             yield from self.kept.maps[key]
             return
         made: list[SampledMaps] = []
-        keeps = method in SLOW
+        keeps = MAPPINGS[method].is_slow
         for label, indices in self.track(self._by_class(self.sample(samples, seed=seed))):
             batch = self._sampled_maps(method, label, indices, seed=seed)
             yield batch

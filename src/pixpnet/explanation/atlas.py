@@ -7,11 +7,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pixpnet.choices import choose
-from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.explanation.evidence import source_to_dict
 from pixpnet.explanation.explainer import Explainer
 from pixpnet.figures import AtlasEntry, Picture, atlas_figure
-from pixpnet.prototypes.heads import is_class_specific
+from pixpnet.pixel_space import MAPPINGS
+from pixpnet.prototypes import is_class_specific
 from pixpnet.words import decimal
 
 
@@ -33,17 +33,17 @@ def draw_atlas(explainer: Explainer, class_index: int, *, method: str = "recepti
         ConfigError: There is no such method.
         DataError: A training image is gone or has changed.
     """
-    display, run = choose(DISPLAYS, method, what="method"), explainer.run
+    mapping, run = choose(MAPPINGS, method, what="method"), explainer.run
     weights = run.network.class_weights()[:, class_index].tolist()
     entries = []
     for prototype in prototypes_of_class(explainer, class_index):
         source = run.sources[prototype]
-        box = display.region(explainer.receptive_field, *source.cell)
+        box = mapping.region(explainer.receptive_field, *source.cell)
         origin = "" if source.label == class_index else f", from {source.class_name}"
         caption = f"prototype {prototype}, weight {decimal(weights[prototype])}{origin}"
         entries.append(AtlasEntry(Picture(explainer.source_image(source), box), caption))
     count = f"{len(entries)} prototype{'' if len(entries) == 1 else 's'}"
-    return atlas_figure(entries, title=f"{run.class_names[class_index]}: {count}", note=display.note)
+    return atlas_figure(entries, title=f"{run.class_names[class_index]}: {count}", note=mapping.note)
 
 
 def atlas_to_dict(explainer: Explainer, class_index: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from matplotlib.figure import Figure
 
 from pixpnet.choices import choose
-from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.explanation.evidence import Evidence, Share
 from pixpnet.explanation.explanation import Explanation
 from pixpnet.figures import (
@@ -18,6 +17,7 @@ from pixpnet.figures import (
     contrast_figure,
     evidence_figure,
 )
+from pixpnet.pixel_space import MAPPINGS
 from pixpnet.words import decimal, probability
 
 RANKINGS: dict[str, Callable[[Evidence], float]] = {
@@ -29,7 +29,7 @@ RANKINGS: dict[str, Callable[[Evidence], float]] = {
 
 def draw_evidence(explanation: Explanation, *, top_k: int, by: str, method: str) -> Figure:
     """The prototypes that speak most for the prediction, or are most similar to the image."""
-    display, rank = choose(DISPLAYS, method, what="method"), choose(RANKINGS, by, what="by")
+    mapping, rank = choose(MAPPINGS, method, what="method"), choose(RANKINGS, by, what="by")
     shown = sorted(explanation.evidence, key=rank, reverse=True)[:top_k]
     rows = [
         EvidenceRow(
@@ -48,8 +48,8 @@ def draw_evidence(explanation: Explanation, *, top_k: int, by: str, method: str)
     return evidence_figure(
         rows,
         title=_title(explanation),
-        note=display.note,
-        map_title=display.map_title,
+        note=mapping.note,
+        map_title=mapping.map_title,
         footer=f"Shown: {len(shown)} of {count} prototypes, by {by}; they add {decimal(part)}, the others "
         f"{decimal(total - part)}; together {decimal(total)}, the logit.",
     )
@@ -57,7 +57,7 @@ def draw_evidence(explanation: Explanation, *, top_k: int, by: str, method: str)
 
 def draw_contrast(explanation: Explanation, other: int | str, *, top_k: int, by: str, method: str) -> Figure:
     """The prototypes that speak most for the predicted class and not the other, and the other way round."""
-    display, rank = choose(DISPLAYS, method, what="method"), choose(RANKINGS, by, what="by")
+    mapping, rank = choose(MAPPINGS, method, what="method"), choose(RANKINGS, by, what="by")
     contrast = explanation.against(other)
 
     def column(index: int, shares: Sequence[Share]) -> ContrastColumn:
@@ -72,8 +72,8 @@ def draw_contrast(explanation: Explanation, other: int | str, *, top_k: int, by:
         return ContrastRow(
             seen=_seen(explanation, one, method),
             source=_source(explanation, one, method),
-            # The receptive field's map says little more than its box, and would hide the image.
-            map=None if method == "receptive_field" else explanation.map(one.prototype, method),
+            # A map that says little more than its box would only hide the image.
+            map=None if mapping.shows_box else explanation.map(one.prototype, method),
             prototype=one.prototype,
             class_name=one.class_name,
             similarity=one.similarity,
@@ -86,7 +86,7 @@ def draw_contrast(explanation: Explanation, other: int | str, *, top_k: int, by:
         column(0, contrast.for_target),
         column(1, contrast.for_other),
         title=f"Why {contrast.class_names[0]} and not {contrast.class_names[1]}?",
-        note=f"{display.note} Numbers: similarity × (weight for this class − weight for the other).",
+        note=f"{mapping.note} Numbers: similarity × (weight for this class − weight for the other).",
         footer=f"All {len(contrast.for_target)} prototypes on the left: {decimal(gains, sign='+')}; "
         f"all {len(contrast.for_other)} on the right: {decimal(losses, sign='+')}; "
         f"the logits differ by {decimal(contrast.difference)}.",
@@ -101,7 +101,7 @@ def _title(explanation: Explanation) -> str:
 
 
 def _seen(explanation: Explanation, evidence: Evidence, method: str) -> Picture:
-    region = DISPLAYS[method].region(explanation.receptive_field, *evidence.cell)
+    region = MAPPINGS[method].region(explanation.receptive_field, *evidence.cell)
     return Picture(explanation.image, region)
 
 
@@ -109,5 +109,5 @@ def _source(explanation: Explanation, evidence: Evidence, method: str) -> Pictur
     source = evidence.source
     if source is None or explanation.source_image is None:
         return None
-    region = DISPLAYS[method].region(explanation.receptive_field, *source.cell)
+    region = MAPPINGS[method].region(explanation.receptive_field, *source.cell)
     return Picture(explanation.source_image(source), region)

@@ -14,11 +14,11 @@ from pixpnet.choices import choose
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.explanation.atlas import atlas_to_dict, draw_atlas
 from pixpnet.explanation.class_names import find_class
-from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.explanation.drawing import RANKINGS
 from pixpnet.explanation.explainer import Explainer
 from pixpnet.explanation.explanation import Explanation
 from pixpnet.figures import FIGURE_FORMATS, save_figure
+from pixpnet.pixel_space import MAPPINGS
 from pixpnet.runs import RunDirectory, load
 
 FORMATS = (*FIGURE_FORMATS, "json")
@@ -59,7 +59,7 @@ def explain_images(
         CheckpointError: There is no such run, or its prototypes are not training patches.
         DataError: An image, or the training image of a prototype, can't be read.
     """
-    choose(DISPLAYS, method, what="method")
+    choose(MAPPINGS, method, what="method")
     choose(RANKINGS, by, what="by")
     _check_formats(formats)
     _check_files(images)

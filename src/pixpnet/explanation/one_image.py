@@ -9,9 +9,7 @@ from torch import Tensor
 
 from pixpnet.explanation.evidence import Evidence
 from pixpnet.explanation.explanation import Explanation, SourceImage, colour_columns, largest_first
-from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.prototypes.classes import describe_classes
-from pixpnet.prototypes.heads import is_class_specific
+from pixpnet.prototypes import PrototypeNetwork, describe_classes, is_class_specific
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.types import Normalization, PrototypeSource
 

@@ -11,10 +11,10 @@ from markupsafe import Markup
 import pixpnet
 from pixpnet.evaluation import METRICS, Key, Quantity
 from pixpnet.metrics import Estimate
-from pixpnet.pixel_space import MAPPING_TITLES
+from pixpnet.pixel_space import MAPPINGS, mapping_title
 from pixpnet.report.page import asset, templates
 from pixpnet.report.results import RunResults, read_runs  # noqa: F401 - all of a comparison from here
-from pixpnet.report.tables import MISSING, Cell, TableRow, method_title, metric_title
+from pixpnet.report.tables import MISSING, Cell, TableRow, metric_title
 from pixpnet.words import number_in_words, spaced, unbroken
 
 LEGEND = (
@@ -23,8 +23,6 @@ LEGEND = (
 )
 WHOLE_IMAGE = 99.5
 """Mean receptive field, percent, from which a patch is taken to see all of the image."""
-BASELINES = {"random"}
-"""Mappings that no run is better at."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def _metric_rows(metric: str, runs: Sequence[RunResults], *, same_data: bool) ->
             measured = [run.measurements.get(key) for run in runs]
             values = [one.values.get(quantity) if one else None for one in measured]
             if any(values):
-                detail = ", ".join(filter(None, (method_title(key[1] or ""), key[2])))
+                detail = ", ".join(filter(None, (mapping_title(key[1] or ""), key[2])))
                 better = shown.better if same_data and _is_fair(key, runs) else ""
                 cells = _cells(values, unit=units[quantity], better=better)
                 yield TableRow(shown.title, cells, shown.better, detail)
@@ -152,13 +150,14 @@ def _metric_rows(metric: str, runs: Sequence[RunResults], *, same_data: bool) ->
 
 def _is_fair(key: Key, runs: Sequence[RunResults]) -> bool:
     """Whether the runs were measured alike (seeds may differ), with maps that say something."""
-    return key[1] not in BASELINES and not differing_settings(key, runs).keys() - {"seed"}
+    is_baseline = key[1] in MAPPINGS and MAPPINGS[key[1]].is_baseline
+    return not is_baseline and not differing_settings(key, runs).keys() - {"seed"}
 
 
 def _keys(metric: str, runs: Sequence[RunResults]) -> list[Key]:
     """What was measured of a metric in any run: by protocol, mappings in the order of the table."""
     found = {key for run in runs for key in run.measurements if key[0] == metric}
-    order = {method: place for place, method in enumerate(MAPPING_TITLES)}
+    order = {method: place for place, method in enumerate(MAPPINGS)}
     return sorted(found, key=lambda key: (key[2] or "", order.get(key[1] or "", len(order)), key[1] or ""))
 
 
@@ -252,9 +251,9 @@ def _missing(run: RunResults, runs: Sequence[RunResults]) -> list[str]:
     maps = {key[1] for key in elsewhere - run.measurements.keys() if key[1]}
     maps -= {method for _, method, _ in run.measurements}
     if maps:
-        ordered = [*(name for name in MAPPING_TITLES if name in maps), *sorted(maps - MAPPING_TITLES.keys())]
+        ordered = [*(name for name in MAPPINGS if name in maps), *sorted(maps - MAPPINGS.keys())]
         said.append(
-            f"{run.label} lacks maps of {', '.join(method_title(name) for name in ordered)}: "
+            f"{run.label} lacks maps of {', '.join(mapping_title(name) for name in ordered)}: "
             f"`pixpnet evaluate {run.path} --methods {','.join(ordered)}` measures them."
         )
     return said

@@ -17,6 +17,7 @@ from pixpnet.config import Config, config_to_yaml
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.explanation import Explainer
 from pixpnet.files import read_if_there, sha256_of
+from pixpnet.pixel_space import region_title
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.report.charts import Chart, read_charts
 from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_images
@@ -36,11 +37,6 @@ STEPS = 4
 """How often progress is told."""
 TRIALS = 90
 """Of the certificate that a report makes itself."""
-
-REGION_TITLES = {
-    "receptive_field": "the displayed box (receptive field)",
-    "upsampling": "the region of the same size that upsampling would show",
-}
 
 
 @dataclass(frozen=True)
@@ -196,7 +192,7 @@ def _subject(
 ) -> Checked:
     return Checked(
         prototypes=run.network.prototypes.detach().cpu().flatten(1).numpy(),
-        distance=run.network.distance,
+        distance=run.config.model.distance,
         weights=weights,
         own_class=run.network.own_class.cpu().numpy(),
         sources=run.sources,
@@ -297,11 +293,11 @@ def grounding(run: Run, *, trials: int = TRIALS) -> Grounding:
     if certificate is None:
         certificate = verify(run, trials=trials)
     lines = []
-    for region, name in REGION_TITLES.items():
+    for region in certificate.regions:
         found = certificate.overall(region)
         lines.append(
             KeptRegion(
-                region=name,
+                region=region_title(region),
                 trials=found.trials,
                 failures=found.failures,
                 features=found.largest_feature_change,

@@ -13,7 +13,7 @@ from torch import Tensor
 from pixpnet.data import ImageSet
 from pixpnet.evaluation import pixels_of_object
 from pixpnet.metrics import box_mask
-from pixpnet.prototypes.heads import is_class_specific
+from pixpnet.prototypes import DISTANCES, is_class_specific
 from pixpnet.report.evidence import Cutout
 from pixpnet.report.predictions import Predictions
 from pixpnet.runs import Run
@@ -128,7 +128,7 @@ BACKGROUND = 0.1
 COSINE = 0.99
 """Two prototypes are nearly equal from this cosine of their angle on ..."""
 LENGTH = 0.1
-"""... if their lengths differ by less than this share of the longer one (it matters to L2 distances only)."""
+"""... if their lengths differ by less than this share of the longer one (it matters to L2, not to cosine)."""
 NOT_A_PART = 50.0
 """Mean receptive field, as percent of the image, from which a prototype can't be called a part."""
 
@@ -198,7 +198,8 @@ def _same_patch(checked: Checked) -> Remark:
 
 
 def _nearly_equal(checked: Checked) -> Remark:
-    groups = _groups(_nearly_equal_pairs(checked.prototypes, use_length=checked.distance == "l2"))
+    use_length = not DISTANCES[checked.distance].ignores_length
+    groups = _groups(_nearly_equal_pairs(checked.prototypes, use_length=use_length))
     title = f"prototypes are nearly equal (cosine of {COSINE:g} or more)"
     if not groups:
         return Remark(True, f"No two {title}")

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pixpnet.evaluation import METRICS, EvaluationFiles, Measurement
-from pixpnet.pixel_space import MAPPING_TITLES
+from pixpnet.pixel_space import mapping_title
 from pixpnet.words import spaced
 
 MISSING = "–"
@@ -57,11 +57,6 @@ def metric_title(metric: str) -> str:
     return METRICS[metric].title if metric in METRICS else spaced(metric).capitalize()
 
 
-def method_title(method: str) -> str:
-    """As the table of mappings has it; one that is not there is called by its own name."""
-    return MAPPING_TITLES.get(method, method)
-
-
 def read_metrics(folder: Path, *, checkpoint: str) -> tuple[MetricTable, ...]:
     """The tables of a folder's interpretability.yaml; nothing without that file.
 
@@ -100,7 +95,7 @@ def _table(measurements: Sequence[Measurement], warning: str) -> MetricTable:
     )
     return MetricTable(
         title=f"{metric.title}, {first.protocol}" if first.protocol else metric.title,
-        methods=tuple(method_title(one.method) for one in measurements if one.method is not None),
+        methods=tuple(mapping_title(one.method) for one in measurements if one.method is not None),
         rows=rows,
         note=warning + _note(measurements),
     )
