@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from pixpnet.config import Config, ModelConfig
-from pixpnet.data import read_dataset
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.evaluation import Evaluation, EvaluationFiles, Measurement
 from pixpnet.metrics import Estimate
@@ -168,9 +167,10 @@ def test_warnings_come_first():
 
 def test_shares_of_the_object_are_the_masks(tiny_run):
     run = load(tiny_run)
-    image_set = read_dataset(run.config.dataset)
-    for one, share in zip(run.sources, object_shares(run, image_set), strict=True):
-        mask = np.asarray(Image.open((image_set.root / "segmentations" / one.path[7:]).with_suffix(".png")))
+    for one, share in zip(run.sources, object_shares(run, run.image_set), strict=True):
+        mask = np.asarray(
+            Image.open((run.image_set.root / "segmentations" / one.path[7:]).with_suffix(".png"))
+        )
         left, top, right, bottom = (int(side) for side in one.box)
         assert share == pytest.approx((mask[top:bottom, left:right] > 0).mean())
 
@@ -178,7 +178,7 @@ def test_shares_of_the_object_are_the_masks(tiny_run):
 @pytest.mark.parametrize("box", [Box(16, 8, 48, 64), Box(15.5, 23.5, 31.5, 39.5)])
 def test_without_masks_the_bounding_box_tells(tiny_run, box):
     run = load(tiny_run)
-    image_set = read_dataset(run.config.dataset)
+    image_set = run.image_set
     boxed = tuple(replace(record, mask=None, box=box) for record in image_set.train)
     pixels = np.array([[box.contains(x + 0.5, y + 0.5) for x in range(64)] for y in range(64)])
     for one, share in zip(run.sources, object_shares(run, replace(image_set, train=boxed)), strict=True):

@@ -111,7 +111,7 @@ class Subject:
         """
         Args:
             run: It stays as it is; on another device a copy of its network is evaluated.
-            image_set: The run's data set; read if none is given.
+            image_set: None: the run's.
             geometry: What of each file is an image; None: as the network is tested.
             device: None: a GPU where there is one.
             batch_size: Images at a time; results depend on it by rounding only. None: what the device is fast
@@ -126,7 +126,7 @@ class Subject:
         if network.prototypes.device.type != self.device.type:
             network = copy.deepcopy(network).to(self.device)
         self.network: PrototypeNetwork = network.eval()
-        self.image_set = run.read_dataset() if image_set is None else image_set
+        self.image_set = run.image_set if image_set is None else image_set
         self.records: tuple[ImageRecord, ...] = self.image_set.test
         if not self.records:
             raise DataError(f"{self.image_set.root} has no test image to evaluate the network on.")
@@ -251,15 +251,16 @@ class Subject:
     @property
     def lowest(self) -> Float[Tensor, "3"]:
         """The least value of each normalised colour."""
-        return (0 - self._tensor(self.run.mean)) / self._tensor(self.run.std)
+        return self._normalized(0)
 
     @property
     def highest(self) -> Float[Tensor, "3"]:
         """The largest."""
-        return (1 - self._tensor(self.run.mean)) / self._tensor(self.run.std)
+        return self._normalized(1)
 
-    def _tensor(self, values: tuple[float, float, float]) -> Float[Tensor, "3"]:
-        return torch.tensor(values, device=self.device)
+    def _normalized(self, value: float) -> Float[Tensor, "3"]:
+        mean, std = (torch.tensor(values, device=self.device) for values in self.run.normalization)
+        return (value - mean) / std
 
     def sample(self, count: int, *, seed: int) -> list[int]:
         """Test images drawn without replacement, in the order drawn; all where there are no more."""

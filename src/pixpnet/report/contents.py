@@ -15,7 +15,6 @@ from jaxtyping import Float32
 from pixpnet.certificate import Certificate, certificate_file, verify
 from pixpnet.config import Config, config_to_yaml
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.explanation import Explainer
 from pixpnet.files import read_if_there, sha256_of
 from pixpnet.pixel_space import region_title
 from pixpnet.receptive_fields import ReceptiveField
@@ -139,14 +138,14 @@ def collect(
     directory = RunDirectory.open(run_dir)
     run = load(run_dir, dataset_root=dataset_root)
     run.require_sources()
-    names, explainer, album = readable_names(run.class_names), Explainer(run), Album()
-    gallery, field = Gallery(explainer, album, names), explainer.receptive_field
+    names, album = readable_names(run.class_names), Album()
+    gallery, field = Gallery(run, album, names), run.receptive_field()
     progress(0, STEPS, "looking at the test images")
-    predictions = predict(run.network, explainer.test_images())
+    predictions = predict(run.network, run.test_images)
     weights = run.network.class_weights().cpu().numpy()
     confused = confusion(predictions, names, pairs=PAIRS)
     progress(1, STEPS, "looking at the prototypes")
-    on_object = object_shares(run, explainer.image_set)
+    on_object = object_shares(run, run.image_set)
     chapters = atlas(
         run,
         predictions,
