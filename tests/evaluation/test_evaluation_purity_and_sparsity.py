@@ -72,7 +72,8 @@ def test_purity_is_measured_where_boxes_differ():
     assert PURITY.methods(SETTINGS) == ("receptive_field", "upsampling")
 
 
-def test_sparsity_against_loops(subject):
+def plain_deciding(subject):
+    """Of each image the fewest prototypes that make 95 % of its winning logit."""
     weights = subject.network.class_weights()
     numbers = []
     for output in outputs(subject):
@@ -81,6 +82,11 @@ def test_sparsity_against_loops(subject):
         while sum(largest[:taken]) < 0.95 * sum(largest):
             taken += 1
         numbers.append(taken)
+    return numbers
+
+
+def test_sparsity_against_loops(subject):
+    numbers = plain_deciding(subject)
     got = SPARSITY.measure(subject, None, SETTINGS).values
     assert list(got) == list(SPARSITY.quantities)
     assert got["deciding"].value == pytest.approx(np.mean(numbers))
