@@ -13,10 +13,10 @@ from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import DatasetConfig
 from pixpnet.data import Splits, open_splits
 from pixpnet.errors import ConfigError, PixPNetError
-from pixpnet.goldilocks import finetune
-from pixpnet.goldilocks.finetune import TopMeter, finetune_stage
+from pixpnet.goldilocks import networks
+from pixpnet.goldilocks.networks import TopMeter, finetune_stage
 from pixpnet.seeds import seeded
-from pixpnet.training.measures import classifier_terms
+from pixpnet.training import ClassifierObjective, Loss, PooledClassifier
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +64,18 @@ def _record_logits(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     seen: list[torch.Tensor] = []
 
     class Recorder(TopMeter):
-        def update(self, terms, logits, labels) -> None:
-            super().update(terms, logits, labels)
-            seen.append(logits)
+        def update(self, loss, labels) -> None:
+            super().update(loss, labels)
+            seen.append(loss.logits)
 
-    monkeypatch.setattr(finetune, "TopMeter", Recorder)
+    monkeypatch.setattr(networks, "TopMeter", Recorder)
     return seen
 
 
 def _memory_for(batch: int, monkeypatch: pytest.MonkeyPatch, *, error: Callable[[], Exception]) -> list[int]:
     """Let steps of more images fail; the sizes of the batches that were tried."""
     tried: list[int] = []
-    forward = finetune.PooledClassifier.forward
+    forward = PooledClassifier.forward
 
     def limited(self, images: torch.Tensor) -> torch.Tensor:
         tried.append(len(images))
@@ -83,7 +83,7 @@ def _memory_for(batch: int, monkeypatch: pytest.MonkeyPatch, *, error: Callable[
             raise error()
         return forward(self, images)
 
-    monkeypatch.setattr(finetune.PooledClassifier, "forward", limited)
+    monkeypatch.setattr(PooledClassifier, "forward", limited)
     return tried
 
 
@@ -129,8 +129,9 @@ def test_other_errors_are_not_taken_for_it(
 
 
 def test_top_five_of_seven_classes() -> None:
-    meter = TopMeter(7, torch.device("cpu"))
+    meter = TopMeter(ClassifierObjective(), 7, torch.device("cpu"))
     logits = torch.arange(7.0).repeat(4, 1)
     labels = torch.tensor([6, 2, 1, 0])  # first, fifth, sixth, seventh
-    meter.update(classifier_terms(logits, labels), logits, labels)
+    zero = torch.zeros(())
+    meter.update(Loss({"xent": zero}, zero, logits), labels)
     assert (meter.accuracy, meter.top5_accuracy) == (0.25, 0.5)

@@ -9,9 +9,8 @@ from pixpnet.data import open_splits
 from pixpnet.errors import PixPNetError
 from pixpnet.goldilocks import features as reading
 from pixpnet.goldilocks.features import CellReader, PatchReader, Prototypes, find_prototypes, read_images
-from pixpnet.goldilocks.memory import with_fitting_batch
-from pixpnet.goldilocks.stages import AverageReader, LargestReader, StageReaders
-from pixpnet.goldilocks.tasks import stages_of
+from pixpnet.goldilocks.stages import AverageReader, LargestReader, StageReaders, stages_of
+from pixpnet.training import with_fitting_batch
 
 CPU = torch.device("cpu")
 

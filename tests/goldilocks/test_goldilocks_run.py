@@ -16,9 +16,9 @@ import torch
 
 from pixpnet.config import config_from_yaml, parse_config
 from pixpnet.errors import ConfigError, DataError, PixPNetError
-from pixpnet.goldilocks import backbone, explore, front, run, work
+from pixpnet.goldilocks import explore, front, networks, run, work
 from pixpnet.goldilocks.features import Prototypes, Readings
-from pixpnet.goldilocks.finetune import Finetuned
+from pixpnet.goldilocks.networks import Finetuned
 from pixpnet.goldilocks.settings import check_settings
 from pixpnet.goldilocks.table import read_rows, write_rows
 
@@ -136,13 +136,13 @@ def test_interrupted_runs_go_on_and_end_alike(config, tmp_path, monkeypatch, cap
     caplog.set_level(logging.INFO, "pixpnet")
     whole = explore(config(train__backbone_epochs=2), models=["small_resnet"], out=tmp_path / "whole")
     begun = {"epochs": 0, "rows": 0}
-    train_epoch, probe_row = backbone.train_epoch, run.probe_row
+    fit, probe_row = networks.fit, run.probe_row
 
     def first_epoch_only(*arguments, **options):
         begun["epochs"] += 1
         if begun["epochs"] == 2:
             raise KeyboardInterrupt
-        return train_epoch(*arguments, **options)
+        return fit(*arguments, **options)
 
     def three_rows_only(job, stage, readout):
         begun["rows"] += 1
@@ -153,7 +153,7 @@ def test_interrupted_runs_go_on_and_end_alike(config, tmp_path, monkeypatch, cap
     def go_on():
         return explore(config(train__backbone_epochs=2), models=["small_resnet"], out=tmp_path / "parts.csv")
 
-    monkeypatch.setattr("pixpnet.goldilocks.backbone.train_epoch", first_epoch_only)
+    monkeypatch.setattr("pixpnet.goldilocks.networks.fit", first_epoch_only)
     monkeypatch.setattr("pixpnet.goldilocks.run.probe_row", three_rows_only)
     with pytest.raises(KeyboardInterrupt):
         go_on()

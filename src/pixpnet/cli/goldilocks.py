@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
             f"--model.no-pretrained --train.backbone-epochs {options.epochs}"
         )
     from pixpnet.goldilocks import explore
-    from pixpnet.goldilocks.tasks import split_models
+    from pixpnet.goldilocks.stages import split_models
 
     with progress_bar("stages") as progress:
         outcome = explore(

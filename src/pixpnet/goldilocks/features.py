@@ -17,14 +17,12 @@ from torch.nn import functional
 
 from pixpnet.backbones import Backbone
 from pixpnet.data import ClassificationImages, loader
-from pixpnet.goldilocks.memory import with_fitting_batch
-from pixpnet.goldilocks.stages import AverageReader, StageReaders
-from pixpnet.goldilocks.tasks import Stage
+from pixpnet.goldilocks.stages import AverageReader, Stage, StageReaders
 from pixpnet.modes import evaluating
 from pixpnet.prototypes.initialization import random_keys
 from pixpnet.prototypes.kmeans import kmeans
 from pixpnet.seeds import stable_seed
-from pixpnet.training.loop import to_device
+from pixpnet.training import to_device, with_fitting_batch
 
 PROTOTYPES_PER_CLASS = 10
 

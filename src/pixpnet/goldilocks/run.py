@@ -18,10 +18,11 @@ from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
 from pixpnet.figures.saving import FIGURE_FORMATS, save_figure
 from pixpnet.files import write_text
-from pixpnet.goldilocks.backbone import weights_of
 from pixpnet.goldilocks.cluster import Crew, processes, ray_cluster, this_process
 from pixpnet.goldilocks.front import Advice, advise, rank_rows, undertrained
+from pixpnet.goldilocks.networks import weights_of
 from pixpnet.goldilocks.settings import Files, check_settings, pretrained_file
+from pixpnet.goldilocks.stages import Stage, stages_of
 from pixpnet.goldilocks.table import (
     READOUT_TITLES,
     Mode,
@@ -31,7 +32,6 @@ from pixpnet.goldilocks.table import (
     read_rows,
     write_rows,
 )
-from pixpnet.goldilocks.tasks import Stage, stages_of
 from pixpnet.goldilocks.work import Job, finetune_row, open_images, prepare_probe, probe_row
 from pixpnet.types import Progress
 

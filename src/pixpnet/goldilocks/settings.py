@@ -11,7 +11,7 @@ import yaml
 from pixpnet.config.options import to_kebab
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.files import write_text
-from pixpnet.goldilocks.backbone import weights_of
+from pixpnet.goldilocks.networks import weights_of
 from pixpnet.goldilocks.table import Mode, Readout, Weights
 from pixpnet.goldilocks.work import Job
 

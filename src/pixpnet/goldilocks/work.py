@@ -20,14 +20,13 @@ from pixpnet.data import ClassificationImages, Splits, find_dataset, open_splits
 from pixpnet.data.splits import hold_out
 from pixpnet.errors import DataError
 from pixpnet.files import write_atomically
-from pixpnet.goldilocks.backbone import frozen_backbone, weights_of
 from pixpnet.goldilocks.features import find_prototypes, read_images
-from pixpnet.goldilocks.finetune import finetune_stage
+from pixpnet.goldilocks.networks import finetune_stage, frozen_backbone, weights_of
 from pixpnet.goldilocks.probe import Accuracies, accuracies, probe
+from pixpnet.goldilocks.stages import Stage
 from pixpnet.goldilocks.table import Key, Mode, Readout, Row, Weights
-from pixpnet.goldilocks.tasks import Stage
 from pixpnet.seeds import seeded
-from pixpnet.training.setup import make_accelerator
+from pixpnet.training import make_accelerator
 
 VALIDATION_SHARE = 0.2
 """Of the training images, to choose λ on, where the data set has no validation images."""

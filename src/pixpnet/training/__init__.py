@@ -1,5 +1,52 @@
 """Training: stages, projection, readout, and the files that they leave."""
 
-from pixpnet.training.run import resume, train
+from pixpnet.training.learner import (
+    PooledClassifier,
+    build_optimizer,
+    classifier_groups,
+    prototype_groups,
+    set_learning_rates,
+)
+from pixpnet.training.loop import Learning, fit, score, to_device
+from pixpnet.training.memory import is_out_of_memory, largest_that_fits, with_fitting_batch
+from pixpnet.training.objective import (
+    ClassifierObjective,
+    EpochMeter,
+    Loss,
+    Objective,
+    PrototypeObjective,
+    cross_entropy,
+)
+from pixpnet.training.plan import EpochPlan, plan_epochs
+from pixpnet.training.projection import project_prototypes, start_prototypes, train_readout
+from pixpnet.training.tools import make_accelerator
+from pixpnet.training.trainer import resume, train
 
-__all__ = ["resume", "train"]
+__all__ = [
+    "ClassifierObjective",
+    "EpochMeter",
+    "EpochPlan",
+    "Learning",
+    "Loss",
+    "Objective",
+    "PooledClassifier",
+    "PrototypeObjective",
+    "build_optimizer",
+    "classifier_groups",
+    "cross_entropy",
+    "fit",
+    "is_out_of_memory",
+    "largest_that_fits",
+    "make_accelerator",
+    "plan_epochs",
+    "project_prototypes",
+    "prototype_groups",
+    "resume",
+    "score",
+    "set_learning_rates",
+    "start_prototypes",
+    "to_device",
+    "train",
+    "train_readout",
+    "with_fitting_batch",
+]
