@@ -26,7 +26,7 @@ from IPython.display import Image, display
 
 from pixpnet.figures import png_bytes
 from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
-from pixpnet.goldilocks.front import pareto_ranks
+from pixpnet.goldilocks import pareto_ranks
 from pixpnet.goldilocks.table import COLUMNS
 
 # %% [markdown]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pixpnet.config import parse_config
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.runs import load
-from pixpnet.training import is_out_of_memory, largest_that_fits, memory, train
+from pixpnet.training import is_out_of_memory, largest_that_fits, memory, train, with_fitting_batch
 
 
 @given(capacity=st.integers(0, 300), start=st.integers(1, 400), limit=st.integers(1, 300))
@@ -116,3 +116,19 @@ def test_torchs_cpu_allocator_says_so():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+
+
+def test_nothing_fits():
+    def work(batch_size: int) -> None:
+        raise MemoryError("no room")
+
+    with pytest.raises(PixPNetError, match="Not even a batch of one image fits"):
+        with_fitting_batch(work, 3)
+
+
+def test_other_errors_pass():
+    def work(batch_size: int) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        with_fitting_batch(work, 3)

@@ -19,7 +19,7 @@ from pixpnet.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pixpnet.goldilocks.run import Outcome
+    from pixpnet.goldilocks import Outcome
 
 __all__ = ["run"]
 
@@ -71,8 +71,7 @@ def run(arguments: Sequence[str]) -> int:
             "--epochs is for --mode finetune; to train the backbones that are probed, use "
             f"--model.no-pretrained --train.backbone-epochs {options.epochs}"
         )
-    from pixpnet.goldilocks import explore
-    from pixpnet.goldilocks.stages import split_models
+    from pixpnet.goldilocks import explore, split_models
 
     with progress_bar("stages") as progress:
         outcome = explore(

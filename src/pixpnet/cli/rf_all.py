@@ -52,7 +52,7 @@ class StageField(NamedTuple):
 
 def backbones() -> list[str]:
     """The backbones of the Goldilocks experiments and ours; their numbers in order."""
-    from pixpnet.goldilocks.stages import zoo
+    from pixpnet.goldilocks import zoo
 
     parts = {name: re.split(r"(\d+)", name) for name in [*zoo(), "small_resnet"]}
     return sorted(parts, key=lambda name: [int(part) if part.isdigit() else part for part in parts[name]])

@@ -13,33 +13,34 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import Config, resolve_optimizer
 from pixpnet.data import ClassificationImages, Sample, Splits, loader
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.files import write_atomically
+from pixpnet.goldilocks.probe import Accuracies, accuracies
 from pixpnet.goldilocks.stages import LargestReader, Stage, StageReaders
 from pixpnet.goldilocks.table import Weights
+from pixpnet.modes import evaluating
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training import (
     ClassifierObjective,
-    EpochMeter,
     EpochPlan,
+    Execution,
+    Judgement,
     Learning,
-    Loss,
     Objective,
     PooledClassifier,
     build_optimizer,
     classifier_groups,
     cross_entropy,
     fit,
-    make_accelerator,
+    make_execution,
     plan_epochs,
-    score,
     set_learning_rates,
+    to_device,
     with_fitting_batch,
 )
 
@@ -78,7 +79,7 @@ def frozen_backbone(
         file: Where a trained backbone is kept after each epoch, and found again.
         workers: Loader processes.
     """
-    accelerator, autocast_to = make_accelerator(config)
+    execution = make_execution(config)
     assert config.seed is not None
     with seeded(config.seed, gpus=True):
         backbone = build_backbone(
@@ -88,11 +89,11 @@ def frozen_backbone(
             weights=config.model.weights,
         )
         # Channels last makes convolutions faster on CPUs, too.
-        backbone.to(accelerator.device, memory_format=torch.channels_last)  # pyright: ignore
+        backbone.to(execution.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore
         if config.train.backbone_epochs > 0:
             training = _Training(backbone, stages, config=config, num_classes=num_classes, file=file)
             training.restore()
-            run_epoch = partial(training.run_epoch, images, accelerator, autocast_to, workers)
+            run_epoch = partial(training.run_epoch, images, replace(execution, accumulate=1), workers)
             while training.epoch < config.train.backbone_epochs:
                 with_fitting_batch(run_epoch, config.train.batch_size)
                 training.save()
@@ -107,9 +108,7 @@ class _StagesObjective(Objective):
     def __init__(self, heads: nn.ModuleList) -> None:
         self.heads = heads
 
-    def judge(
-        self, model: nn.Module, batch: Sample
-    ) -> tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "b c"]]:
+    def judge(self, model: nn.Module, batch: Sample) -> Judgement:
         largest = model(batch.image)
         logits = [head(values) for head, values in zip(self.heads, largest, strict=True)]
         losses = torch.stack([cross_entropy(some, batch) for some in logits])
@@ -146,14 +145,13 @@ class _Training:
     def run_epoch(
         self,
         images: ClassificationImages,
-        accelerator: Accelerator,
-        autocast_to: torch.dtype | None,
+        execution: Execution,
         workers: int,
         batch_size: int,
     ) -> None:
         """One epoch; one that ran out of memory goes on from where it was, with all images again."""
         start = time.perf_counter()
-        seed, options = self.config.seed or 0, self.config.train
+        seed = self.config.seed or 0
 
         def begin(plan: EpochPlan) -> Learning:
             set_learning_rates(self.optimizer, self.groups, plan)
@@ -169,18 +167,16 @@ class _Training:
                 seed=seed,
                 epoch=0,
                 workers=workers,
-                device=accelerator.device,
+                device=execution.accelerator.device,
             ),
             num_classes=self.num_classes,
             seed=lambda plan: stable_seed(seed, self.backbone.name, plan.epoch - 1),
-            accelerator=accelerator,
-            autocast_to=autocast_to,
-            clip_norm=options.gradient_clip_norm,
+            execution=execution,
         )
         self.epoch += 1
         _logger.info(
             "%s: epoch %d/%d, loss %.3f, training accuracy of the last stage %.3f, %.0f s",
-            *(self.backbone.name, self.epoch, options.backbone_epochs),
+            *(self.backbone.name, self.epoch, self.config.train.backbone_epochs),
             *(trained.meter.total_loss, trained.meter.accuracy, time.perf_counter() - start),
         )
 
@@ -208,28 +204,9 @@ class _Training:
 class Finetuned(NamedTuple):
     """What came of finetuning."""
 
-    test_accuracy: float
-    test_accuracy_top5: float
+    accuracies: Accuracies
     batch_size: int
     """The one that fitted into memory in the end."""
-
-
-class TopMeter(EpochMeter):
-    """Also counts the images whose class is among the five likeliest."""
-
-    def __init__(self, objective: Objective, num_classes: int, device: torch.device) -> None:
-        super().__init__(objective, num_classes, device)
-        self.in_top5 = torch.zeros((), dtype=torch.float64, device=device)
-
-    @torch.no_grad()
-    def update(self, loss: Loss, labels: Int[Tensor, "b"]) -> None:
-        super().update(loss, labels)
-        likeliest = loss.logits.topk(min(5, loss.logits.shape[1])).indices
-        self.in_top5 += (likeliest == labels[:, None]).sum()
-
-    @property
-    def top5_accuracy(self) -> float:
-        return float(self.in_top5 / self.count.sum())
 
 
 def finetune_stage(
@@ -240,8 +217,7 @@ def finetune_stage(
     epochs: int,
     batch_size: int = 32,
     workers: int | None = None,
-    accelerator: Accelerator | None = None,
-    autocast_to: torch.dtype | None = None,
+    execution: Execution | None = None,
 ) -> Finetuned:
     """Train a copy of the cut backbone with a linear head on its average, then test it.
 
@@ -255,8 +231,7 @@ def finetune_stage(
         epochs: Passes over the training images.
         batch_size: Images per step.
         workers: Loader processes, as `dataset.workers`.
-        accelerator: The device; None: a GPU if there is one.
-        autocast_to: Precision of training; None: float32.
+        execution: Device and precision; None: a GPU if there is one, float32.
 
     Raises:
         ConfigError: A batch of one image.
@@ -266,8 +241,9 @@ def finetune_stage(
         raise ConfigError(
             f"train.batch-size {batch_size}: finetuning needs {SMALLEST_BATCH} images or more (batch norm)."
         )
-    accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
-    num_classes, device = len(splits.class_names), accelerator.device
+    if execution is None:
+        execution = Execution(Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no"))
+    num_classes, device = len(splits.class_names), execution.accelerator.device
     schedule = [
         EpochPlan(epoch, "backbone", 1.0, project=False, validate=False) for epoch in range(1, epochs + 1)
     ]
@@ -291,15 +267,15 @@ def finetune_stage(
             batches(splits.train, shuffle=True),
             num_classes=num_classes,
             seed=lambda plan: stable_seed(seed, plan.epoch),
-            accelerator=accelerator,
-            autocast_to=autocast_to,
+            execution=replace(execution, accumulate=1, clip_norm=None),
         ):
             _logger.info(
                 "%s: epoch %d/%d, loss %.3f, train accuracy %.3f",
                 *(place, trained.plan.epoch, epochs, trained.meter.total_loss, trained.meter.accuracy),
             )
-        top = TopMeter(objective, num_classes, device)
-        score(model, objective, batches(splits.test, shuffle=False), accelerator=accelerator, meter=top)
-        return Finetuned(top.accuracy, top.top5_accuracy, size)
+        tested = to_device(batches(splits.test, shuffle=False), device)
+        with torch.no_grad(), evaluating(model):
+            logits, labels = zip(*((model(batch.image), batch.label) for batch in tested), strict=True)
+        return Finetuned(accuracies(torch.cat(logits), torch.cat(labels)), size)
 
     return with_fitting_batch(train_and_test, batch_size)

@@ -7,11 +7,12 @@ from pixpnet.training.learner import (
     prototype_groups,
     set_learning_rates,
 )
-from pixpnet.training.loop import Learning, fit, score, to_device
+from pixpnet.training.loop import Execution, Learning, fit, make_execution, score, to_device
 from pixpnet.training.memory import is_out_of_memory, largest_that_fits, with_fitting_batch
 from pixpnet.training.objective import (
     ClassifierObjective,
     EpochMeter,
+    Judgement,
     Loss,
     Objective,
     PrototypeObjective,
@@ -19,13 +20,15 @@ from pixpnet.training.objective import (
 )
 from pixpnet.training.plan import EpochPlan, plan_epochs
 from pixpnet.training.projection import project_prototypes, start_prototypes, train_readout
-from pixpnet.training.tools import make_accelerator
+from pixpnet.training.tools import flat_options
 from pixpnet.training.trainer import resume, train
 
 __all__ = [
     "ClassifierObjective",
     "EpochMeter",
     "EpochPlan",
+    "Execution",
+    "Judgement",
     "Learning",
     "Loss",
     "Objective",
@@ -35,9 +38,10 @@ __all__ = [
     "classifier_groups",
     "cross_entropy",
     "fit",
+    "flat_options",
     "is_out_of_memory",
     "largest_that_fits",
-    "make_accelerator",
+    "make_execution",
     "plan_epochs",
     "project_prototypes",
     "prototype_groups",

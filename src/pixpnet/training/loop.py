@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -11,8 +13,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pixpnet.config import Config
 from pixpnet.data import EpochLoader, Sample
-from pixpnet.errors import PixPNetError
+from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.modes import evaluating
 from pixpnet.training.objective import EpochMeter, Objective
 from pixpnet.training.plan import EpochPlan
@@ -20,6 +23,48 @@ from pixpnet.training.profiling import Profiler
 
 CHECK_EVERY = 16
 """Steps between looks at the loss on a GPU, where each look waits for the device."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how the steps of training are computed."""
+
+    accelerator: Accelerator
+    """Processes and device."""
+    autocast_to: torch.dtype | None = None
+    """Precision; None: float32."""
+    accumulate: int = 1
+    """Batches for one step; all weigh the same, also those of a shorter last one."""
+    clip_norm: float | None = None
+    """Largest norm of the gradients of all that the optimizer changes."""
+
+
+def make_execution(config: Config) -> Execution:
+    """What the configuration asks for.
+
+    Raises:
+        ConfigError: for more GPUs than there are, or than processes were launched.
+    """
+    available = torch.cuda.device_count()
+    wanted = min(1, available) if config.gpus is None else config.gpus
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if wanted > available:
+        raise ConfigError(f"gpus={wanted}: this machine has {available}.")
+    if wanted > launched:
+        raise ConfigError(
+            f"gpus={wanted} needs as many processes, {launched} was launched; start the run as: "
+            f"accelerate launch --num_processes {wanted} -m pixpnet train -c FILE --gpus {wanted}"
+        )
+    on_gpu = wanted > 0
+    precision = config.train.precision
+    bf16 = precision == "bf16" or (precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
+    # accelerate's own mixed precision is one for a whole process, and reaches evaluation; see `train_epoch`.
+    return Execution(
+        Accelerator(cpu=not on_gpu, mixed_precision="no"),
+        torch.bfloat16 if bf16 else None,
+        config.train.accumulate_grad_batches or 1,
+        config.train.gradient_clip_norm,
+    )
 
 
 class Learning(NamedTuple):
@@ -49,10 +94,7 @@ def fit(
     *,
     num_classes: int,
     seed: Callable[[EpochPlan], int],
-    accelerator: Accelerator,
-    autocast_to: torch.dtype | None,
-    accumulate: int = 1,
-    clip_norm: float | None = None,
+    execution: Execution,
     first_step: int = 0,
     on_step: Callable[[EpochMeter], None] | None = None,
     profiler: Profiler | None = None,
@@ -65,10 +107,7 @@ def fit(
         batches: The training images.
         num_classes: Of the images.
         seed: Of torch's random state at the beginning of an epoch.
-        accelerator: Processes and device.
-        autocast_to: Precision; None: float32.
-        accumulate: Batches for one step, see `train_epoch`.
-        clip_norm: Of the gradients, see `train_epoch`.
+        execution: Where and how.
         first_step: How many steps came before.
         on_step: Called after every batch.
         profiler: Told what is done.
@@ -76,7 +115,7 @@ def fit(
     Raises:
         PixPNetError: The loss is no longer finite.
     """
-    profiler = profiler or Profiler()
+    profiler, accelerator = profiler or Profiler(), execution.accelerator
     for plan in schedule:
         torch.manual_seed(seed(plan))
         learning = begin(plan)
@@ -88,10 +127,7 @@ def fit(
                 profiler.batches(batches),
                 num_batches=len(batches),
                 meter=meter,
-                accelerator=accelerator,
-                autocast_to=autocast_to,
-                accumulate=accumulate,
-                clip_norm=clip_norm,
+                execution=execution,
                 first_step=first_step,
                 on_step=on_step,
             )
@@ -107,22 +143,19 @@ def train_epoch(
     *,
     num_batches: int,
     meter: EpochMeter,
-    accelerator: Accelerator,
-    autocast_to: torch.dtype | None,
-    accumulate: int = 1,
-    clip_norm: float | None = None,
+    execution: Execution,
     first_step: int = 0,
     on_step: Callable[[EpochMeter], None] | None = None,
 ) -> int:
     """Train on every batch once; returns the number of optimizer steps.
 
-    The batches of an accumulated step weigh the same, also those of a shorter last one. clip_norm: of the
-    gradients of all that the optimizer changes. first_step: how many steps came before, for the error.
+    first_step: how many steps came before, for the error.
 
     Raises:
         PixPNetError: The loss is no longer finite.
     """
     model, objective, optimizer = learning
+    accelerator, accumulate, autocast_to = execution.accelerator, execution.accumulate, execution.autocast_to
     steps = 0
     parameters = [parameter for entry in optimizer.param_groups for parameter in entry["params"]]
     check_every = 1 if accelerator.device.type == "cpu" else CHECK_EVERY
@@ -139,8 +172,8 @@ def train_epoch(
         if number % check_every == 0 or number == num_batches - 1:
             _check_finite(meter.sums[-1], optimizer, step=first_step + steps + 1)
         if last:
-            if clip_norm is not None:
-                accelerator.clip_grad_norm_(parameters, clip_norm)
+            if execution.clip_norm is not None:
+                accelerator.clip_grad_norm_(parameters, execution.clip_norm)
             optimizer.step()
             steps += 1
         if on_step is not None:

@@ -10,18 +10,17 @@ from dataclasses import replace
 from typing import TypeVar
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
 from pixpnet.config import Config
-from pixpnet.data import Sample
+from pixpnet.data import Sample, Splits
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.modes import keeping_modes
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.seeds import seeded
 from pixpnet.training.learner import Learner
-from pixpnet.training.loop import train_epoch
+from pixpnet.training.loop import Execution, train_epoch
 from pixpnet.training.objective import EpochMeter
 from pixpnet.training.plan import EpochPlan
 
@@ -80,10 +79,8 @@ def find_batch_size(
     plans: Sequence[EpochPlan],
     *,
     config: Config,
-    num_images: int,
-    image_size: tuple[int, int],
-    accelerator: Accelerator,
-    autocast_to: torch.dtype | None,
+    splits: Splits,
+    execution: Execution,
 ) -> int:
     """The largest batch size, up to the number of training images, that every process can train with.
 
@@ -97,9 +94,9 @@ def find_batch_size(
         fitted = True
         labels = torch.arange(size)
         try:
-            batch = Sample(torch.rand(size, 3, *image_size), labels % network.num_classes, labels)
+            batch = Sample(torch.rand(size, 3, *splits.image_size), labels % network.num_classes, labels)
             for plan in {plan.stage: plan for plan in plans}.values():
-                _try_steps(Learner(network, config=config, accelerator=accelerator), plan, batch, autocast_to)
+                _try_steps(Learner(network, config=config, accelerator=accelerator), plan, batch, execution)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -107,7 +104,8 @@ def find_batch_size(
         _free_memory()
         return fitted
 
-    limit = max(1, num_images // accelerator.num_processes)
+    accelerator = execution.accelerator
+    limit = max(1, len(splits.train.records) // accelerator.num_processes)
     assert config.seed is not None
     with _undisturbed(network), seeded(config.seed, gpus=True):
         found = largest_that_fits(fits, start=config.train.batch_size, limit=limit)
@@ -141,22 +139,19 @@ def largest_that_fits(fits: Callable[[int], bool], *, start: int, limit: int) ->
     return fitting
 
 
-def _try_steps(learner: Learner, plan: EpochPlan, batch: Sample, autocast_to: torch.dtype | None) -> None:
+def _try_steps(learner: Learner, plan: EpochPlan, batch: Sample, execution: Execution) -> None:
     """Two steps with random images: in the second one the optimizer has its running means, too."""
-    accelerator, options = learner.accelerator, learner.config.train
+    accelerator = execution.accelerator
     learning = learner.enter(replace(plan, factor=0.0))
     # Gradients are averaged over processes in a copy of them.
     copies = [torch.empty_like(p) for p in learner.parameters] if accelerator.num_processes > 1 else []
-    accumulate = min(2, options.accumulate_grad_batches or 1)
+    accumulate = min(2, execution.accumulate)
     train_epoch(
         learning,
         [batch] * (2 * accumulate),
         num_batches=2 * accumulate,
         meter=EpochMeter(learning.objective, learner.network.num_classes, accelerator.device),
-        accelerator=accelerator,
-        autocast_to=autocast_to,
-        accumulate=accumulate,
-        clip_norm=options.gradient_clip_norm,
+        execution=replace(execution, accumulate=accumulate),
     )
     del copies
 

@@ -23,6 +23,9 @@ from pixpnet.prototypes import (
     separation_loss,
 )
 
+Judgement = tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "b c"]]
+"""The terms of a batch, before their weights, and the logits."""
+
 
 class Loss(NamedTuple):
     """The loss of one batch, and what it is made of."""
@@ -43,10 +46,8 @@ class Objective(ABC):
     """The terms, in the order of their sum and of the logs. None: a term that is looked at only."""
 
     @abstractmethod
-    def judge(
-        self, model: nn.Module, batch: Sample
-    ) -> tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "b c"]]:
-        """The terms of a batch, and the logits: also of a model that wraps the one to train."""
+    def judge(self, model: nn.Module, batch: Sample) -> Judgement:
+        """What the model, or one that wraps it, gives for a batch."""
 
     def __call__(self, model: nn.Module, batch: Sample) -> Loss:
         """The loss of a batch: the weighted sum of its terms."""
@@ -79,9 +80,7 @@ class PrototypeObjective(Objective):
             "l1_loss": config.l1,
         }
 
-    def judge(
-        self, model: nn.Module, batch: Sample
-    ) -> tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "b c"]]:
+    def judge(self, model: nn.Module, batch: Sample) -> Judgement:
         output: PrototypeOutput = model(batch.image)
         own = self.network.own_class.T[batch.label]
         terms = {
@@ -99,9 +98,7 @@ class ClassifierObjective(Objective):
 
     weights = {"xent": 1.0}  # noqa: RUF012
 
-    def judge(
-        self, model: nn.Module, batch: Sample
-    ) -> tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "b c"]]:
+    def judge(self, model: nn.Module, batch: Sample) -> Judgement:
         logits = model(batch.image)
         return {"xent": cross_entropy(logits, batch)}, logits
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any
 
 import torch
 import yaml
-from accelerate import Accelerator
 from jaxtyping import Float
 from rich import progress as bars
 from rich.console import Console
@@ -19,10 +17,10 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from pixpnet.config import Config, config_to_yaml
-from pixpnet.errors import ConfigError
 from pixpnet.files import write_yaml
 from pixpnet.modes import evaluating
 from pixpnet.runs import MetricsFile, RunDirectory
+from pixpnet.training.loop import Execution
 from pixpnet.training.objective import EpochMeter
 from pixpnet.training.profiling import Profiler
 from pixpnet.types import Progress
@@ -32,40 +30,10 @@ from pixpnet.types import Progress
 class Tools:
     """The tools of one run in one process."""
 
-    accelerator: Accelerator
-    autocast_to: torch.dtype | None
-    """Precision of training; None: float32."""
+    execution: Execution
     display: Display
     logs: RunLogs
     profiler: Profiler
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process is the one that writes."""
-        return self.accelerator.is_main_process
-
-
-def make_accelerator(config: Config) -> tuple[Accelerator, torch.dtype | None]:
-    """Processes and device, and the precision of training (None: float32), that the configuration asks for.
-
-    Raises:
-        ConfigError: for more GPUs than there are, or than processes were launched.
-    """
-    available = torch.cuda.device_count()
-    wanted = min(1, available) if config.gpus is None else config.gpus
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if wanted > available:
-        raise ConfigError(f"gpus={wanted}: this machine has {available}.")
-    if wanted > launched:
-        raise ConfigError(
-            f"gpus={wanted} needs as many processes, {launched} was launched; start the run as: "
-            f"accelerate launch --num_processes {wanted} -m pixpnet train -c FILE --gpus {wanted}"
-        )
-    on_gpu = wanted > 0
-    precision = config.train.precision
-    bf16 = precision == "bf16" or (precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
-    # accelerate's own mixed precision is one for a whole process, and reaches evaluation; see `train_epoch`.
-    return Accelerator(cpu=not on_gpu, mixed_precision="no"), torch.bfloat16 if bf16 else None
 
 
 SHOW_EVERY = 8
@@ -145,11 +113,15 @@ class EpochBar:
         )
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
+def flat_options(config: Config) -> dict[str, Any]:
+    """Every option under the name that it has on the command line."""
+    options: dict[str, Any] = {}
+    for name, value in yaml.safe_load(config_to_yaml(config)).items():
+        if isinstance(value, Mapping):
+            options |= {f"{name}.{key}": option for key, option in value.items()}
+        else:
+            options[name] = value
+    return options
 
 
 class RunLogs:
@@ -170,7 +142,7 @@ class RunLogs:
         self._last: dict[str, float] = {}
         if not active:
             return
-        hparams = _flat(yaml.safe_load(config_to_yaml(config)))
+        hparams = flat_options(config)
         for folder in (directory.csv, directory.tensorboard):
             folder.mkdir(parents=True, exist_ok=True)
             write_yaml(folder / "hparams.yaml", hparams)

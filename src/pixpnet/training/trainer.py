@@ -23,7 +23,7 @@ from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs import Checkpoint, RunDirectory, load_checkpoint
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.learner import RATE_COLUMNS, Learner, ParameterGroup, build_optimizer
-from pixpnet.training.loop import Learning, TrainedEpoch, fit, score
+from pixpnet.training.loop import Learning, TrainedEpoch, fit, make_execution, score
 from pixpnet.training.memory import find_batch_size, require_gpu
 from pixpnet.training.objective import EpochMeter
 from pixpnet.training.plan import EpochPlan, plan_epochs
@@ -36,7 +36,7 @@ from pixpnet.training.projection import (
 )
 from pixpnet.training.state import TrainState
 from pixpnet.training.summary import announcement, closing_rows, epoch_line, model_info
-from pixpnet.training.tools import Display, EpochBar, RunLogs, Tools, make_accelerator
+from pixpnet.training.tools import Display, EpochBar, RunLogs, Tools
 
 SPLITS = ("train", "val", "test")
 """In the names of what is logged."""
@@ -76,7 +76,8 @@ def _begin(
     validate(config)
     seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
     plans = plan_epochs(config.train, config.optimizer)
-    accelerator, autocast_to = make_accelerator(config)
+    execution = make_execution(config)
+    accelerator = execution.accelerator
     seed = int(broadcast_object_list([seed])[0])
     dataset = replace(config.dataset, root=str(Path(config.dataset.root).resolve()))
     config = replace(config, seed=seed, dataset=dataset)
@@ -98,10 +99,8 @@ def _begin(
             network,
             plans,
             config=config,
-            num_images=len(splits.train.records),
-            image_size=splits.image_size,
-            accelerator=accelerator,
-            autocast_to=autocast_to,
+            splits=splits,
+            execution=execution,
         )
         config = replace(config, train=replace(config.train, batch_size=batch_size, hparam_tune=False))
     state = TrainState(network, Learner(network, config=config, accelerator=accelerator))
@@ -125,7 +124,7 @@ def _begin(
         epochs_done=state.position.epoch,
         active=accelerator.is_main_process,
     )
-    tools = Tools(accelerator, autocast_to, display, logs, profiler)
+    tools = Tools(execution, display, logs, profiler)
     return _Trainer(config, seed, plans, splits, backbone, field, directory, state, tools)
 
 
@@ -244,11 +243,8 @@ class _Trainer:
             begin,
             batches,
             num_classes=self.state.network.num_classes,
-            seed=lambda plan: stable_seed(self.seed, plan.epoch, tools.accelerator.process_index),
-            accelerator=tools.accelerator,
-            autocast_to=tools.autocast_to,
-            accumulate=config.train.accumulate_grad_batches or 1,
-            clip_norm=config.train.gradient_clip_norm,
+            seed=lambda plan: stable_seed(self.seed, plan.epoch, tools.execution.accelerator.process_index),
+            execution=tools.execution,
             first_step=position.step,
             on_step=on_step,
             profiler=tools.profiler,
@@ -265,13 +261,13 @@ class _Trainer:
         self._log({**dict(zip(RATE_COLUMNS, rates, strict=False)), **values})
         if self.config.tb_logging:
             images = next(iter(self._loader(self.splits.projection, shuffle=False))).image
-            images = images.to(tools.accelerator.device)
+            images = images.to(tools.execution.accelerator.device)
             tools.logs.histograms(state.network, images, step=state.position.step)
         if plan.average:
             with tools.profiler.phase("averaging"):
                 state.add_to_average()
                 if plan.epoch == len(self.plans):
-                    state.adopt_average(batches, accelerator=tools.accelerator)
+                    state.adopt_average(batches, accelerator=tools.execution.accelerator)
         if plan.project:
             with tools.profiler.phase("projection"):
                 self._project()
@@ -291,7 +287,7 @@ class _Trainer:
             self._loader(self.splits.projection, shuffle=False),
             class_names=self.splits.class_names,
             generator=torch.Generator().manual_seed(stable_seed(self.seed, "prototypes")),
-            accelerator=self.tools.accelerator,
+            accelerator=self.tools.execution.accelerator,
         )
 
     def _project(self) -> None:
@@ -304,7 +300,7 @@ class _Trainer:
             root=self.splits.image_set.root,
             field=self.field,
             duplicate_filter=self.config.train.push_duplicate_filter,
-            accelerator=self.tools.accelerator,
+            accelerator=self.tools.execution.accelerator,
         )
 
     def _read_out(self) -> None:
@@ -317,7 +313,7 @@ class _Trainer:
             network,
             self._loader(self.splits.projection, shuffle=False),
             num_images=len(self.splits.projection),
-            accelerator=self.tools.accelerator,
+            accelerator=self.tools.execution.accelerator,
         )
         options, train, loss = self.config.optimizer, self.config.train, self.config.loss
         group = ParameterGroup(parameters, options.readout_lr, 0.0)
@@ -336,7 +332,7 @@ class _Trainer:
 
     def _score(self, images: ClassificationImages, split: str) -> dict[str, float]:
         """Losses and accuracies on images, in eval mode."""
-        learner, accelerator = self.state.learner, self.tools.accelerator
+        learner, accelerator = self.state.learner, self.tools.execution.accelerator
         meter = EpochMeter(learner.objective, self.state.network.num_classes, accelerator.device)
         with self.tools.profiler.phase({"val": "validation"}.get(split, split)):
             score(
@@ -351,7 +347,7 @@ class _Trainer:
     def _save(self, plan: EpochPlan) -> None:
         """Write the checkpoint of an epoch; under train.checkpoint, a projected one may be the best."""
         logs = self.tools.logs
-        if self.tools.accelerator.is_main_process:
+        if self.tools.execution.accelerator.is_main_process:
             may_be_best = self.config.train.checkpoint and plan.project
             self.state.save(
                 self.directory,
@@ -374,7 +370,7 @@ class _Trainer:
         if self.config.train.checkpoint:
             of_best = dict(scores) if best == last else self._score_checkpoint(best)
             scores |= {f"best_{name}": value for name, value in of_best.items()}
-        if not tools.accelerator.is_main_process:
+        if not tools.execution.accelerator.is_main_process:
             return
         state.network.backbone.requires_grad_(True)  # a run that ends in its warm-up still has it to train
         with tools.profiler.phase("sizes and speed"):
@@ -407,7 +403,7 @@ class _Trainer:
         return self.config.test.batch_size or self.config.train.batch_size
 
     def _loader(self, images: ClassificationImages, *, shuffle: bool) -> EpochLoader:
-        accelerator = self.tools.accelerator
+        accelerator = self.tools.execution.accelerator
         return make_loader(
             images,
             batch_size=self.config.train.batch_size if shuffle else self._test_batch_size,
