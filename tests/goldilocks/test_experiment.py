@@ -356,21 +356,30 @@ def test_options_that_cannot_work(config, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_killed_processes_go_on(options, config, tmp_path):
-    """Two processes are killed hard with their parent; nothing that was written is lost or done twice."""
+@pytest.fixture
+def started(options, tmp_path):
+    """A command with two processes, once it has written rows; the table, and the processes' numbers."""
     command = [sys.executable, "-m", "pixpnet", "goldilocks", "--models", "small_resnet", "--jobs", "2"]
-    started = subprocess.Popen(
+    process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "killed"), *options()],
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        text=True,
     )
     table = tmp_path / "killed" / "goldilocks.csv"
-    while started.poll() is None and not (table.exists() and read_rows(table)):
+    while process.poll() is None and not (table.exists() and read_rows(table)):
         time.sleep(0.02)
-    children = _children(started.pid)
-    started.send_signal(signal.SIGKILL)
-    started.wait()
+    yield process, table, _children(process.pid)
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_killed_processes_go_on(started, config, tmp_path):
+    """Two processes are killed hard with their parent; nothing that was written is lost or done twice."""
+    process, table, children = started
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     kept = read_rows(table)
     assert kept
     while any(map(_lives, children)):  # they notice by themselves
@@ -380,6 +389,18 @@ def test_killed_processes_go_on(options, config, tmp_path):
     whole = explore(config(), models=["small_resnet"], out=tmp_path / "whole")
     assert len(outcome.rows) == 10
     assert _results(outcome.rows) == _results(whole.rows)
+
+
+def test_an_interrupt_ends_all_processes_at_once(started):
+    process, _, children = started
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    deadline = time.monotonic() + 10
+    while any(map(_lives, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_lives, children))
 
 
 def _children(pid):

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional
 
 from pixpnet.config import LossConfig, ModelConfig, OptimizerConfig
-from pixpnet.data import Sample
 from pixpnet.prototypes import build_network
 from pixpnet.training import (
+    Batch,
     ClassifierObjective,
     EpochMeter,
     Loss,
@@ -40,7 +40,7 @@ def network():
 @pytest.fixture
 def batch():
     images = torch.rand(3, 3, 9, 9, generator=torch.Generator().manual_seed(0))
-    return Sample(images, torch.tensor([0, 1, 1]), torch.arange(3))
+    return Batch(images, torch.tensor([0, 1, 1]), torch.arange(3))
 
 
 def owner_of(network):
@@ -97,21 +97,21 @@ def test_a_backbone_and_its_passing_head_learn_at_the_full_rate(network):
     assert entries(optimizer, parts) == {"backbone": (0.5, 0.1), "head": (0.5, 0.1)}
 
 
+@torch.no_grad()
 def test_the_loss_is_that_of_protopnet(network, batch):
     """Cross-entropy + a · cluster + b · separation + c · L1, restated image by image."""
     objective = PrototypeObjective(network, LossConfig(xent=2.0, cluster=0.7, separation=0.3, l1=0.01))
-    with torch.no_grad():
-        loss = objective(network, batch)
-        output = network(batch.image)
+    loss = objective(network, batch)
+    output = network(batch.images)
     near, far, average = [], [], []
-    for distances, label in zip(output.min_distances, batch.label, strict=True):
+    for distances, label in zip(output.min_distances, batch.labels, strict=True):
         own = network.own_class[:, label]
         near.append(distances[own].min())
         far.append(distances[~own].min())
         average.append(distances[~own].mean())
     foreign = network.head.weight[~network.own_class.T]
     expected = {
-        "xent": -output.logits.log_softmax(1)[range(3), batch.label].mean(),
+        "xent": -output.logits.log_softmax(1)[range(3), batch.labels].mean(),
         "cluster_loss": torch.stack(near).mean(),
         "separation_loss": -torch.stack(far).mean(),
         "avg_separation_loss": -torch.stack(average).mean(),
@@ -133,10 +133,10 @@ def test_what_is_logged_follows_from_the_terms(network, batch):
     """Means over images, weighted or not, whatever the size of the batches."""
     objective = PrototypeObjective(network, LossConfig(xent=2.0, l1=0.01))
     meter = EpochMeter(objective, 2, torch.device("cpu"))
-    parts = [Sample(*(part[span] for part in batch)) for span in (slice(0, 2), slice(2, 3))]
+    parts = [Batch(*(part[span] for part in batch)) for span in (slice(0, 2), slice(2, 3))]
     losses = [objective(network, part) for part in parts]
     for part, loss in zip(parts, losses, strict=True):
-        meter.update(loss, part.label)
+        meter.update(loss, part.labels)
     values = meter.values("val")
     assert list(values) == [f"val_{measure}" for measure in objective.measures]
     xent = float(2 * losses[0].terms["xent"] + losses[1].terms["xent"]) / 3
@@ -145,7 +145,7 @@ def test_what_is_logged_follows_from_the_terms(network, batch):
     assert "val_avg_separation_loss_weighted" not in values
     assert values["val_total_loss"] == pytest.approx(float(2 * losses[0].total + losses[1].total) / 3)
     predicted = torch.cat([loss.logits for loss in losses]).argmax(1)
-    right = (predicted == batch.label).float()
+    right = (predicted == batch.labels).float()
     assert values["val_accuracy"] == pytest.approx(float(right.mean()))
     assert values["val_weighted_accuracy"] == pytest.approx(float((right[0] + right[1:].mean()) / 2))
 
@@ -157,15 +157,15 @@ def test_an_objective_may_look_at_several_views():
         weights = {"xent": 1.0, "unlike": 0.5}  # noqa: RUF012
 
         def judge(self, model, batch):
-            first, second = (model(views) for views in batch.image.unbind(1))
+            first, second = (model(views) for views in batch.images.unbind(1))
             terms = {"xent": cross_entropy(first, batch), "unlike": (first - second).square().mean()}
             return terms, first
 
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
     views = torch.rand(5, 2, 3, 4, 4)
-    batch = Sample(views, torch.tensor([0, 1, 0, 1, 1]), torch.arange(5))
+    batch = Batch(views, torch.tensor([0, 1, 0, 1, 1]), torch.arange(5))
     loss = Alike()(model, batch)
-    single = ClassifierObjective()(model, batch._replace(image=views[:, 0]))
+    single = ClassifierObjective()(model, batch._replace(images=views[:, 0]))
     unlike = (model(views[:, 0]) - model(views[:, 1])).square().mean()
     assert float(loss.total) == pytest.approx(float(single.total + 0.5 * unlike))
     assert Alike().measures == (

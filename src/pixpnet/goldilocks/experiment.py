@@ -18,7 +18,7 @@ from pixpnet.files import read_if_there, write_text, write_yaml
 from pixpnet.goldilocks.advice import Advice, advise
 from pixpnet.goldilocks.crew import Piece, find_crew, work_off
 from pixpnet.goldilocks.networks import weights_of
-from pixpnet.goldilocks.ranking import rank_rows, undertrained
+from pixpnet.goldilocks.ranking import group_of, rank_rows, undertrained
 from pixpnet.goldilocks.stages import Stage, stages_of
 from pixpnet.goldilocks.table import (
     READOUT_TITLES,

@@ -17,7 +17,7 @@ from torch import nn
 
 from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import Config, resolve_optimizer
-from pixpnet.data import ClassificationImages, Sample, Splits, loader
+from pixpnet.data import ClassificationImages, Splits, loader
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.files import write_atomically
 from pixpnet.goldilocks.probe import Accuracies, accuracies
@@ -26,6 +26,7 @@ from pixpnet.goldilocks.table import Weights
 from pixpnet.modes import evaluating
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training import (
+    Batch,
     ClassifierObjective,
     EpochPlan,
     Execution,
@@ -33,6 +34,7 @@ from pixpnet.training import (
     Learning,
     Objective,
     PooledClassifier,
+    TrainedEpoch,
     build_optimizer,
     classifier_groups,
     cross_entropy,
@@ -91,12 +93,16 @@ def frozen_backbone(
         # Channels last makes convolutions faster on CPUs, too.
         backbone.to(execution.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore
         if config.train.backbone_epochs > 0:
-            training = _Training(backbone, stages, config=config, num_classes=num_classes, file=file)
-            training.restore()
-            run_epoch = partial(training.run_epoch, images, replace(execution, accumulate=1), workers)
-            while training.epoch < config.train.backbone_epochs:
-                with_fitting_batch(run_epoch, config.train.batch_size)
-                training.save()
+            _train(
+                backbone,
+                stages,
+                images,
+                config=config,
+                execution=replace(execution, accumulate=1),
+                num_classes=num_classes,
+                file=file,
+                workers=workers,
+            )
     return backbone.requires_grad_(False).eval()
 
 
@@ -108,97 +114,72 @@ class _StagesObjective(Objective):
     def __init__(self, heads: nn.ModuleList) -> None:
         self.heads = heads
 
-    def judge(self, model: nn.Module, batch: Sample) -> Judgement:
-        largest = model(batch.image)
-        logits = [head(values) for head, values in zip(self.heads, largest, strict=True)]
+    def judge(self, model: nn.Module, batch: Batch) -> Judgement:
+        logits = [head(values) for head, values in zip(self.heads, model(batch.images), strict=True)]
         losses = torch.stack([cross_entropy(some, batch) for some in logits])
         return {"mean_xent": losses.mean()}, logits[-1]
 
 
-class _Training:
-    """A backbone that learns through a passing linear head on the largest values of each stage.
+def _train(
+    backbone: Backbone,
+    stages: Sequence[Stage],
+    images: ClassificationImages,
+    *,
+    config: Config,
+    execution: Execution,
+    num_classes: int,
+    file: Path,
+    workers: int,
+) -> None:
+    """Let a backbone learn through a passing linear head on the largest values of each stage.
 
     With a head at the end alone, a deep network learns next to nothing in the few epochs that there is time
     for, and its early layers serve the late ones only (Lee et al. 2015, Deeply-Supervised Nets). The largest
     value over the cells teaches one cell to tell the classes apart, as a prototype needs it, and the average
     does so much later.
     """
+    device, seed, epochs = execution.accelerator.device, config.seed or 0, config.train.backbone_epochs
+    network = StageReaders(backbone, stages, [LargestReader() for _ in stages]).to(device)
+    heads = nn.ModuleList(nn.Linear(stage.channels, num_classes) for stage in stages).to(device)
+    groups = classifier_groups(backbone, heads, config.optimizer)
+    optimizer = build_optimizer(resolve_optimizer(config.optimizer.name), groups, config.optimizer)
+    parts = {"state_dict": backbone, "heads": heads, "optimizer": optimizer}
+    done = 0
+    if file.is_file():  # it goes on from what was kept
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        done = content["epoch"]
+        for name, part in parts.items():
+            part.load_state_dict(content[name])
 
-    def __init__(
-        self, backbone: Backbone, stages: Sequence[Stage], *, config: Config, num_classes: int, file: Path
-    ) -> None:
-        device = next(backbone.parameters()).device
-        self.backbone = backbone
-        self.config = config
-        self.num_classes = num_classes
-        self.file = file
-        self.epoch = 0
-        whole = replace(config.train, epochs=config.train.backbone_epochs + 1)
-        self.plans = plan_epochs(whole, config.optimizer)
-        self.network = StageReaders(backbone, stages, [LargestReader() for _ in stages]).to(device)
-        self.heads = nn.ModuleList(nn.Linear(stage.channels, num_classes) for stage in stages).to(device)
-        self.groups = classifier_groups(backbone, self.heads, config.optimizer)
-        self.optimizer = build_optimizer(
-            resolve_optimizer(config.optimizer.name), self.groups, config.optimizer
-        )
+    def begin(plan: EpochPlan) -> Learning:
+        set_learning_rates(optimizer, groups, plan)
+        return Learning(network.train(), _StagesObjective(heads), optimizer)
 
-    def run_epoch(
-        self,
-        images: ClassificationImages,
-        execution: Execution,
-        workers: int,
-        batch_size: int,
-    ) -> None:
-        """One epoch; one that ran out of memory goes on from where it was, with all images again."""
+    batches = partial(loader, images, shuffle=True, seed=seed, epoch=0, workers=workers, device=device)
+    for plan in plan_epochs(replace(config.train, epochs=epochs + 1), config.optimizer)[done:epochs]:
         start = time.perf_counter()
-        seed = self.config.seed or 0
 
-        def begin(plan: EpochPlan) -> Learning:
-            set_learning_rates(self.optimizer, self.groups, plan)
-            return Learning(self.network.train(), _StagesObjective(self.heads), self.optimizer)
+        def run_epoch(size: int, plan: EpochPlan = plan) -> TrainedEpoch:
+            """One that ran out of memory goes on from where it was, with all images again."""
+            (trained,) = fit(
+                [plan],
+                begin,
+                batches(batch_size=size),
+                num_classes=num_classes,
+                seed=lambda plan: stable_seed(seed, backbone.name, plan.epoch - 1),
+                execution=execution,
+            )
+            return trained
 
-        (trained,) = fit(
-            [self.plans[self.epoch]],
-            begin,
-            loader(
-                images,
-                batch_size=batch_size,
-                shuffle=True,
-                seed=seed,
-                epoch=0,
-                workers=workers,
-                device=execution.accelerator.device,
-            ),
-            num_classes=self.num_classes,
-            seed=lambda plan: stable_seed(seed, self.backbone.name, plan.epoch - 1),
-            execution=execution,
-        )
-        self.epoch += 1
+        meter = with_fitting_batch(run_epoch, config.train.batch_size).meter
         _logger.info(
             "%s: epoch %d/%d, loss %.3f, training accuracy of the last stage %.3f, %.0f s",
-            *(self.backbone.name, self.epoch, self.config.train.backbone_epochs),
-            *(trained.meter.total_loss, trained.meter.accuracy, time.perf_counter() - start),
+            *(backbone.name, plan.epoch, epochs, meter.total_loss, meter.accuracy),
+            time.perf_counter() - start,
         )
-
-    def save(self) -> None:
-        """Keep the weights, in a form that `model.weights` takes too, and what it needs to go on."""
-        content = {
-            "state_dict": self.backbone.state_dict(),
-            "heads": self.heads.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "epoch": self.epoch,
-        }
-        write_atomically(self.file, lambda file: torch.save(content, file))
-
-    def restore(self) -> None:
-        """Go on from what was kept, if it was."""
-        if not self.file.is_file():
-            return
-        content = torch.load(self.file, map_location="cpu", weights_only=True)
-        self.backbone.load_state_dict(content["state_dict"])
-        self.heads.load_state_dict(content["heads"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.epoch = content["epoch"]
+        # In a form that `model.weights` takes too, and what it needs to go on.
+        kept = {**{name: part.state_dict() for name, part in parts.items()}, "epoch": plan.epoch}
+        write_atomically(file, partial(torch.save, kept))
 
 
 class Finetuned(NamedTuple):
@@ -275,7 +256,7 @@ def finetune_stage(
             )
         tested = to_device(batches(splits.test, shuffle=False), device)
         with torch.no_grad(), evaluating(model):
-            logits, labels = zip(*((model(batch.image), batch.label) for batch in tested), strict=True)
+            logits, labels = zip(*((model(batch.images), batch.labels) for batch in tested), strict=True)
         return Finetuned(accuracies(torch.cat(logits), torch.cat(labels)), size)
 
     return with_fitting_batch(train_and_test, batch_size)

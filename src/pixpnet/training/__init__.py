@@ -7,9 +7,10 @@ from pixpnet.training.learner import (
     prototype_groups,
     set_learning_rates,
 )
-from pixpnet.training.loop import Execution, Learning, fit, make_execution, score, to_device
+from pixpnet.training.loop import Execution, Learning, TrainedEpoch, fit, make_execution, score, to_device
 from pixpnet.training.memory import is_out_of_memory, largest_that_fits, with_fitting_batch
 from pixpnet.training.objective import (
+    Batch,
     ClassifierObjective,
     EpochMeter,
     Judgement,
@@ -24,6 +25,7 @@ from pixpnet.training.tools import flat_options
 from pixpnet.training.trainer import resume, train
 
 __all__ = [
+    "Batch",
     "ClassifierObjective",
     "EpochMeter",
     "EpochPlan",
@@ -34,6 +36,7 @@ __all__ = [
     "Objective",
     "PooledClassifier",
     "PrototypeObjective",
+    "TrainedEpoch",
     "build_optimizer",
     "classifier_groups",
     "cross_entropy",

@@ -17,7 +17,7 @@ from pixpnet.config import Config
 from pixpnet.data import EpochLoader, Sample
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.modes import evaluating
-from pixpnet.training.objective import EpochMeter, Objective
+from pixpnet.training.objective import Batch, EpochMeter, Objective
 from pixpnet.training.plan import EpochPlan
 from pixpnet.training.profiling import Profiler
 
@@ -168,7 +168,7 @@ def train_epoch(
             with torch.autocast(accelerator.device.type, autocast_to, enabled=autocast_to is not None):
                 loss = objective(model, batch)
             accelerator.backward(loss.total / group)
-        meter.update(loss, batch.label)
+        meter.update(loss, batch.labels)
         if number % check_every == 0 or number == num_batches - 1:
             _check_finite(meter.sums[-1], optimizer, step=first_step + steps + 1)
         if last:
@@ -193,18 +193,18 @@ def score(
     """Losses and accuracies over all processes' batches, in eval mode and float32."""
     with evaluating(model):
         for batch in to_device(batches, accelerator.device):
-            meter.update(objective(model, batch), batch.label)
+            meter.update(objective(model, batch), batch.labels)
     meter.gather(accelerator)
     return meter
 
 
-def to_device(batches: Iterable[Sample], device: torch.device) -> Iterator[Sample]:
+def to_device(batches: Iterable[Sample], device: torch.device) -> Iterator[Batch]:
     """The batches on the device, single views of images with their channels last."""
     for images, labels, indices in batches:
         assert isinstance(labels, Tensor)
         assert isinstance(indices, Tensor)
         layout = torch.channels_last if images.dim() == 4 else torch.preserve_format
-        yield Sample(
+        yield Batch(
             images.to(device, non_blocking=True, memory_format=layout),
             labels.to(device, non_blocking=True),
             indices.to(device, non_blocking=True),

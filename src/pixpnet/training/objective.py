@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pixpnet.config import LossConfig
-from pixpnet.data import Sample
 from pixpnet.prototypes import (
     PrototypeNetwork,
     PrototypeOutput,
@@ -22,6 +21,17 @@ from pixpnet.prototypes import (
     l1_loss,
     separation_loss,
 )
+
+
+class Batch(NamedTuple):
+    """Images on the device, ready to be learned from."""
+
+    images: Float[Tensor, "b *views 3 H W"]
+    """Normalised; most families take one view of each."""
+    labels: Int[Tensor, "b"]
+    indices: Int[Tensor, "b"]
+    """Positions in `ClassificationImages.records`."""
+
 
 Judgement = tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "b c"]]
 """The terms of a batch, before their weights, and the logits."""
@@ -39,17 +49,17 @@ class Loss(NamedTuple):
 class Objective(ABC):
     """What a model family minimises; the loop, the logs and the columns of metrics.csv follow from it.
 
-    A batch is whatever the model takes, several views of an image, say: only `judge` looks into it.
+    Only `judge` looks into a batch: its images may be several views of each, say.
     """
 
     weights: Mapping[str, float | None]
     """The terms, in the order of their sum and of the logs. None: a term that is looked at only."""
 
     @abstractmethod
-    def judge(self, model: nn.Module, batch: Sample) -> Judgement:
+    def judge(self, model: nn.Module, batch: Batch) -> Judgement:
         """What the model, or one that wraps it, gives for a batch."""
 
-    def __call__(self, model: nn.Module, batch: Sample) -> Loss:
+    def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         """The loss of a batch: the weighted sum of its terms."""
         terms, logits = self.judge(model, batch)
         weighted = [weight * terms[name] for name, weight in self.weights.items() if weight is not None]
@@ -80,9 +90,9 @@ class PrototypeObjective(Objective):
             "l1_loss": config.l1,
         }
 
-    def judge(self, model: nn.Module, batch: Sample) -> Judgement:
-        output: PrototypeOutput = model(batch.image)
-        own = self.network.own_class.T[batch.label]
+    def judge(self, model: nn.Module, batch: Batch) -> Judgement:
+        output: PrototypeOutput = model(batch.images)
+        own = self.network.own_class.T[batch.labels]
         terms = {
             "xent": cross_entropy(output.logits, batch),
             "cluster_loss": cluster_loss(output.min_distances, own),
@@ -98,15 +108,14 @@ class ClassifierObjective(Objective):
 
     weights = {"xent": 1.0}  # noqa: RUF012
 
-    def judge(self, model: nn.Module, batch: Sample) -> Judgement:
-        logits = model(batch.image)
+    def judge(self, model: nn.Module, batch: Batch) -> Judgement:
+        logits = model(batch.images)
         return {"xent": cross_entropy(logits, batch)}, logits
 
 
-def cross_entropy(logits: Float[Tensor, "b c"], batch: Sample) -> Float[Tensor, ""]:
+def cross_entropy(logits: Float[Tensor, "b c"], batch: Batch) -> Float[Tensor, ""]:
     """The mean over the batch, in float32."""
-    assert isinstance(batch.label, Tensor)
-    return functional.cross_entropy(logits.float(), batch.label)
+    return functional.cross_entropy(logits.float(), batch.labels)
 
 
 class EpochMeter:

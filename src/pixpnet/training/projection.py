@@ -108,7 +108,6 @@ def similarity_table(
     labels_of = torch.zeros(num_images, dtype=torch.int64, device=accelerator.device)
     with evaluating(network):
         for images, labels, indices in to_device(batches, accelerator.device):
-            assert isinstance(indices, Tensor)
             table[indices] = network(images).similarities
             labels_of[indices] = labels
     # Every image is in one process alone, so the sum over processes is its own row.

@@ -57,7 +57,7 @@ class TrainState:
         """
         assert self.average is not None
         self.network.load_state_dict(self.average.module.state_dict())
-        update_bn((batch.image for batch in to_device(batches, accelerator.device)), self.network)
+        update_bn((batch.images for batch in to_device(batches, accelerator.device)), self.network)
         agree_on_buffers(self.network, accelerator)
         self.average = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -218,7 +219,7 @@ class _Trainer:
             self._finish()
         return self.directory.path
 
-    def _fit(self, batches: EpochLoader, bar: EpochBar):
+    def _fit(self, batches: EpochLoader, bar: EpochBar) -> Iterator[TrainedEpoch]:
         """The epochs that are not done."""
         config, position, tools = self.config, self.state.position, self.tools
 
