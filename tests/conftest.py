@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from pixpnet.config import parse_config
-from pixpnet.data.synthbirds import render_dataset
+from pixpnet.synthbirds import render_dataset
 
 torch.set_num_threads(1)
 
@@ -26,6 +26,17 @@ GOLDEN = Path(__file__).parent / "golden"
 def golden() -> Path:
     """Folder of values computed by the original implementation."""
     return GOLDEN
+
+
+@pytest.fixture(scope="module")
+def l1_in_the_table():
+    """A distance that an outsider adds: one class and one entry."""
+    from distance_oracles import L1
+    from pixpnet.prototypes import DISTANCES
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DISTANCES, "l1", L1())
+        yield
 
 
 TINY = {

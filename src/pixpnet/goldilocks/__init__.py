@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from pixpnet.goldilocks.networks import finetune_stage
     from pixpnet.goldilocks.ranking import average_seeds, pareto_ranks, rank_rows, undertrained
     from pixpnet.goldilocks.stages import Stage, split_models, stages_of, zoo
-    from pixpnet.goldilocks.table import Row, append_row, read_rows, write_rows
+    from pixpnet.goldilocks.table import COLUMNS, Row, append_row, read_rows, write_rows
 
 __all__ = [
+    "COLUMNS",
     "Advice",
     "Outcome",
     "Row",
@@ -40,7 +41,7 @@ _HOMES = {
     "networks": ("finetune_stage",),
     "ranking": ("average_seeds", "pareto_ranks", "rank_rows", "undertrained"),
     "stages": ("Stage", "split_models", "stages_of", "zoo"),
-    "table": ("Row", "append_row", "read_rows", "write_rows"),
+    "table": ("COLUMNS", "Row", "append_row", "read_rows", "write_rows"),
 }
 
 

@@ -38,7 +38,7 @@ _logger = logging.getLogger(__name__)
 
 READOUTS: dict[Mode, tuple[Readout, ...]] = {"probe": get_args(Readout), "finetune": ("average",)}
 
-_INDIFFERENT = ("dataset.root", "dataset.workers", "dataset.cache", "dataset.augment-on")
+_INDIFFERENT = ("dataset.root", "dataset.workers", "dataset.cache")
 """Options of the data set that do not change results."""
 
 _STEPS = ("train.batch-size", "train.precision")

@@ -19,8 +19,7 @@ from pixpnet.backbones import Backbone
 from pixpnet.data import ClassificationImages, loader
 from pixpnet.goldilocks.stages import AverageReader, Stage, StageReaders
 from pixpnet.modes import evaluating
-from pixpnet.prototypes.initialization import random_keys
-from pixpnet.prototypes.kmeans import kmeans
+from pixpnet.prototypes import kmeans, random_keys
 from pixpnet.seeds import stable_seed
 from pixpnet.training import to_device, with_fitting_batch
 

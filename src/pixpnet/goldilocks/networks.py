@@ -155,7 +155,7 @@ def _train(
         set_learning_rates(optimizer, groups, plan)
         return Learning(network.train(), _StagesObjective(heads), optimizer)
 
-    batches = partial(loader, images, shuffle=True, seed=seed, epoch=0, workers=workers, device=device)
+    batches = partial(loader, images, shuffle=True, seed=seed, epoch=0, workers=workers)
     for plan in plan_epochs(replace(config.train, epochs=epochs + 1), config.optimizer)[done:epochs]:
         start = time.perf_counter()
 
@@ -241,7 +241,7 @@ def finetune_stage(
         )
         model = model.to(device).train()
         optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-        batches = partial(loader, batch_size=size, seed=seed, epoch=0, workers=workers, device=device)
+        batches = partial(loader, batch_size=size, seed=seed, epoch=0, workers=workers)
         for trained in fit(
             schedule,
             lambda plan: Learning(model, objective, optimizer),

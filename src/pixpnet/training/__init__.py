@@ -19,12 +19,15 @@ from pixpnet.training.objective import (
     PrototypeObjective,
     cross_entropy,
 )
-from pixpnet.training.plan import EpochPlan, plan_epochs
+from pixpnet.training.plan import SCHEDULES, EpochPlan, plan_epochs
+from pixpnet.training.profiling import PROFILERS
 from pixpnet.training.projection import project_prototypes, start_prototypes, train_readout
 from pixpnet.training.tools import flat_options
 from pixpnet.training.trainer import resume, train
 
 __all__ = [
+    "PROFILERS",
+    "SCHEDULES",
     "Batch",
     "ClassifierObjective",
     "EpochMeter",

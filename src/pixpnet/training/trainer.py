@@ -414,7 +414,6 @@ class _Trainer:
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
             workers=self.config.dataset.workers,
-            device=accelerator.device,
         )
 
     def _log(self, values: dict[str, float]) -> None:
