@@ -129,7 +129,6 @@ class _Training:
             seed=self.config.seed or 0,
             epoch=self.epoch + 1,
             workers=workers,
-            device=accelerator.device,
         )
         meter = EpochMeter(self.num_classes, accelerator.device)
         train_epoch(
