@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pixpnet.config.options import to_kebab
+from pixpnet.config import to_kebab
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.files import write_text
 from pixpnet.goldilocks.backbone import weights_of
