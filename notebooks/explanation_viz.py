@@ -24,8 +24,7 @@ import pandas as pd
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from pixpnet.explanation import Explainer
-from pixpnet.explanation.atlas import draw_atlas
+from pixpnet.explanation import draw_atlas, explain, explain_test
 from pixpnet.figures import png_bytes
 from pixpnet.runs import RunDirectory, load
 
@@ -46,7 +45,7 @@ def show(figure: Figure) -> None:
 
 
 run_dir = RunDirectory.newest(os.environ.get("PIXPNET_RUN_DIR", LOG_DIR)).path
-explainer = Explainer(load(run_dir))
+run = load(run_dir)
 print(run_dir)
 
 # %% [markdown]
@@ -55,7 +54,7 @@ print(run_dir)
 # the network compared, and no others.
 
 # %%
-explanation = explainer.explain_test(IMAGE) if isinstance(IMAGE, int) else explainer.explain(IMAGE)
+explanation = explain_test(run, IMAGE) if isinstance(IMAGE, int) else explain(run, IMAGE)
 show(explanation.figure(top_k=TOP_K))
 
 # %% [markdown]
@@ -85,4 +84,4 @@ show(explanation.figure(top_k=TOP_K, against=explanation.runner_up))
 # ## All prototypes of the predicted class
 
 # %%
-show(draw_atlas(explainer, explanation.predicted))
+show(draw_atlas(run, explanation.predicted))

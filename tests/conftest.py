@@ -28,6 +28,17 @@ def golden() -> Path:
     return GOLDEN
 
 
+@pytest.fixture(scope="module")
+def l1_in_the_table():
+    """A distance that an outsider adds: one class and one entry."""
+    from distance_oracles import L1
+    from pixpnet.prototypes import DISTANCES
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DISTANCES, "l1", L1())
+        yield
+
+
 TINY = {
     "seed": 7,
     "dataset.classes": 3,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pixpnet.explanation.files import FORMATS
+from pixpnet.explanation import FORMATS
 from pixpnet.pixel_space import MAPPINGS
 
 DEFAULTS = {

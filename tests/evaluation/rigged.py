@@ -12,9 +12,7 @@ from PIL import Image
 from torch import nn
 
 from pixpnet.evaluation.subject import Subject
-from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.prototypes.heads import LinearHead
-from pixpnet.prototypes.similarities import LogSimilarity
+from pixpnet.prototypes import LinearHead, LogSimilarity, PrototypeNetwork
 from pixpnet.runs import Run, load
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -21,6 +19,7 @@ from pixpnet.evaluation.misalignment import (
 )
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import attack_outside, spatial_misalignment, top_region
+from pixpnet.prototypes import DISTANCES, SIMILARITIES
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.runs import load
 
@@ -161,9 +160,8 @@ def test_of_too_many_pairs_every_prototype_keeps_some(subject):
 @pytest.mark.parametrize(("distance", "fits"), [("l2", False), ("cosine", True)])
 def test_refused_where_percentages_mean_nothing(tiny_run, distance, fits):
     run = load(tiny_run)
-    model = replace(run.config.model, prototype_activation="linear")
-    run = replace(run, config=replace(run.config, model=model))
-    run.network.distance = distance
+    run.network.distance = DISTANCES[distance]
+    run.network.similarity = SIMILARITIES["linear"](DISTANCES[distance], 1e-6)
     reason = needs_positive_similarity(Subject(run, device=CPU), SETTINGS)
     assert (reason is None) == fits
     assert fits or "linear L2 similarity is never positive" in str(reason)

@@ -14,7 +14,7 @@ from pixpnet.evaluation.metric import Settings
 from pixpnet.evaluation.purity import PURITY, measure_purity
 from pixpnet.evaluation.sparsity import SPARSITY, measure_sparsity
 from pixpnet.evaluation.subject import Subject
-from pixpnet.explanation.displays import DISPLAYS
+from pixpnet.pixel_space import MAPPINGS
 from pixpnet.runs import load
 
 SETTINGS = Settings(seed=2)
@@ -43,7 +43,7 @@ def plain_purity(subject, method):
         counts = Counter()
         for index in order[:10]:
             cell = divmod(int(seen[index].cells[0, prototype]), field.grid_size[1])
-            box = DISPLAYS[method].region(field, *cell)
+            box = MAPPINGS[method].region(field, *cell)
             record = subject.records[index]
             inside = [
                 bool(visible) and box.contains(*point)

@@ -14,7 +14,7 @@ from pixpnet.evaluation import telling_parts
 from pixpnet.evaluation.metric import Settings
 from pixpnet.evaluation.subject import Subject
 from pixpnet.evaluation.telling_parts import TELLING_PARTS, measure_telling_parts, needs_part_truth
-from pixpnet.explanation.displays import DISPLAYS
+from pixpnet.pixel_space import MAPPINGS
 from pixpnet.runs import load
 
 SETTINGS = Settings(samples=7, seed=3)
@@ -77,7 +77,7 @@ def above(on, other):
 
 
 def holds(subject, method, cell, numbers, telling):
-    box = DISPLAYS[method].region(subject.receptive_field, *cell)
+    box = MAPPINGS[method].region(subject.receptive_field, *cell)
     for part in telling:
         places = (np.argwhere(numbers == part) + 0.5).tolist()
         inside = sum(box.contains(x, y) for y, x in places)

@@ -8,22 +8,20 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pixpnet.explanation import Explainer, Explanation
-from pixpnet.explanation.atlas import draw_atlas
-from pixpnet.explanation.displays import DISPLAYS
-from pixpnet.pixel_space import upsampling_region
-from pixpnet.runs import load
+from pixpnet.explanation import Explanation, draw_atlas, explain_test
+from pixpnet.pixel_space import MAPPINGS, upsampling_region
+from pixpnet.runs import Run, load
 from pixpnet.types import Box
 
 
 @pytest.fixture(scope="module")
-def explainer(tiny_run: Path) -> Explainer:
-    return Explainer(load(tiny_run))
+def run(tiny_run: Path) -> Run:
+    return load(tiny_run)
 
 
 @pytest.fixture(scope="module")
-def explanation(explainer: Explainer) -> Explanation:
-    return explainer.explain_test(0)
+def explanation(run: Run) -> Explanation:
+    return explain_test(run, 0)
 
 
 def words(figure: Figure) -> str:
@@ -63,13 +61,13 @@ def test_or_the_most_similar(explanation: Explanation) -> None:
     assert f"similarity {most.similarity:.2f}" in said
 
 
-@pytest.mark.parametrize("method", DISPLAYS)
+@pytest.mark.parametrize("method", MAPPINGS)
 def test_each_method_shows_its_own_boxes_and_says_so(explanation: Explanation, method: str) -> None:
     figure = explanation.figure(top_k=1, method=method)
     said = words(figure).replace("\n", " ")
-    assert DISPLAYS[method].note in said
+    assert MAPPINGS[method].note in said
     assert ("NOT what the network saw" in said) == (method == "upsampling")
-    one, field = explanation.evidence[0], explanation.receptive_field
+    one, field = explanation.evidence[0], explanation.maps.receptive_field
     assert one.source is not None
     here, there = one.box, one.source.box
     if method == "upsampling":
@@ -120,9 +118,9 @@ def test_a_contrast_by_similarity(explanation: Explanation) -> None:
             assert f"prototype {most.evidence.prototype}," in words(figure)
 
 
-def test_the_atlas_shows_every_prototype_of_the_class(explainer: Explainer) -> None:
-    sources = [source for source in explainer.run.sources if source.label == 1]
-    figure = draw_atlas(explainer, 1)
+def test_the_atlas_shows_every_prototype_of_the_class(run: Run) -> None:
+    sources = [source for source in run.sources if source.label == 1]
+    figure = draw_atlas(run, 1)
     assert f"{len(sources)} prototypes" in words(figure)
     for source in sources:
         assert f"prototype {source.prototype}, weight" in words(figure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,13 @@ import pytest
 from PIL import Image
 
 from pixpnet.errors import CheckpointError, ConfigError, DataError
-from pixpnet.explanation import Explainer, explain_images
-from pixpnet.explanation.atlas import atlas_to_dict
-from pixpnet.explanation.files import FORMATS
-from pixpnet.runs import load
+from pixpnet.explanation import FORMATS, atlas_to_dict, explain, explain_images, explain_test
+from pixpnet.runs import Run, load
 
 
 @pytest.fixture(scope="module")
-def explainer(tiny_run: Path) -> Explainer:
-    return Explainer(load(tiny_run))
+def run(tiny_run: Path) -> Run:
+    return load(tiny_run)
 
 
 @pytest.fixture
@@ -27,9 +26,9 @@ def picture(birds: Path) -> Path:
     return next((birds / "images").rglob("*.png"))
 
 
-def test_one_picture_of_each_class(tiny_run: Path, explainer: Explainer, tmp_path: Path) -> None:
+def test_one_picture_of_each_class(tiny_run: Path, run: Run, tmp_path: Path) -> None:
     pictures = explain_images(tiny_run, top_k=2, out=tmp_path)
-    firsts = {record.label: record for record in reversed(explainer.image_set.test)}
+    firsts = {record.label: record for record in reversed(run.image_set.test)}
     assert [path.name for path in pictures] == [
         f"{firsts[label].path.stem}_explanation.png" for label in sorted(firsts)
     ]
@@ -56,10 +55,10 @@ def test_nothing_is_overwritten(tiny_run: Path, picture: Path, tmp_path: Path) -
     assert image.read_bytes() == picture.read_bytes()
 
 
-def test_every_format_of_a_contrast(tiny_run: Path, explainer: Explainer, tmp_path: Path) -> None:
-    path = explainer.image_set.test[0].path
-    explanation = explainer.explain(path)
-    other = explainer.run.class_names[explanation.runner_up]
+def test_every_format_of_a_contrast(tiny_run: Path, run: Run, tmp_path: Path) -> None:
+    path = run.image_set.test[0].path
+    explanation = explain(run, path)
+    other = run.class_names[explanation.runner_up]
     written = explain_images(tiny_run, [path], against=other, top_k=1, formats=FORMATS, out=tmp_path)
     stem = f"{path.stem}_why_not_{other}"
     assert [one.name for one in written] == [f"{stem}.png", f"{stem}.pdf", f"{stem}.json"]
@@ -70,27 +69,25 @@ def test_every_format_of_a_contrast(tiny_run: Path, explainer: Explainer, tmp_pa
     assert read == explanation.to_dict()
 
 
-def test_why_not_the_predicted_class_is_why_not_the_next(
-    tiny_run: Path, explainer: Explainer, tmp_path: Path
-) -> None:
-    path = explainer.image_set.test[0].path
-    explanation = explainer.explain(path)
+def test_why_not_the_predicted_class_is_why_not_the_next(tiny_run: Path, run: Run, tmp_path: Path) -> None:
+    path = run.image_set.test[0].path
+    explanation = explain(run, path)
     predicted, other = explanation.predicted, explanation.class_names[explanation.runner_up]
     (written,) = explain_images(tiny_run, [path], against=predicted, formats=["json"], out=tmp_path)
     assert written.name == f"{path.stem}_why_not_{other}.json"
     assert json.loads(written.read_text())["contrast"]["class_names"] == [explanation.class_name, other]
 
 
-def test_atlases(tiny_run: Path, explainer: Explainer, tmp_path: Path) -> None:
-    names = explainer.run.class_names
+def test_atlases(tiny_run: Path, run: Run, tmp_path: Path) -> None:
+    names = run.class_names
     written = explain_images(tiny_run, atlas=True, formats=["png", "json"], out=tmp_path)
     assert [path.name for path in written] == [
         f"atlas_{name}.{ending}" for name in names for ending in ("png", "json")
     ]
-    own_class = explainer.run.network.own_class
+    own_class = run.network.own_class
     for index, path in enumerate(written[1::2]):
         read = json.loads(path.read_text())
-        assert read == atlas_to_dict(explainer, index)
+        assert read == atlas_to_dict(run, index)
         shown = {one["prototype"] for one in read["prototypes"]}
         assert shown == set(own_class[:, index].nonzero().flatten().tolist())
         weights = [one["weight"] for one in read["prototypes"]]
@@ -100,16 +97,16 @@ def test_atlases(tiny_run: Path, explainer: Explainer, tmp_path: Path) -> None:
 
 
 def test_the_atlas_of_prototypes_of_every_class_goes_by_their_images(tiny_run: Path) -> None:
-    explainer = Explainer(load(tiny_run))
-    explainer.run.network.head.own_class = explainer.run.network.own_class | True
-    labels = [source.label for source in explainer.run.sources]
+    run = load(tiny_run)
+    run.network.head.own_class = run.network.own_class | True
+    labels = [source.label for source in run.sources]
     for index in range(3):
-        shown = {one["prototype"] for one in atlas_to_dict(explainer, index)["prototypes"]}
+        shown = {one["prototype"] for one in atlas_to_dict(run, index)["prototypes"]}
         assert shown == {prototype for prototype, label in enumerate(labels) if label == index}
 
 
-def test_save_names_a_file_or_a_folder(explainer: Explainer, tmp_path: Path) -> None:
-    explanation = explainer.explain_test(0)
+def test_save_names_a_file_or_a_folder(run: Run, tmp_path: Path) -> None:
+    explanation = explain_test(run, 0)
     name = f"{explanation.name}_explanation"
     in_folder = explanation.save(tmp_path, formats=["pdf", "json"], top_k=1)
     assert in_folder == [tmp_path / f"{name}.pdf", tmp_path / f"{name}.json"]
@@ -147,13 +144,10 @@ def test_what_cannot_be_explained_is_named(tiny_run: Path, picture: Path, tmp_pa
     assert not out.exists()
 
 
-def test_a_run_without_projection(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
+def test_a_run_without_projection(tiny_run: Path, tmp_path: Path) -> None:
     run = replace(load(tiny_run), sources=())
-    monkeypatch.setattr("pixpnet.explanation.files.load", lambda path, **where: run)
     with pytest.raises(CheckpointError, match="its prototypes are not training patches"):
-        explain_images(tiny_run, out=tmp_path / "out")
-    figure = Explainer(run).explain_test(0).figure(top_k=1)
+        explain_images(run, out=tmp_path / "out")
+    figure = explain_test(run, 0).figure(top_k=1)
     words = " ".join(text.get_text() for text in figure.texts)
     assert "looks like" in words  # a figure without its sources, where the API is asked for one

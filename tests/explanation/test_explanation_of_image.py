@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError
 from pixpnet.explanation import Explanation, explain_image
-from pixpnet.explanation.displays import DISPLAYS
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.pixel_space.prp import prp_maps
 from pixpnet.prototypes import PrototypeNetwork, build_network
@@ -67,7 +66,7 @@ def explained(network: PrototypeNetwork) -> Explanation:
 def test_contributions_sum_to_every_logit(options: dict) -> None:
     network = build(**options)
     explanation = explained(network)
-    logits = network(explanation.normalized[None]).logits[0].tolist()
+    logits = network(explanation.maps.image[None]).logits[0].tolist()
     assert explanation.logits == pytest.approx(logits, rel=1e-5)
     assert explanation.logit == max(explanation.logits)
     assert len({round(logit, 4) for logit in logits}) == len(logits)
@@ -99,7 +98,7 @@ def test_a_contrast_sums_to_the_difference_of_the_logits(options: dict) -> None:
 
 def test_boxes_hold_the_best_patch() -> None:
     explanation = explained(build(prototype_kernel_size=2))
-    maps = explanation.similarity_maps[0]
+    maps = explanation.maps.similarities[0]
     for one in explanation.evidence:
         row, column = one.cell
         assert float(maps[one.prototype, row, column]) == float(maps[one.prototype].max())
@@ -145,7 +144,7 @@ def test_every_mapping_gives_a_map() -> None:
     explanation = explained(build())
     best = explanation.evidence[0]
     maps = {method: explanation.map(best.prototype, method) for method in MAPPINGS}
-    assert set(maps) == set(DISPLAYS)
+    assert set(maps) == set(MAPPINGS)
     for method, values in maps.items():
         assert (values.shape, values.dtype) == (SIZE, np.float32), method
     painted = maps["receptive_field"]
@@ -164,8 +163,8 @@ def test_every_mapping_gives_a_map() -> None:
     assert (explanation.map(0, reduction="sum") > explanation.map(0)).any()
     mean, std = torch.tensor(NORMALIZATION.mean), torch.tensor(NORMALIZATION.std)
     limits = {"lowest": -mean / std, "highest": (1 - mean) / std}
-    image, prototypes = explanation.normalized[None], [best.prototype]
-    wanted = prp_maps(explanation.network, image, prototypes=prototypes, **limits)[0, 0]
+    image, prototypes = explanation.maps.image[None], [best.prototype]
+    wanted = prp_maps(explanation.maps.network, image, prototypes=prototypes, **limits)[0, 0]
     assert maps["prp"] == pytest.approx(wanted.numpy(), rel=1e-4)
     with pytest.raises(ConfigError, match="did you mean upsampling"):
         explanation.map(0, "upsample")

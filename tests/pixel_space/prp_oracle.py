@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from distance_oracles import ERRORS, ORACLES
+from pixpnet.prototypes import DISTANCES
+
 
 def convolution(values, layer, relevance, *, norm=None, box=None):
     """α1β0 without bias; with a box (lowest, highest), each [3], the box rule."""
@@ -76,13 +79,9 @@ def start(features, prototype, distance):
     distances, errors = {}, {}
     for row, column in product(*(range(size - side + 1) for size in features.shape[1:])):
         patch = features[:, row : row + side, column : column + side]
-        if distance == "l2":
-            errors[row, column] = (patch - prototype) ** 2
-            distances[row, column] = errors[row, column].sum()
-        else:
-            products = patch * prototype / (np.linalg.norm(patch) * np.linalg.norm(prototype))
-            errors[row, column] = 1 - products
-            distances[row, column] = 1 - products.sum()
+        rows = torch.from_numpy(patch.ravel()), torch.from_numpy(prototype.ravel())
+        errors[row, column] = ERRORS[distance](*rows).numpy().reshape(patch.shape)
+        distances[row, column] = float(ORACLES[distance](*rows))
     best = min(distances, key=distances.__getitem__)
     shares = 1 / (errors[best] ** 2 + 1e-12)
     relevance = np.zeros_like(features)
@@ -143,7 +142,8 @@ def relevance_map(network, image, prototype, *, lowest, highest):
         inputs.append(f"add_on {index}")
     values = {name: value[0].double().numpy() for name, value in values.items()}
 
-    relevance = start(values[inputs[-1]], network.prototypes[prototype].double().numpy(), network.distance)
+    (distance,) = (name for name, one in DISTANCES.items() if one is network.distance)
+    relevance = start(values[inputs[-1]], network.prototypes[prototype].double().numpy(), distance)
     for layer, (before, _) in reversed(list(zip(add_on, pairwise(inputs), strict=True))):
         if isinstance(layer, nn.Conv2d):
             relevance = convolution(values[before], layer, relevance)

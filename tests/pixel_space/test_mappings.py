@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from cell_by_cell import painted_map
 from torch import nn
 
 from pixpnet.errors import ConfigError
@@ -14,17 +16,23 @@ from pixpnet.pixel_space import (
     MAPPING_TITLES,
     MAPPINGS,
     REDUCTIONS,
+    Mapping,
     MapRequest,
+    mapping_title,
     pixel_space_map,
     random_map,
     receptive_field_map,
+    region_mappings,
+    region_title,
     upsampling_map,
 )
 from pixpnet.receptive_fields import receptive_field
+from pixpnet.types import Box
 
 FIELD = receptive_field(nn.Sequential(nn.Conv2d(3, 1, 3, stride=2)), (9, 7))
 SIMILARITIES = torch.randn(2, 5, 4, 3, generator=torch.Generator().manual_seed(3))
-PURE = ["receptive_field", "upsampling", "random"]
+EVERY = [*MAPPINGS, "largest_cell"]
+PURE = [method for method in EVERY if method != "prp"]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -35,9 +43,60 @@ def maps(method: str, similarities: torch.Tensor = SIMILARITIES, **options) -> t
     return pixel_space_map(method, similarities, FIELD, (9, 7), **{"generator": seeded(), **options})
 
 
-def test_the_table_has_the_four():
-    assert list(MAPPINGS) == ["receptive_field", "upsampling", "random", "prp"]
-    assert list(MAPPING_TITLES) == list(MAPPINGS)
+def largest_cell_map(request: MapRequest) -> torch.Tensor:
+    """A mapping that an outsider adds: each image's largest similarity, everywhere."""
+    return request.similarities.amax((2, 3))[..., None, None].expand(-1, -1, *request.image_size).clone()
+
+
+@pytest.fixture(autouse=True)
+def an_outsiders_mapping(monkeypatch):
+    """One function and one entry."""
+    monkeypatch.setitem(MAPPINGS, "largest_cell", Mapping(largest_cell_map, title="largest cell"))
+
+
+def every_painted_map(similarities: torch.Tensor) -> torch.Tensor:
+    found = [
+        painted_map(one.numpy(), FIELD, reduction="max", sigma_factor=1.0)
+        for one in similarities.flatten(0, 1)
+    ]
+    return torch.tensor(np.array(found)).unflatten(0, similarities.shape[:2])
+
+
+ORACLES = {
+    "receptive_field": every_painted_map,
+    "upsampling": lambda similarities: torch.nn.functional.interpolate(similarities, (9, 7), mode="bicubic"),
+    "random": lambda similarities: torch.rand(2, 5, 9, 7, generator=seeded()),
+    "largest_cell": lambda similarities: similarities.flatten(2).amax(-1)[..., None, None].expand(2, 5, 9, 7),
+}
+"""Name of the mapping -> the maps of all similarities; prp, which needs a network, has its own (test_prp)."""
+
+
+@pytest.mark.parametrize("method", PURE)
+def test_maps_by_their_definition(method):
+    torch.testing.assert_close(maps(method), ORACLES[method](SIMILARITIES).float())
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_what_a_mapping_says_of_itself(method):
+    mapping = MAPPINGS[method]
+    assert mapping.title == mapping_title(method)
+    assert isinstance(mapping.region(FIELD, 0, 0), Box)
+    assert mapping.region_title == region_title(method)
+    if mapping.centers is not None:
+        cells = torch.tensor([[[0, 0], [3, 2]]])
+        boxes = [mapping.region(FIELD, *cell) for cell in cells[0].tolist()]
+        for box, (x, y) in zip(boxes, mapping.centers(FIELD, cells)[0].tolist(), strict=True):
+            assert box.contains(x, y)
+    if mapping.is_baseline:
+        assert torch.equal(maps(method), maps(method, -SIMILARITIES))
+    if mapping.require is not None:
+        mapping.require()
+
+
+def test_regions_of_their_own():
+    assert list(region_mappings()) == ["receptive_field", "upsampling"]
+    assert mapping_title("gone") == region_title("gone") == "gone"
+    assert {name: MAPPINGS[name].title for name in MAPPING_TITLES} == MAPPING_TITLES
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -116,7 +175,7 @@ def test_the_mapping_is_told_which_prototypes_it_draws(monkeypatch):
         asked.append(request)
         return torch.zeros(2, 2, 9, 7)
 
-    monkeypatch.setitem(MAPPINGS, "spy", spy)
+    monkeypatch.setitem(MAPPINGS, "spy", Mapping(spy, title="spy"))
     images, ends = torch.rand(2, 3, 9, 7), torch.zeros(3)
     maps("spy", prototypes=[4, 1], reduction="sum", images=images, lowest=ends, highest=ends + 1)
     (request,) = asked
@@ -174,8 +233,9 @@ def test_noise_without_a_source_is_refused():
     ("options", "message"),
     [
         ({"method": "receptive-field"}, r"^method='receptive-field' is none of receptive_field, upsampling, "
-         r"random, prp; did you mean receptive_field\?$"),
-        ({"method": "saliency"}, r"^method='saliency' is none of receptive_field, upsampling, random, prp$"),
+         r"random, prp, largest_cell; did you mean receptive_field\?$"),
+        ({"method": "saliency"}, r"^method='saliency' is none of receptive_field, upsampling, random, "
+         r"prp, largest_cell$"),
         ({"reduction": "mena"}, r"^reduction='mena' is none of max, mean, sum; did you mean mean\?$"),
         ({"prototypes": [0, 5]}, r"^prototype 5 does not exist: there are 5, numbered from 0$"),
         ({"prototypes": [-1]}, r"^prototype -1 does not exist: there are 5, numbered from 0$"),

@@ -12,7 +12,7 @@ import torch
 
 from pixpnet.backbones import build_backbone
 from pixpnet.pixel_space import pixel_space_map
-from pixpnet.prototypes.similarities import SIMILARITIES
+from pixpnet.prototypes import DISTANCES, SIMILARITIES
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 
 CASES = json.loads((Path(__file__).parents[1] / "golden" / "maps" / "index.json").read_text())
@@ -38,7 +38,7 @@ def test_meets_the_original(case, golden):
     np.testing.assert_array_equal(field.boxes, np.stack([left, top, right, bottom], axis=-1))
 
     distances = torch.from_numpy(recorded["proto_dists"])
-    similarities = SIMILARITIES[case["activation"]](case["distance"], 1e-6)(distances)
+    similarities = SIMILARITIES[case["activation"]](DISTANCES[case["distance"]], 1e-6)(distances)
     size = (case["size"], case["size"])
     close(pixel_space_map("upsampling", similarities, field, size)[0], recorded["upscale"])
     if case["name"] != BEYOND_THE_IMAGE:

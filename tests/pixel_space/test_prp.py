@@ -6,23 +6,28 @@ import torch
 from prp_oracle import SmallBackbone, relevance_map
 from torch import nn
 
+from distance_oracles import EVERY
 from pixpnet.backbones import build_backbone
 from pixpnet.backbones.backbone import Backbone
 from pixpnet.config import ModelConfig
 from pixpnet.pixel_space import pixel_space_map, prp
 from pixpnet.pixel_space.prp import prp_maps, relevance_shares
-from pixpnet.prototypes import DISTANCES, PrototypeNetwork, build_network
+from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import receptive_field
 from pixpnet.types import Normalization
+
+pytestmark = pytest.mark.usefixtures("l1_in_the_table")
 
 LOWEST, HIGHEST = torch.tensor([-2.1, -2.0, -1.8]), torch.tensor([2.2, 2.4, 2.6])
 
 
 def small_network(backbone=None, **options) -> PrototypeNetwork:
     """In eval mode and float64, unless options say otherwise."""
-    settings = {"num_prototypes": 8, "prototype_dim": 6, "distance": "l2"} | options
+    distance = options.pop("distance", "l2")
+    config = ModelConfig(**{"num_prototypes": 8, "prototype_dim": 6} | options)
+    object.__setattr__(config, "distance", distance)  # its type may not know the distances of outsiders
     backbone = SmallBackbone() if backbone is None else backbone
-    return build_network(ModelConfig(**settings), num_classes=4, backbone=backbone).double().eval()
+    return build_network(config, num_classes=4, backbone=backbone).double().eval()
 
 
 def random_images(count, size=(22, 26)):
@@ -41,7 +46,7 @@ def seeded():
     torch.manual_seed(3)
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 @pytest.mark.parametrize("kernel_size", [1, 2])
 def test_slow_restatement(distance, kernel_size):
     network = small_network(distance=distance, prototype_kernel_size=kernel_size)
@@ -72,7 +77,7 @@ def positive(network: PrototypeNetwork) -> PrototypeNetwork:
     return network
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 def test_relevance_is_conserved_where_every_value_has_a_positive_contribution(distance):
     # Without that, relevance ends: at an output whose inputs all contribute negatively, and in a sum or mean
     # of (nearly) 0, where ε keeps it. The first convolution's box rule has positive contributions whatever
@@ -171,11 +176,11 @@ def test_mapping_by_name():
         pixel_space_map("prp", similarities, field, (22, 26), network=network)
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 def test_shares_of_a_patch(distance):
     patch = torch.tensor([[[0.6, 0.8, 0.0]]])
     prototype = torch.tensor([[0.6, 0.0, 0.8]])
-    errors = {"l2": [0.0, 0.64, 0.64], "cosine": [1 - 0.36, 1.0, 1.0]}[distance]
+    errors = {"l2": [0.0, 0.64, 0.64], "cosine": [1 - 0.36, 1.0, 1.0], "l1": [0.0, 0.8, 0.8]}[distance]
     closeness = 1 / (torch.tensor(errors).double() ** 2 + 1e-12)
     shares = relevance_shares(patch, prototype, distance=distance)
     torch.testing.assert_close(shares[0, 0].double(), closeness / closeness.sum(), rtol=1e-5, atol=1e-13)
@@ -235,7 +240,3 @@ def test_padding_before_the_convolution_is_padding_in_it():
     padding.inner = network.backbone
     network.backbone = padding
     torch.testing.assert_close(maps_of(network, images), maps)
-
-
-def test_rules_are_a_table_for_every_distance():
-    assert set(prp.ERRORS) == set(DISTANCES)

@@ -10,7 +10,7 @@ from torch import nn
 
 from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError, UnsupportedOperationError
-from pixpnet.pixel_space import prp_pass
+from pixpnet.pixel_space import relevance_pass
 from pixpnet.pixel_space.prp import prp_maps
 from pixpnet.prototypes import build_network
 
@@ -96,11 +96,11 @@ def test_network_is_unchanged(happens, monkeypatch):
     images = IMAGES.clone()
     before, random_state = everything_in(network), torch.get_rng_state()
     if happens == "interrupted before":
-        monkeypatch.setattr(prp_pass, "share_rule", broken_rule)
+        monkeypatch.setattr(relevance_pass, "share_rule", broken_rule)
     elif happens == "interrupted on the way back":
-        rule = prp_pass.positive_rule(has_negative_input=True)
+        rule = relevance_pass.positive_rule(has_negative_input=True)
         rule.gradient_mapper = lambda relevance, sums: broken_rule()  # while it has set other parameters
-        monkeypatch.setattr(prp_pass, "positive_rule", lambda has_negative_input: rule)
+        monkeypatch.setattr(relevance_pass, "positive_rule", lambda has_negative_input: rule)
     if happens == "nothing":
         assert maps_of(network, images).shape == (2, 2, 14, 18)
     else:
@@ -170,8 +170,8 @@ def test_operations_without_rule(case):
 def prp_pass_only(network):
     """The pass alone: some of these networks have features that no prototype is compared with."""
     ends = torch.full((3,), -2.0), torch.full((3,), 2.0)
-    relevance_pass = prp_pass.RelevancePass(network, (14, 18), lowest=ends[0], highest=ends[1])
-    relevance_pass.run(IMAGES.clone().requires_grad_())
+    one_pass = relevance_pass.RelevancePass(network, (14, 18), lowest=ends[0], highest=ends[1])
+    one_pass.run(IMAGES.clone().requires_grad_())
 
 
 def test_a_network_that_traces_to_something_else_is_refused():

@@ -14,7 +14,7 @@ from random_fields import receptive_fields
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pixpnet.pixel_space import REDUCTIONS, canvas, pixel_space_map
+from pixpnet.pixel_space import REDUCTIONS, pixel_space_map
 from pixpnet.pixel_space import receptive_field as module
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 
@@ -62,7 +62,7 @@ def test_any_field_any_similarities(reduction, field, shift, sigma_factor, narro
     options = {"reduction": reduction, "sigma_factor": sigma_factor}
     expected = theirs(similarities, field, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(canvas, "NARROWEST", narrowest)
+        patch.setattr(module, "NARROWEST", narrowest)
         maps, single = (ours(values, field, **options) for values in (similarities, similarities.float()))
     np.testing.assert_allclose(maps.numpy(), expected, rtol=1e-11, atol=1e-13)
     assert single.dtype == torch.float32
@@ -90,7 +90,7 @@ def test_the_networks_are_what_they_are_called():
     assert min(fields["beyond the image"].full_size) > max(fields["beyond the image"].image_size)
     assert (fields["sparse"].percents == 0).any()
     assert fields["global"].is_global
-    bands = canvas.make_canvas(
+    bands = module.make_canvas(
         fields["many bands"], sigma_factor=1.0, dtype=torch.float32, device=torch.device("cpu")
     ).rows.bands
     assert [tuple(band) for band in bands] == [(0, 30, 0, 8), (30, 60, 7, 15), (60, 90, 14, 22)]

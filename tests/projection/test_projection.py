@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from distance_oracles import EVERY, plain_maps
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.projection import DUPLICATE_FILTERS, PatchCandidates, best_lists, candidates
-from pixpnet.prototypes import DISTANCES
+
+pytestmark = pytest.mark.usefixtures("l1_in_the_table")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,19 +42,7 @@ def same(left, right):
 
 def all_distances(z, prototypes, distance):
     """[p b h w] in float64, by the definition."""
-    k = prototypes.shape[-1]
-    height, width = (side - k + 1 for side in z.shape[-2:])
-    table = np.empty((len(prototypes), len(z), height, width))
-    for place in itertools.product(range(len(prototypes)), range(len(z)), range(height), range(width)):
-        number, image, row, column = place
-        patch = z[image, :, row : row + k, column : column + k].double().flatten()
-        prototype = prototypes[number].double().flatten()
-        if distance == "l2":
-            table[place] = (patch - prototype).square().sum()
-        else:
-            norms = patch.norm() * prototype.norm()
-            table[place] = 1 - (patch @ prototype / norms if norms > 0 else 0)
-    return table
+    return plain_maps(z, prototypes, distance).transpose(0, 1).numpy()
 
 
 def brute_force(table, labels, own_class, duplicate_filter):
@@ -104,7 +94,7 @@ def problems(draw):
 
 
 @pytest.mark.parametrize("duplicate_filter", DUPLICATE_FILTERS)
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 @settings(max_examples=40, deadline=None)
 @given(problem=problems(), data=st.data())
 def test_least_total_distance(distance, duplicate_filter, problem, data):
@@ -158,7 +148,7 @@ def crowded():
 
 @pytest.mark.parametrize("agnostic", [False, True])
 @pytest.mark.parametrize("duplicate_filter", DUPLICATE_FILTERS)
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 def test_the_bits_depend_on_the_images_alone(distance, duplicate_filter, agnostic, crowded, monkeypatch):
     """Batch size, order, chunks, processes, merging order, images seen twice: nothing changes."""
     z, labels, prototypes, own_class = crowded
@@ -182,7 +172,7 @@ def test_the_bits_depend_on_the_images_alone(distance, duplicate_filter, agnosti
 
 
 @pytest.mark.parametrize("kernel_size", [1, 2])
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 def test_distances_and_patches_of_any_kernel(distance, kernel_size):
     generator = torch.Generator().manual_seed(0)
     z = torch.rand(9, 6, 4, 5, generator=generator)
@@ -326,7 +316,7 @@ def test_features_that_are_not_finite(value):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"distance": "l1"}, "distance='l1' is not known; use one of l2, cosine"),
+        ({"distance": "l3"}, "distance='l3' is none of l2, cosine"),
         ({"duplicate_filter": "image"}, "push-duplicate-filter='image' is not known"),
     ],
 )

@@ -3,10 +3,12 @@ import pickle
 import pytest
 import torch
 
+from distance_oracles import EVERY
 from pixpnet.errors import DataError
-from pixpnet.prototypes import PatchSample, initialization, regular_own_class
-from pixpnet.prototypes.initialization import random_keys, sample_size
-from pixpnet.prototypes.kmeans import _means, kmeans
+from pixpnet.prototypes import PatchSample, initialization, kmeans, random_keys, regular_own_class
+from pixpnet.prototypes.initialization import _means, sample_size
+
+pytestmark = pytest.mark.usefixtures("l1_in_the_table")
 
 TWO_CLASSES = regular_own_class(6, 2, class_specific=True)
 
@@ -36,7 +38,7 @@ def sample_of(z, labels, own_class=TWO_CLASSES, *, kernel_size=1, batches=None, 
     return sample
 
 
-@pytest.mark.parametrize("distance", ["l2", "cosine"])
+@pytest.mark.parametrize("distance", EVERY)
 def test_centres_of_the_own_class(distance):
     centres = torch.rand(2, 3, 8, generator=seeded(2)) * 2
     z, labels = clustered_images(centres)
@@ -81,7 +83,7 @@ def test_class_agnostic_pools_all_images():
     torch.testing.assert_close(found.sort(0).values, expected.sort(0).values, rtol=0, atol=0.03)
 
 
-@pytest.mark.parametrize("distance", ["l2", "cosine"])
+@pytest.mark.parametrize("distance", EVERY)
 def test_fewer_patches_than_centres(distance):
     z = torch.tensor([1.0, 2.0, 2.0, 1.0]).view(2, 1, 1, 2).repeat(1, 3, 1, 1)
     z[:, 0] *= -1

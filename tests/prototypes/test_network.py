@@ -4,10 +4,10 @@ import pytest
 import torch
 from networks import TinyBackbone, tiny_network
 
+from distance_oracles import EVERY
 from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError
 from pixpnet.prototypes import (
-    DISTANCES,
     HEADS,
     SIMILARITIES,
     PrototypeNetwork,
@@ -15,11 +15,13 @@ from pixpnet.prototypes import (
     regular_own_class,
 )
 
+pytestmark = pytest.mark.usefixtures("l1_in_the_table")
+
 
 @pytest.mark.parametrize("kernel_size", [1, 2])
 @pytest.mark.parametrize("readout_type", HEADS)
 @pytest.mark.parametrize("prototype_activation", SIMILARITIES)
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 def test_forward(distance, prototype_activation, readout_type, kernel_size):
     network = tiny_network(
         distance=distance,
@@ -40,7 +42,7 @@ def test_forward(distance, prototype_activation, readout_type, kernel_size):
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 def test_maps_agree_with_the_output(distance, kernel_size):
     network = tiny_network(distance=distance, prototype_kernel_size=kernel_size)
     # Equal rows, and columns that differ by about a rounding error.
@@ -56,7 +58,7 @@ def test_maps_agree_with_the_output(distance, kernel_size):
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 def test_pairs_of_a_patch_and_a_prototype(distance, kernel_size):
     network = tiny_network(distance=distance, prototype_kernel_size=kernel_size)
     z = torch.rand(3, 16, 6, 8)
@@ -66,7 +68,7 @@ def test_pairs_of_a_patch_and_a_prototype(distance, kernel_size):
     torch.testing.assert_close(found, maps[images, prototypes, cells], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 def test_a_prototype_that_is_a_patch(distance):
     """Near zero: exactly 0, and so the largest similarity, also in bf16."""
     network = tiny_network(distance=distance, prototype_dim=192)
@@ -80,7 +82,7 @@ def test_a_prototype_that_is_a_patch(distance):
     assert network.distance_maps(z)[3, 3, 2, 3] == 0
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 def test_bf16_autocast_leaves_distances_in_float32(distance):
     network = tiny_network(distance=distance)
     images = torch.rand(2, 3, 33, 33)
@@ -152,7 +154,7 @@ def test_class_agnostic_mask():
     assert tiny_network(class_specific=False, num_prototypes=7).own_class.all()
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", EVERY)
 @pytest.mark.parametrize("readout_type", HEADS)
 @pytest.mark.parametrize(
     "keep",
@@ -226,7 +228,7 @@ def test_options_that_cannot_work(options, message):
     ("num_prototypes", "distance", "message"),
     [
         (2, "l2", "head is for 8 prototypes, but there are 2"),
-        (8, "l1", "distance='l1' is not known; use one of l2, cosine"),
+        (8, "l3", "distance='l3' is none of l2, cosine"),
     ],
 )
 def test_parts_that_do_not_fit(num_prototypes, distance, message):

@@ -77,13 +77,13 @@ def test_pointing_at_a_row_moves_both_boxes(opened, page_file, report, article):
 
 def test_boxes_are_the_receptive_fields(opened, page_file, report, tiny_run):
     """From the explanation to the pixels on the screen."""
-    from pixpnet.explanation import Explainer
+    from pixpnet.explanation import explain_test
     from pixpnet.runs import load
 
     example = report.examples[0]
-    explainer = Explainer(load(tiny_run))
-    index = [record.path.name for record in explainer.image_set.test].index(example.name)
-    evidence = explainer.explain_test(index).evidence
+    run = load(tiny_run)
+    index = [record.path.name for record in run.image_set.test].index(example.name)
+    evidence = explain_test(run, index).evidence
     one = opened(page_file).page.locator(".example").first
     one.scroll_into_view_if_needed()
     for number, expected in enumerate(evidence[:3]):

@@ -11,7 +11,7 @@ import pytest
 from pixpnet import load
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.runs import Run, RunDirectory
-from pixpnet.training import loading
+from pixpnet.runs import run as loading
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 from pixpnet.certificate.record import Certificate, FailedTrial, Finding
 from pixpnet.certificate.run import certificate_file, verify
-from pixpnet.certificate.trials import REGIONS, REPLACEMENTS, TOLERANCE, certify
+from pixpnet.certificate.trials import REPLACEMENTS, TOLERANCE, certify
 
 __all__ = [
-    "REGIONS",
     "REPLACEMENTS",
     "TOLERANCE",
     "Certificate",

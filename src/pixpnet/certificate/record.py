@@ -12,13 +12,16 @@ from pixpnet.types import Box
 FORMAT = "pixpnet-certificate"
 VERSION = 1
 
+DISPLAYED = "receptive_field"
+"""The region that we display."""
+
 
 @dataclass(frozen=True)
 class Finding:
     """The trials of one kind of region and one kind of replacement."""
 
     region: str
-    """A key of `REGIONS`: what was left as it is."""
+    """A mapping, of which the regions were left as it is."""
     replacement: str
     """A key of `REPLACEMENTS`: what took the place of everything else; "all": any of them."""
     trials: int
@@ -71,6 +74,11 @@ class Certificate:
     """Name of the file that holds the network."""
     checkpoint_sha256: str = ""
 
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """What was left as it is: the displayed boxes, and the regions of other mappings."""
+        return tuple(dict.fromkeys(one.region for one in self.findings))
+
     def overall(self, region: str) -> Finding:
         """The findings of a region over all replacements."""
         found = [one for one in self.findings if one.region == region]
@@ -87,7 +95,7 @@ class Certificate:
     @property
     def ours(self) -> Finding:
         """Of the displayed boxes: receptive fields."""
-        return self.overall("receptive_field")
+        return self.overall(DISPLAYED)
 
     @property
     def trials(self) -> int:
@@ -143,10 +151,7 @@ class Certificate:
             "passed": self.passed,
             "verdict": self.verdict,
             "trials": self.trials,
-            "overall": {
-                region: asdict(self.overall(region))
-                for region in dict.fromkeys(f.region for f in self.findings)
-            },
+            "overall": {region: asdict(self.overall(region)) for region in self.regions},
         }
         return {"format": FORMAT, "version": VERSION, **summary, **values}
 

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pixpnet.certificate.record import Certificate, FailedTrial, Finding
+from pixpnet.certificate.record import DISPLAYED, Certificate, FailedTrial, Finding
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.modes import evaluating
-from pixpnet.pixel_space import upsampling_region
+from pixpnet.pixel_space import region_mappings
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.seeds import stable_seed
@@ -27,12 +27,6 @@ from pixpnet.types import Box, Progress
 
 TOLERANCE = 1e-5
 """A feature patch z may move by this · max(1, max |z|): rounding."""
-
-REGIONS: dict[str, Callable[[ReceptiveField, int, int], Box]] = {
-    "receptive_field": ReceptiveField.box,
-    "upsampling": upsampling_region,
-}
-"""What is left as it is, for a cell (row, column); the first is what we display."""
 
 
 @runtime_checkable
@@ -132,7 +126,7 @@ def certify(
             outcomes += _measure(network, batch, images, receptive_field, seed=seed)
             if progress:
                 progress(start + len(batch), trials)
-    failed = [one for one in outcomes if one.failed and one.region == "receptive_field"]
+    failed = [one for one in outcomes if one.failed and one.region == DISPLAYED]
     return Certificate(
         findings=tuple(_findings(outcomes)),
         seed=seed,
@@ -177,8 +171,8 @@ def _measure(
         for kind, trial, original in zip(kinds, trials, originals, strict=True)
     ]
     places = [divmod(cell, receptive_field.grid_size[1]) for cell in cells.tolist()]
-    for region, box_of in REGIONS.items():
-        boxes = [box_of(receptive_field, *place) for place in places]
+    for region, mapping in region_mappings().items():
+        boxes = [mapping.region(receptive_field, *place) for place in places]
         changed = torch.stack(
             [_keep_box(*each) for each in zip(originals, others, boxes, strict=True)],
         )
@@ -229,7 +223,7 @@ def _features(
 
 
 def _findings(outcomes: Sequence[TrialOutcome]) -> Iterator[Finding]:
-    for region in REGIONS:
+    for region in region_mappings():
         for replacement in REPLACEMENTS:
             found = [one for one in outcomes if (one.region, one.replacement) == (region, replacement)]
             if found:

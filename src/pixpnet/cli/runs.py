@@ -19,7 +19,6 @@ from pixpnet.errors import ConfigError
 if TYPE_CHECKING:
     from pixpnet.certificate import Certificate, Finding
 
-REGION_TITLES = {"receptive_field": "receptive field (displayed)", "upsampling": "upsampling, same area"}
 
 HEADINGS = (
     *("region", "replaced by"),
@@ -181,10 +180,12 @@ def verify(arguments: Sequence[str]) -> int:
 
 def _grouped(certificate: Certificate) -> Iterator[list[tuple[str, ...]]]:
     """The rows of each region, with those of all replacements together at its end."""
-    for region, title in REGION_TITLES.items():
+    from pixpnet.pixel_space import region_title
+
+    for region in certificate.regions:
         found = [finding for finding in certificate.findings if finding.region == region]
         rows = map(_row, [*found, certificate.overall(region)])
-        yield [("" if number else title, *row) for number, row in enumerate(rows)]
+        yield [("" if number else region_title(region), *row) for number, row in enumerate(rows)]
 
 
 def _row(finding: Finding) -> tuple[str, ...]:

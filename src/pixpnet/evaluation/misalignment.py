@@ -31,7 +31,6 @@ from pixpnet.metrics import (
 )
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.prototypes.distances import DISTANCES, Embedded, expanded_distances, patch_rows
 from pixpnet.seeds import stable_seed
 from pixpnet.types import Box
 
@@ -179,19 +178,8 @@ def _similarity(
     """Of each image to its own prototype: at a cell, or (None) at the nearest; with gradient."""
     network = subject.network
     z = network.features(_normalised(subject, pixels))
-    nearest = _nearest(network, z.detach(), prototypes) if cells is None else cells
+    nearest = network.pair_cells(z.detach(), prototypes) if cells is None else cells
     return network.pair_similarities(network.patches_at(z, nearest), prototypes)
-
-
-def _nearest(
-    network: PrototypeNetwork, z: Float[Tensor, "m d h w"], prototypes: Int64[Tensor, "m"]
-) -> Int64[Tensor, "m"]:
-    """Flat number of the nearest patch, but for rounding: it only says where to attack."""
-    embed, scale = DISTANCES[network.distance]
-    patches = embed(patch_rows(z, network.kernel_size))
-    own = embed(network.prototypes.detach()[prototypes].flatten(1))
-    one_each = Embedded(own.rows[:, None], own.offsets[:, None])
-    return expanded_distances(patches, one_each, scale=scale)[:, 0].argmin(dim=1)
 
 
 def _field_of_best_cell(
@@ -229,7 +217,7 @@ DISPLAYED: dict[str, Callable[..., Bool[Tensor, "m H W"]]] = {
 def needs_positive_similarity(subject: Subject, settings: Settings) -> str | None:
     """Similarities of which a percentage can be taken."""
     try:
-        require_positive_similarity(subject.network.distance, subject.run.config.model.prototype_activation)
+        require_positive_similarity(subject.network.largest_similarity)
     except ConfigError as error:
         return str(error)
     return None

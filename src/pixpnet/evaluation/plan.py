@@ -12,7 +12,6 @@ from pixpnet.evaluation.record import Key, Measurement
 from pixpnet.evaluation.subject import Subject
 from pixpnet.evaluation.table import METRICS
 from pixpnet.pixel_space import MAPPING_TITLES, MAPPINGS
-from pixpnet.pixel_space.prp_rules import import_zennit
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,15 @@ def make_plan(
     for name in methods or ():
         choose(MAPPINGS, name, what="method")
     usable = [method for method in MAPPINGS if methods is None or method in methods]
-    if "prp" in usable:
+    for method in tuple(usable):
         try:
-            import_zennit()
+            if MAPPINGS[method].require is not None:
+                MAPPINGS[method].require()
         except ConfigError as error:
             if methods is not None:
                 raise
-            usable.remove("prp")
-            left_out.append(f"method prp: {error}")
+            usable.remove(method)
+            left_out.append(f"method {method}: {error}")
     pairs = []
     for name, metric in METRICS.items():
         if metrics is not None and name not in metrics:

@@ -11,10 +11,8 @@ from torch import Tensor
 
 from pixpnet.evaluation.metric import Settings
 from pixpnet.evaluation.subject import Subject
-from pixpnet.explanation.displays import DISPLAYS
+from pixpnet.pixel_space import MAPPINGS, region_mappings
 
-SLOW = ("prp",)
-"""Mappings whose maps are kept."""
 KEPT = 1 << 26
 """Most pixels of maps that are kept: 256 MB."""
 
@@ -80,7 +78,7 @@ def sampled_maps(subject: Subject, method: str, settings: Settings) -> Iterator[
         yield from subject.memo[key]
         return
     made: list[SampledMaps] = []
-    keeps = method in SLOW
+    keeps = MAPPINGS[method].is_slow
     for batch in _make_maps(subject, method, settings):
         yield batch
         made += [batch] if keeps else []
@@ -109,13 +107,12 @@ def _make_maps(subject: Subject, method: str, settings: Settings) -> Iterator[Sa
 
 def region_methods(settings: Settings) -> tuple[str | None, ...]:
     """The mappings that show regions of their own; the others show the receptive field's."""
-    shown = {display.region: method for method, display in reversed(DISPLAYS.items())}
-    return tuple(method for method in DISPLAYS if method in shown.values())
+    return tuple(region_mappings())
 
 
 def displayed_boxes(subject: Subject, method: str) -> Float64[Tensor, "n 4"]:
     """The box that a mapping shows for each cell, in row-major order."""
     rows, columns = subject.receptive_field.grid_size
-    region = DISPLAYS[method].region
+    region = MAPPINGS[method].region
     boxes = [region(subject.receptive_field, i, j) for i in range(rows) for j in range(columns)]
     return torch.tensor(boxes, dtype=torch.float64)

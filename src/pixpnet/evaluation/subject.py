@@ -16,8 +16,7 @@ from pixpnet.data import ClassificationImages, Geometry, ImageSet, to_normalized
 from pixpnet.errors import DataError
 from pixpnet.metrics import box_mask
 from pixpnet.pixel_space import pixel_space_map
-from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.prototypes.heads import LinearHead, is_class_specific
+from pixpnet.prototypes import LinearHead, PrototypeNetwork, is_class_specific
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs import Run
 from pixpnet.seeds import stable_seed

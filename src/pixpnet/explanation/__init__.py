@@ -1,18 +1,25 @@
 """Why a network decided as it did: the evidence of each prototype, in pixels."""
 
-from pixpnet.explanation.evidence import Contrast, Evidence, Share
-from pixpnet.explanation.explainer import Explainer, explain
-from pixpnet.explanation.explanation import Explanation
+from pixpnet.explanation.atlas import atlas_to_dict, draw_atlas, prototypes_of_class
+from pixpnet.explanation.evidence import Contrast, Evidence, Share, find_class
+from pixpnet.explanation.explanation import FORMATS, Explanation, PixelMaps
 from pixpnet.explanation.files import explain_images
-from pixpnet.explanation.one_image import explain_image
+from pixpnet.explanation.image import Explainer, explain, explain_image, explain_test
 
 __all__ = [
+    "FORMATS",
     "Contrast",
     "Evidence",
     "Explainer",
     "Explanation",
+    "PixelMaps",
     "Share",
+    "atlas_to_dict",
+    "draw_atlas",
     "explain",
     "explain_image",
     "explain_images",
+    "explain_test",
+    "find_class",
+    "prototypes_of_class",
 ]

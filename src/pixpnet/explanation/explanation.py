@@ -1,9 +1,9 @@
-"""An explanation: a prediction and the evidence for every class."""
+"""An explanation: a prediction and the evidence for every class, its maps, figures and files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,16 +15,74 @@ from jaxtyping import Float, Float32, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pixpnet.choices import choose
 from pixpnet.errors import ConfigError
-from pixpnet.explanation.class_names import find_class
-from pixpnet.explanation.evidence import Contrast, Evidence, Share
-from pixpnet.pixel_space import pixel_space_map
+from pixpnet.explanation.evidence import Contrast, Evidence, Share, find_class, largest_first
+from pixpnet.figures import (
+    FIGURE_FORMATS,
+    ContrastColumn,
+    ContrastRow,
+    EvidenceRow,
+    Picture,
+    contrast_figure,
+    evidence_figure,
+    save_figure,
+)
+from pixpnet.files import write_json
+from pixpnet.pixel_space import MAPPINGS, Mapping, pixel_space_map
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.types import Normalization, PrototypeSource
+from pixpnet.words import decimal, probability
+
+FORMATS = (*FIGURE_FORMATS, "json")
+
+RANKINGS: dict[str, Callable[[Evidence], float]] = {
+    "contribution": lambda evidence: evidence.contribution,
+    "similarity": lambda evidence: evidence.similarity,
+}
+"""What the prototypes in a figure are the largest by."""
 
 SourceImage = Callable[[PrototypeSource], UInt8[np.ndarray, "H W 3"]]
 """The pixels of the training image that a prototype comes from."""
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMaps:
+    """What a network made of an image, from which maps are drawn when they are asked for."""
+
+    network: PrototypeNetwork
+    image: Float[Tensor, "3 H W"]
+    """The network's input."""
+    normalization: Normalization
+    """How the input was made."""
+    features: Float[Tensor, "1 d h w"]
+    receptive_field: ReceptiveField
+    """Of the network's patches."""
+
+    @cached_property
+    def similarities(self) -> Float[Tensor, "1 p h w"]:
+        """Similarity of every patch of the image to every prototype."""
+        with torch.no_grad():
+            return self.network.similarity_maps(self.features)
+
+    def draw(self, prototype: int, method: str, *, reduction: str, seed: int) -> Float32[np.ndarray, "H W"]:
+        """As `Explanation.map`."""
+        mean, std = colour_columns(self.normalization, like=self.image)
+        maps = pixel_space_map(
+            method,
+            self.similarities,
+            self.receptive_field,
+            (self.image.shape[1], self.image.shape[2]),
+            prototypes=(prototype,),
+            reduction=reduction,
+            generator=torch.Generator().manual_seed(seed),
+            network=self.network,
+            images=self.image[None],
+            lowest=((0 - mean) / std).flatten(),
+            highest=((1 - mean) / std).flatten(),
+        )
+        return maps[0, 0].detach().float().cpu().numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +97,10 @@ class Explanation:
     class_names: tuple[str, ...]
     evidence: tuple[Evidence, ...] = field(repr=False)
     """For the predicted class, largest contribution first."""
-    network: PrototypeNetwork = field(repr=False)
-    normalized: Float[Tensor, "3 H W"] = field(repr=False)
-    """The network's input."""
-    normalization: Normalization = field(repr=False)
-    """How the input was made of the image."""
-    features: Float[Tensor, "1 d h w"] = field(repr=False)
     weights: Float[Tensor, "p c"] = field(repr=False)
     """What one unit of a prototype's similarity adds to each class's logit."""
-    receptive_field: ReceptiveField = field(repr=False)
-    """Of the network's patches."""
+    maps: PixelMaps = field(repr=False)
+    """Where `map` and the boxes of figures come from."""
     source_image: SourceImage | None = field(default=None, repr=False)
     """Where figures take the prototypes' training images from."""
     name: str = "image"
@@ -115,12 +167,6 @@ class Explanation:
             raise ConfigError(f"{self.class_name} is the only class; there is none to set against it.")
         return max(others, key=lambda index: self.logits[index])
 
-    @cached_property
-    def similarity_maps(self) -> Float[Tensor, "1 p h w"]:
-        """Similarity of every patch of the image to every prototype."""
-        with torch.no_grad():
-            return self.network.similarity_maps(self.features)
-
     def map(
         self, prototype: int, method: str = "receptive_field", *, reduction: str = "max", seed: int = 0
     ) -> Float32[np.ndarray, "H W"]:
@@ -132,21 +178,7 @@ class Explanation:
             reduction: max, mean or sum; of the method receptive_field.
             seed: Of the method random.
         """
-        mean, std = colour_columns(self.normalization, like=self.normalized)
-        maps = pixel_space_map(
-            method,
-            self.similarity_maps,
-            self.receptive_field,
-            self.image.shape[:2],
-            prototypes=(prototype,),
-            reduction=reduction,
-            generator=torch.Generator().manual_seed(seed),
-            network=self.network,
-            images=self.normalized[None],
-            lowest=((0 - mean) / std).flatten(),
-            highest=((1 - mean) / std).flatten(),
-        )
-        return maps[0, 0].detach().float().cpu().numpy()
+        return self.maps.draw(prototype, method, reduction=reduction, seed=seed)
 
     def figure(
         self,
@@ -169,13 +201,11 @@ class Explanation:
                 not positive.
             DataError: A prototype's training image is gone or has changed.
         """
-        from pixpnet.explanation.drawing import draw_contrast, draw_evidence
-
         if top_k < 1:
             raise ConfigError(f"top_k={top_k}: a figure shows at least one prototype.")
         if against is None:
-            return draw_evidence(self, top_k=top_k, by=by, method=method)
-        return draw_contrast(self, against, top_k=top_k, by=by, method=method)
+            return _evidence_figure(self, top_k=top_k, by=by, method=method)
+        return _contrast_figure(self, against, top_k=top_k, by=by, method=method)
 
     def save(
         self,
@@ -200,15 +230,33 @@ class Explanation:
         Returns:
             The files written.
         """
-        from pixpnet.explanation.files import FORMATS, write_explanation
-
         target = Path(path)
         stem, suffix = target.with_suffix(""), target.suffix.removeprefix(".").lower()
         if suffix not in FORMATS:
             stem = target / f"{self.name}_explanation"
         else:
             formats = (suffix,)
-        return write_explanation(self, stem, formats, top_k=top_k, by=by, method=method, against=against)
+        return self.write(stem, formats, top_k=top_k, by=by, method=method, against=against)
+
+    def write(
+        self,
+        stem: Path,
+        formats: Sequence[str],
+        *,
+        top_k: int,
+        by: str,
+        method: str,
+        against: int | str | None,
+    ) -> list[Path]:
+        """Write ``<stem>.<format>`` for each format; as `save`."""
+        check_formats(formats)
+        figure = None
+        if set(formats) != {"json"}:
+            figure = self.figure(top_k=top_k, by=by, method=method, against=against)
+        content = self.to_dict()
+        if against is not None:
+            content["contrast"] = self.against(against).to_dict()
+        return write_formats(stem, formats, figure=figure, content=content)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON: the prediction and its evidence, without pixels."""
@@ -230,6 +278,94 @@ class Explanation:
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
 
 
+def _evidence_figure(explanation: Explanation, *, top_k: int, by: str, method: str) -> Figure:
+    """The prototypes that speak most for the prediction, or are most similar to the image."""
+    mapping, rank = choose(MAPPINGS, method, what="method"), choose(RANKINGS, by, what="by")
+    shown = sorted(explanation.evidence, key=rank, reverse=True)[:top_k]
+    rows = [
+        EvidenceRow(
+            seen=_seen(explanation, one, mapping),
+            source=_source(explanation, one, mapping),
+            map=explanation.map(one.prototype, method),
+            prototype=one.prototype,
+            class_name=one.class_name,
+            similarity=one.similarity,
+            weight=one.weight,
+        )
+        for one in shown
+    ]
+    total, part = explanation.logit, sum(one.contribution for one in shown)
+    count = len(explanation.evidence)
+    return evidence_figure(
+        rows,
+        title=_title(explanation),
+        note=mapping.note,
+        map_title=mapping.map_title,
+        footer=f"Shown: {len(shown)} of {count} prototypes, by {by}; they add {decimal(part)}, the others "
+        f"{decimal(total - part)}; together {decimal(total)}, the logit.",
+    )
+
+
+def _contrast_figure(
+    explanation: Explanation, other: int | str, *, top_k: int, by: str, method: str
+) -> Figure:
+    """The prototypes that speak most for the predicted class and not the other, and the other way round."""
+    mapping, rank = choose(MAPPINGS, method, what="method"), choose(RANKINGS, by, what="by")
+    contrast = explanation.against(other)
+
+    def column(index: int, shares: Sequence[Share]) -> ContrastColumn:
+        name = contrast.class_names[index]
+        if by == "similarity":
+            shares = sorted(shares, key=lambda share: rank(share.evidence), reverse=True)
+        words = f"for {name} ({probability(contrast.probabilities[index])})"
+        return ContrastColumn(words, [row(share, swapped=index == 1) for share in shares[:top_k]])
+
+    def row(share: Share, *, swapped: bool) -> ContrastRow:
+        one, weights = share.evidence, (share.evidence.weight, share.other_weight)
+        return ContrastRow(
+            seen=_seen(explanation, one, mapping),
+            source=_source(explanation, one, mapping),
+            # A map that says little more than its box would only hide the image.
+            map=None if mapping.shows_box else explanation.map(one.prototype, method),
+            prototype=one.prototype,
+            class_name=one.class_name,
+            similarity=one.similarity,
+            weights=(weights[1], weights[0]) if swapped else weights,
+        )
+
+    gains = sum(share.difference for share in contrast.for_target)
+    losses = -sum(share.difference for share in contrast.for_other)
+    return contrast_figure(
+        column(0, contrast.for_target),
+        column(1, contrast.for_other),
+        title=f"Why {contrast.class_names[0]} and not {contrast.class_names[1]}?",
+        note=f"{mapping.note} Numbers: similarity × (weight for this class − weight for the other).",
+        footer=f"All {len(contrast.for_target)} prototypes on the left: {decimal(gains, sign='+')}; "
+        f"all {len(contrast.for_other)} on the right: {decimal(losses, sign='+')}; "
+        f"the logits differ by {decimal(contrast.difference)}.",
+    )
+
+
+def _title(explanation: Explanation) -> str:
+    guess = f"{explanation.class_name}, {probability(explanation.probability)}"
+    if explanation.truth is None:
+        return guess
+    return f"{guess} (it is: {explanation.class_names[explanation.truth]})"
+
+
+def _seen(explanation: Explanation, evidence: Evidence, mapping: Mapping) -> Picture:
+    region = mapping.region(explanation.maps.receptive_field, *evidence.cell)
+    return Picture(explanation.image, region)
+
+
+def _source(explanation: Explanation, evidence: Evidence, mapping: Mapping) -> Picture | None:
+    source = evidence.source
+    if source is None or explanation.source_image is None:
+        return None
+    region = mapping.region(explanation.maps.receptive_field, *source.cell)
+    return Picture(explanation.source_image(source), region)
+
+
 def colour_columns(
     normalization: Normalization, *, like: Tensor
 ) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
@@ -238,6 +374,28 @@ def colour_columns(
     return mean[:, None, None], std[:, None, None]
 
 
-def largest_first(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
-    """Largest contribution first, then the lower prototype."""
-    return tuple(sorted(evidence, key=lambda one: (-one.contribution, one.prototype)))
+def check_formats(formats: Sequence[str]) -> None:
+    """Check that these are formats, and that there is one.
+
+    Raises:
+        ConfigError: It is not so.
+    """
+    for format_ in formats:
+        choose(dict.fromkeys(FORMATS), format_, what="format")
+    if not formats:
+        raise ConfigError(f"no format was chosen; give one or more of {', '.join(FORMATS)}.")
+
+
+def write_formats(
+    stem: Path, formats: Sequence[str], *, figure: Figure | None, content: dict[str, Any]
+) -> list[Path]:
+    """Write a figure, and what it shows as JSON: ``<stem>.<format>`` for each format."""
+    written = []
+    for format_ in formats:
+        path = stem.with_name(f"{stem.name}.{format_}")
+        if format_ == "json":
+            write_json(path, content)
+        elif figure is not None:
+            save_figure(figure, path)
+        written.append(path)
+    return written

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
 
 from pixpnet.choices import choose
-from pixpnet.errors import ConfigError, DataError
+from pixpnet.errors import DataError
 from pixpnet.explanation.atlas import atlas_to_dict, draw_atlas
-from pixpnet.explanation.class_names import find_class
-from pixpnet.explanation.displays import DISPLAYS
-from pixpnet.explanation.drawing import RANKINGS
-from pixpnet.explanation.explainer import Explainer
-from pixpnet.explanation.explanation import Explanation
-from pixpnet.figures import FIGURE_FORMATS, save_figure
-from pixpnet.runs import RunDirectory, load
-
-FORMATS = (*FIGURE_FORMATS, "json")
+from pixpnet.explanation.evidence import find_class
+from pixpnet.explanation.explanation import RANKINGS, Explanation, check_formats, write_formats
+from pixpnet.explanation.image import explain, explain_test
+from pixpnet.pixel_space import MAPPINGS
+from pixpnet.runs import Run, RunDirectory, load
 
 DEFAULT_IMAGES = 6
 """Test images that are explained where none is named: one each of so many classes."""
 
 
 def explain_images(
-    run_dir: str | Path,
+    run_dir: Run | str | Path,
     images: Sequence[str | Path] = (),
     *,
     top_k: int = 5,
@@ -43,7 +35,7 @@ def explain_images(
     """Write why a run's network decides about images as it does.
 
     Args:
-        run_dir: A run directory, or one of its checkpoints.
+        run_dir: A run directory, one of its checkpoints, or what was loaded of it.
         images: Image files; none: the first test image of each of the first classes, or no image with atlas.
         top_k: Prototypes shown in a figure.
         by: They are those of the largest "contribution" or "similarity".
@@ -59,98 +51,44 @@ def explain_images(
         CheckpointError: There is no such run, or its prototypes are not training patches.
         DataError: An image, or the training image of a prototype, can't be read.
     """
-    choose(DISPLAYS, method, what="method")
+    choose(MAPPINGS, method, what="method")
     choose(RANKINGS, by, what="by")
-    _check_formats(formats)
+    check_formats(formats)
     _check_files(images)
-    run = load(run_dir, dataset_root=dataset_root)
+    run = run_dir if isinstance(run_dir, Run) else load(run_dir, dataset_root=dataset_root)
     run.require_sources()
-    explainer = Explainer(run)
     other = None if against is None else find_class(run.class_names, against)
     folder = Path(out) if out is not None else _default_folder(run.checkpoint)
     taken: set[Path] = set()
     written: list[Path] = []
-    for explanation in _explanations(explainer, images, atlas=atlas):
+    for explanation in _explanations(run, images, atlas=atlas):
         rival = explanation.runner_up if other == explanation.predicted else other
         ending = "explanation" if rival is None else f"why_not_{_safe(run.class_names[rival])}"
         stem = _free(folder / f"{explanation.name}_{ending}", taken)
-        written += write_explanation(
-            explanation, stem, formats, top_k=top_k, by=by, method=method, against=rival
-        )
+        written += explanation.write(stem, formats, top_k=top_k, by=by, method=method, against=rival)
     if atlas:
         for index in range(len(run.class_names)) if other is None else [other]:
             stem = _free(folder / f"atlas_{_safe(run.class_names[index])}", taken)
-            written += _write_atlas(explainer, index, stem, formats, method=method)
+            written += _write_atlas(run, index, stem, formats, method=method)
     return written
-
-
-def write_explanation(
-    explanation: Explanation,
-    stem: Path,
-    formats: Sequence[str],
-    *,
-    top_k: int,
-    by: str,
-    method: str,
-    against: int | str | None,
-) -> list[Path]:
-    """Write ``<stem>.<format>`` for each format.
-
-    Raises:
-        ConfigError: An unknown order, method, format or class.
-        DataError: The training image of a prototype can't be read.
-    """
-    _check_formats(formats)
-    figure = None
-    if set(formats) != {"json"}:
-        figure = explanation.figure(top_k=top_k, by=by, method=method, against=against)
-    content = explanation.to_dict()
-    if against is not None:
-        content["contrast"] = explanation.against(against).to_dict()
-    return _write(stem, formats, figure=figure, content=content)
 
 
 def _write_atlas(
-    explainer: Explainer, class_index: int, stem: Path, formats: Sequence[str], *, method: str
+    run: Run, class_index: int, stem: Path, formats: Sequence[str], *, method: str
 ) -> list[Path]:
-    figure = None if set(formats) == {"json"} else draw_atlas(explainer, class_index, method=method)
-    return _write(stem, formats, figure=figure, content=atlas_to_dict(explainer, class_index))
+    figure = None if set(formats) == {"json"} else draw_atlas(run, class_index, method=method)
+    return write_formats(stem, formats, figure=figure, content=atlas_to_dict(run, class_index))
 
 
-def _write(
-    stem: Path, formats: Sequence[str], *, figure: Figure | None, content: dict[str, Any]
-) -> list[Path]:
-    written = []
-    for format_ in formats:
-        path = stem.with_name(f"{stem.name}.{format_}")
-        if format_ == "json":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-            path.write_text(text + "\n", encoding="utf-8")
-        elif figure is not None:
-            save_figure(figure, path)
-        written.append(path)
-    return written
-
-
-def _explanations(
-    explainer: Explainer, images: Sequence[str | Path], *, atlas: bool
-) -> Iterator[Explanation]:
+def _explanations(run: Run, images: Sequence[str | Path], *, atlas: bool) -> Iterator[Explanation]:
     """Of the images; of none, without an atlas: of the first test image of each of the first classes."""
     if images or atlas:
-        yield from (explainer.explain(path) for path in images)
+        yield from (explain(run, path) for path in images)
         return
     first: dict[int, int] = {}
-    for index, label in enumerate(explainer.test_images().labels):
+    for index, label in enumerate(run.test_images.labels):
         first.setdefault(label, index)
-    yield from (explainer.explain_test(index) for index in list(first.values())[:DEFAULT_IMAGES])
-
-
-def _check_formats(formats: Sequence[str]) -> None:
-    for format_ in formats:
-        choose(dict.fromkeys(FORMATS), format_, what="format")
-    if not formats:
-        raise ConfigError(f"no format was chosen; give one or more of {', '.join(FORMATS)}.")
+    yield from (explain_test(run, index) for index in list(first.values())[:DEFAULT_IMAGES])
 
 
 def _check_files(images: Sequence[str | Path]) -> None:

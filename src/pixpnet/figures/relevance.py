@@ -9,17 +9,9 @@ import numpy as np
 from jaxtyping import Float64
 from matplotlib.figure import Figure
 
-from pixpnet.pixel_space import MAPPING_TITLES
+from pixpnet.pixel_space import MAPPINGS, Mapping, mapping_title
 
 _SMALL = 8.5
-# Okabe and Ito's palette, which colour-blind readers can tell apart; the line styles differ, too.
-_LOOKS = {
-    "receptive_field": ("#E69F00", "-"),
-    "upsampling": ("#0072B2", "--"),
-    "prp": ("#009E73", "-."),
-    "random": ("#666666", ":"),
-}
-_OTHER = ("#CC79A7", "-")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +43,15 @@ def curves_figure(lines: Sequence[CurveLine], *, title: str, under: str, mean_pe
     axes.axhline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
     axes.axvline(mean_percent, color="black", linewidth=1.2, linestyle=(0, (1, 1)))
     for line in lines:
-        colour, style = _LOOKS.get(line.method, _OTHER)
-        label = f"{MAPPING_TITLES.get(line.method, line.method)}, area {line.area:.3f}"
-        axes.plot(100 * line.shares, line.values, color=colour, linestyle=style, linewidth=2, label=label)
+        looks = MAPPINGS.get(line.method, Mapping)
+        axes.plot(
+            100 * line.shares,
+            line.values,
+            color=looks.colour,
+            linestyle=looks.line,
+            linewidth=2,
+            label=f"{mapping_title(line.method)}, area {line.area:.3f}",
+        )
     axes.set_xlim(0, 100 * max(float(line.shares[-1]) for line in lines))
     axes.set_xlabel(f"{under} (% of the image)", fontsize=_SMALL)
     axes.set_ylabel("similarity (0: empty image, 1: whole image)", fontsize=_SMALL)

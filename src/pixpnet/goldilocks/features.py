@@ -21,8 +21,7 @@ from pixpnet.goldilocks.memory import with_fitting_batch
 from pixpnet.goldilocks.stages import AverageReader, StageReaders
 from pixpnet.goldilocks.tasks import Stage
 from pixpnet.modes import evaluating
-from pixpnet.prototypes.initialization import random_keys
-from pixpnet.prototypes.kmeans import kmeans
+from pixpnet.prototypes import kmeans, random_keys
 from pixpnet.seeds import stable_seed
 from pixpnet.training.loop import to_device
 

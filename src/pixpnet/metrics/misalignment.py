@@ -50,13 +50,16 @@ class Misalignment(NamedTuple):
     accuracy_after: Estimate
 
 
-def require_positive_similarity(distance: str, similarity: str) -> None:
+def require_positive_similarity(largest: float) -> None:
     """Refuse similarities of which no percentage can be taken.
 
+    Args:
+        largest: What no similarity exceeds (``PrototypeNetwork.largest_similarity``).
+
     Raises:
-        ConfigError: The similarity is linear in the squared L2 distance: -d is never positive.
+        ConfigError: None is positive, as -d of the linear L2 similarity.
     """
-    if (distance, similarity) == ("l2", "linear"):
+    if not largest > 0:
         raise ConfigError(
             "misalignment compares similarities as percentages, but -d of the linear L2 similarity is never "
             "positive; measure a network with log similarity or cosine distance."

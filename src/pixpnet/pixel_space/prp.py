@@ -1,12 +1,12 @@
 """Prototype relevance propagation: which pixels made a prototype's best cell what it is (Gautam et al. 2023).
 
 Relevance 1 starts at the prototype's best cell and passes down through the network, operation by operation,
-by the rules in `prp_rules`.
+by the rules in `relevance_pass`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -15,11 +15,9 @@ from torch import Tensor
 
 from pixpnet.errors import ConfigError, UnsupportedOperationError
 from pixpnet.modes import evaluating
-from pixpnet.pixel_space.prp_pass import RelevancePass
-from pixpnet.pixel_space.prp_rules import import_zennit
+from pixpnet.pixel_space.relevance_pass import RelevancePass, import_zennit
 from pixpnet.pixel_space.request import MapRequest
-from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.prototypes.distances import DISTANCES, patch_rows
+from pixpnet.prototypes import Distance, PrototypeNetwork, find_distance, patch_rows
 
 IMAGES_AT_ONCE = 8
 
@@ -27,28 +25,13 @@ Patches = Float[Tensor, "b n D"]
 Prototypes = Float[Tensor, "n D"]
 
 
-def squared_error(patches: Patches, prototypes: Prototypes) -> Patches:
-    """Each element's part of the squared distance."""
-    return (patches - prototypes).square()
-
-
-def cosine_error(patches: Patches, prototypes: Prototypes) -> Patches:
-    """1 minus each element's part of the cosine."""
-    unit = DISTANCES["cosine"].embed
-    return 1 - unit(patches).rows * unit(prototypes).rows
-
-
-ERRORS: dict[str, Callable[[Patches, Prototypes], Patches]] = {"l2": squared_error, "cosine": cosine_error}
-"""Name of the distance -> error of each element of a patch."""
-
-
-def relevance_shares(patches: Patches, prototypes: Prototypes, *, distance: str) -> Patches:
+def relevance_shares(patches: Patches, prototypes: Prototypes, *, distance: str | Distance) -> Patches:
     """Each element's share of a patch's relevance: 1 / (e² + 1e-12) of its error e, over their sum.
 
     A patch has all channels of the k × k cells that the prototype covers: relevance is split over cells and
     channels at once.
     """
-    errors = ERRORS[distance](patches.double(), prototypes.double())
+    errors = find_distance(distance).errors(patches.double(), prototypes.double())
     closeness = 1 / (errors.square() + 1e-12)
     return (closeness / closeness.sum(-1, keepdim=True)).to(patches.dtype)
 

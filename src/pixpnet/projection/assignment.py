@@ -15,7 +15,7 @@ from torch import Tensor
 from pixpnet.errors import DataError
 from pixpnet.projection.best_lists import Candidates
 from pixpnet.projection.matching import minimum_cost_matching
-from pixpnet.prototypes.classes import describe_classes
+from pixpnet.prototypes import describe_classes
 
 _LOGGER = logging.getLogger("pixpnet")
 

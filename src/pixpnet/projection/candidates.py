@@ -12,14 +12,7 @@ from torch import Tensor
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.projection.assignment import Assignment, choose_patches, competing_groups
 from pixpnet.projection.best_lists import BestList, Candidates
-from pixpnet.prototypes.distances import (
-    DISTANCES,
-    Embedded,
-    exact_distance,
-    expanded_distances,
-    patch_rows,
-    search_tolerance,
-)
+from pixpnet.prototypes import Distance, Embedded, find_distance, patch_rows
 
 DUPLICATE_FILTERS = ("sample", "patch", "none")
 
@@ -54,11 +47,9 @@ class PatchCandidates:
         prototypes: Float[Tensor, "p d k k"],
         own_class: Bool[Tensor, "p c"],
         *,
-        distance: str,
+        distance: str | Distance,
         duplicate_filter: str,
     ) -> None:
-        if distance not in DISTANCES:
-            raise ConfigError(f"distance={distance!r} is not known; use one of {', '.join(DISTANCES)}.")
         if duplicate_filter not in DUPLICATE_FILTERS:
             raise ConfigError(
                 f"push-duplicate-filter={duplicate_filter!r} is not known; use one of "
@@ -66,7 +57,7 @@ class PatchCandidates:
             )
         self.prototypes = prototypes.detach().cpu().float()
         self.own_class = own_class.cpu()
-        self.distance = distance
+        self.distance = find_distance(distance)
         self.duplicate_filter = duplicate_filter
         self.members, self.is_member = _members(self.own_class)
         self.groups = competing_groups(self.own_class.numpy())
@@ -85,8 +76,7 @@ class PatchCandidates:
     ) -> None:
         """Look at the patches of a batch; image_index tells images apart over the whole data set."""
         with torch.autocast(z.device.type, enabled=False):
-            embed = DISTANCES[self.distance].embed
-            prototypes = embed(self.prototypes.to(z.device).flatten(1))
+            prototypes = self.distance.embed(self.prototypes.to(z.device).flatten(1))
             rows = patch_rows(z.float(), self.prototypes.shape[-1])
             _check_finite(rows, image_index)
             per_image = self.members.shape[1] * max(rows.shape[1:])
@@ -148,13 +138,12 @@ class PatchCandidates:
         image_index: Int[Tensor, "b"],
         grid_width: int,
     ) -> None:
-        scale = DISTANCES[self.distance].scale
         members = self.members.to(rows.device)[labels]
         is_member = self.is_member.to(rows.device)[labels]
-        embedded = DISTANCES[self.distance].embed(rows)
+        embedded = self.distance.embed(rows)
         theirs = Embedded(prototypes.rows[members], prototypes.offsets[members])
-        distances = expanded_distances(embedded, theirs, scale=scale)
-        tolerance = search_tolerance(embedded, theirs, scale=scale)
+        distances = self.distance.search(embedded, theirs)
+        tolerance = self.distance.search_tolerance(embedded, theirs)
         # NaN for padding: it is below no ceiling.
         tolerance = tolerance.masked_fill(~is_member, torch.nan)
 
@@ -167,7 +156,7 @@ class PatchCandidates:
                 image,
                 cell,
                 members[image, number],
-                scale=scale,
+                distance=self.distance,
                 image_index=image_index,
                 grid_width=grid_width,
             )
@@ -220,7 +209,7 @@ def _candidates(
     cell: Int[Tensor, "t"],
     number: Int[Tensor, "t"],
     *,
-    scale: float,
+    distance: Distance,
     image_index: Int[Tensor, "b"],
     grid_width: int,
 ) -> Candidates:
@@ -228,10 +217,9 @@ def _candidates(
     num_patches, width = rows.shape[1:]
     size = max(1, 4 * _CHUNK // width)
     distances = [
-        exact_distance(
+        distance.exact(
             Embedded(embedded.rows[i, j], embedded.offsets[i, j]),
             Embedded(prototypes.rows[p], prototypes.offsets[p]),
-            scale=scale,
         )
         for i, j, p in zip(image.split(size), cell.split(size), number.split(size), strict=True)
     ]

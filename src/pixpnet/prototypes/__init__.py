@@ -1,13 +1,33 @@
 """Prototypes: their distances to patches, the similarities, the heads, and the network of all of them."""
 
 from pixpnet.prototypes.add_on import ADD_ON_ACTIVATIONS, ADD_ONS, build_add_on
-from pixpnet.prototypes.build import build_network, regular_own_class
-from pixpnet.prototypes.distances import DISTANCES
-from pixpnet.prototypes.heads import HEADS, Head, LinearHead, ProtoHead, SparseHead
-from pixpnet.prototypes.initialization import PatchSample
+from pixpnet.prototypes.distances import (
+    DISTANCES,
+    SIMILARITIES,
+    Cosine,
+    Distance,
+    Embedded,
+    EmbeddedDistance,
+    LinearSimilarity,
+    LogSimilarity,
+    Similarity,
+    SquaredL2,
+    find_distance,
+    pairwise_sum,
+    patch_rows,
+)
+from pixpnet.prototypes.heads import (
+    HEADS,
+    Head,
+    LinearHead,
+    ProtoHead,
+    SparseHead,
+    describe_classes,
+    is_class_specific,
+)
+from pixpnet.prototypes.initialization import PatchSample, kmeans, random_keys
 from pixpnet.prototypes.losses import average_separation_loss, cluster_loss, l1_loss, separation_loss
-from pixpnet.prototypes.network import PrototypeNetwork, PrototypeOutput
-from pixpnet.prototypes.similarities import SIMILARITIES, LinearSimilarity, LogSimilarity, Similarity
+from pixpnet.prototypes.network import PrototypeNetwork, PrototypeOutput, build_network, regular_own_class
 
 __all__ = [
     "ADD_ONS",
@@ -15,6 +35,10 @@ __all__ = [
     "DISTANCES",
     "HEADS",
     "SIMILARITIES",
+    "Cosine",
+    "Distance",
+    "Embedded",
+    "EmbeddedDistance",
     "Head",
     "LinearHead",
     "LinearSimilarity",
@@ -25,11 +49,19 @@ __all__ = [
     "PrototypeOutput",
     "Similarity",
     "SparseHead",
+    "SquaredL2",
     "average_separation_loss",
     "build_add_on",
     "build_network",
     "cluster_loss",
+    "describe_classes",
+    "find_distance",
+    "is_class_specific",
+    "kmeans",
     "l1_loss",
+    "pairwise_sum",
+    "patch_rows",
+    "random_keys",
     "regular_own_class",
     "separation_loss",
 ]

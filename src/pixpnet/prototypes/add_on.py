@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from pixpnet.errors import ConfigError
+from pixpnet.choices import choose
 
 ADD_ON_ACTIVATIONS: dict[str, Callable[[], nn.Module] | None] = {"sigmoid": nn.Sigmoid, "none": None}
 
@@ -56,20 +56,14 @@ def build_add_on(
     Raises:
         ConfigError: unknown kind or activation.
     """
-    for option, value, table in (
-        ("add-on-layers-type", kind, ADD_ONS),
-        ("add-on-activation", activation, ADD_ON_ACTIVATIONS),
-    ):
-        if value not in table:
-            raise ConfigError(f"{option}={value!r} is not known; use one of {', '.join(table)}.")
+    widths = choose(ADD_ONS, kind, what="add-on-layers-type")(in_channels, prototype_dim)
+    last = choose(ADD_ON_ACTIVATIONS, activation, what="add-on-activation")
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    widths = ADD_ONS[kind](in_channels, prototype_dim)
     for number, (before, after) in enumerate(zip([in_channels, *widths], widths, strict=False), start=1):
         is_last = number == len(widths)
         layers["conv_last" if is_last else f"conv{number}"] = nn.Conv2d(before, after, kernel_size=1)
         if not is_last:
             layers[f"relu{number}"] = nn.ReLU(inplace=True)
-    last = ADD_ON_ACTIVATIONS[activation]
     if last is not None:
         layers[activation] = last()
     add_on = nn.Sequential(layers)

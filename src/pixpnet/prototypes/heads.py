@@ -6,7 +6,7 @@ weights ignore them) and the generator of those that start at random.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pixpnet.errors import ConfigError
+
+_NAMED = 5
+"""Classes that a message names at most."""
 
 
 def is_class_specific(own_class: Bool[Tensor, "p c"]) -> bool:
@@ -137,3 +140,18 @@ class ProtoHead(Head):
 
 
 HEADS: dict[str, Callable[..., Head]] = {"linear": LinearHead, "sparse": SparseHead, "proto": ProtoHead}
+
+
+def describe_classes(classes: Sequence[int], class_names: Sequence[str] | None = None) -> str:
+    """The classes by name, or by number where there are no names; only the first few of many.
+
+    >>> describe_classes([2], ["wren", "tern", "gull"])
+    'class gull'
+    >>> describe_classes(range(7))
+    'classes 0, 1, 2, 3, 4 and 2 more'
+    """
+    if not classes:
+        return "no class"
+    names = [class_names[number] if class_names else str(number) for number in classes[:_NAMED]]
+    more = f" and {len(classes) - _NAMED} more" if len(classes) > _NAMED else ""
+    return f"class{'es' if len(classes) > 1 else ''} {', '.join(names)}{more}"

@@ -1,17 +1,20 @@
-"""Prototypes that start at k-means centres of their own classes' patches (``prototype-init data``)."""
+"""Prototypes that start at k-means centres of their own classes' patches (``prototype-init data``).
+
+k-means goes by Lloyd's iterations from a k-means++ start (Arthur and Vassilvitskii 2007).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pixpnet.errors import DataError
-from pixpnet.prototypes.classes import describe_classes
-from pixpnet.prototypes.distances import DISTANCES, patch_rows
-from pixpnet.prototypes.kmeans import kmeans
+from pixpnet.prototypes.distances import Distance, find_distance, patch_rows, unit_vectors
+from pixpnet.prototypes.heads import describe_classes
 
 _PATCHES_PER_CENTRE = 64
 _LARGEST_SAMPLE = 16384
@@ -58,11 +61,13 @@ class PatchSample:
             if rows is not None:
                 self._add(group, other.keys[group], rows)
 
-    def centres(self, *, distance: str, class_names: Sequence[str] | None = None) -> Float[Tensor, "p d k k"]:
+    def centres(
+        self, *, distance: str | Distance, class_names: Sequence[str] | None = None
+    ) -> Float[Tensor, "p d k k"]:
         """For each prototype one k-means centre of its group's patches, on the CPU.
 
-        Cosine: spherical k-means, each centre scaled to the mean norm of its patches. Where a group has fewer
-        distinct patches than prototypes, centres repeat.
+        Where length doesn't count (cosine): spherical k-means, each centre scaled to the mean norm of its
+        patches. Where a group has fewer distinct patches than prototypes, centres repeat.
 
         Raises:
             DataError: there is no image of a prototype's classes.
@@ -78,7 +83,8 @@ class PatchSample:
                 )
             count = int((self.group_of == group).sum())
             generator = torch.Generator().manual_seed(self.seed)
-            parts.append(_centres(rows, count, distance=distance, generator=generator))
+            spherical = find_distance(distance).ignores_length
+            parts.append(_centres(rows, count, spherical=spherical, generator=generator))
         order = self.group_of.argsort(stable=True)
         centres = torch.empty(len(order), parts[0].shape[1])
         centres[order] = torch.cat(parts)
@@ -116,14 +122,91 @@ def _shift_right(value: Int[Tensor, "*n"], bits: int) -> Int[Tensor, "*n"]:
 
 
 def _centres(
-    rows: Float[Tensor, "n D"], count: int, *, distance: str, generator: torch.Generator
+    rows: Float[Tensor, "n D"], count: int, *, spherical: bool, generator: torch.Generator
 ) -> Float[Tensor, "m D"]:
-    if distance != "cosine":
+    if not spherical:
         return kmeans(rows, count, generator=generator).centres
-    directions = DISTANCES["cosine"].embed(rows).rows
+    directions = unit_vectors(rows).rows
     result = kmeans(directions, count, generator=generator, spherical=True)
     norms = rows.norm(dim=1)
     sums = torch.zeros(count).index_add(0, result.members, norms)
     counts = result.members.bincount(minlength=count)
     lengths = torch.where(counts > 0, sums / counts.clamp(min=1), norms.mean())
     return result.centres * lengths[:, None]
+
+
+class KMeans(NamedTuple):
+    centres: Float[Tensor, "m D"]
+    members: Int[Tensor, "n"]
+    """The nearest centre of each row."""
+
+
+def kmeans(
+    rows: Float[Tensor, "n D"],
+    num_centres: int,
+    *,
+    generator: torch.Generator | None = None,
+    spherical: bool = False,
+    iterations: int = 25,
+) -> KMeans:
+    """Centres that (locally) minimise the sum of squared distances to the nearest of them.
+
+    spherical: rows are unit vectors, and so are centres (Dhillon and Modha 2001). An empty cluster moves to
+    the row that is farthest from its own centre. With fewer distinct rows than centres, centres repeat.
+    """
+    centres = _plus_plus(rows, num_centres, generator)
+    members, distances = _nearest(rows, centres)
+    for _ in range(iterations):
+        centres = _means(rows, members, distances, centres, spherical=spherical)
+        previous = members
+        members, distances = _nearest(rows, centres)
+        if torch.equal(members, previous):
+            break
+    return KMeans(centres, members)
+
+
+def _plus_plus(
+    rows: Float[Tensor, "n D"], num_centres: int, generator: torch.Generator | None
+) -> Float[Tensor, "m D"]:
+    """Each next centre is a row drawn in proportion to its squared distance to the centres so far."""
+    chosen = [int(torch.randint(len(rows), (), generator=generator))]
+    distances = (rows - rows[chosen[0]]).square().sum(1)
+    while len(chosen) < num_centres:
+        total = distances.double().cumsum(0)
+        if total[-1] > 0:
+            drawn = torch.rand((), generator=generator, dtype=torch.float64) * total[-1]
+            # right=True: never a row of weight 0, that is, one that is a centre already.
+            row = min(int(torch.searchsorted(total, drawn, right=True)), len(rows) - 1)
+        else:
+            row = len(chosen) % len(rows)
+        chosen.append(row)
+        distances = torch.minimum(distances, (rows - rows[row]).square().sum(1))
+    return rows[chosen]
+
+
+def _nearest(
+    rows: Float[Tensor, "n D"], centres: Float[Tensor, "m D"]
+) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
+    table = torch.addmm(centres.square().sum(1), rows, centres.T, alpha=-2)
+    smallest, members = table.min(dim=1)
+    return members, (smallest + rows.square().sum(1)).clamp(min=0)
+
+
+def _means(
+    rows: Float[Tensor, "n D"],
+    members: Int[Tensor, "n"],
+    distances: Float[Tensor, "n"],
+    centres: Float[Tensor, "m D"],
+    *,
+    spherical: bool,
+) -> Float[Tensor, "m D"]:
+    counts = members.bincount(minlength=len(centres))
+    means = torch.zeros_like(centres).index_add(0, members, rows) / counts.clamp(min=1)[:, None]
+    if spherical:
+        lengths = means.norm(dim=1, keepdim=True)
+        means = torch.where(lengths > 0, means / lengths.clamp(min=1e-30), centres)
+    empty = (counts == 0).nonzero().flatten()
+    farthest = distances.topk(min(len(empty), len(rows))).indices
+    means[empty] = centres[empty]
+    means[empty[: len(farthest)]] = rows[farthest]
+    return means

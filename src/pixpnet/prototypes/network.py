@@ -9,18 +9,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from pixpnet.choices import choose
+from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError
+from pixpnet.prototypes.add_on import build_add_on
 from pixpnet.prototypes.distances import (
-    DISTANCES,
+    SIMILARITIES,
+    Distance,
     Embedded,
+    Similarity,
     as_float,
-    exact_distance,
-    expanded_distances,
+    find_distance,
     patch_rows,
 )
-from pixpnet.prototypes.heads import Head
-from pixpnet.prototypes.nearest import nearest_patches
-from pixpnet.prototypes.similarities import Similarity
+from pixpnet.prototypes.heads import HEADS, Head
 
 
 class PrototypeOutput(NamedTuple):
@@ -47,12 +49,10 @@ class PrototypeNetwork(nn.Module):
         *,
         prototypes: Float[Tensor, "p d k k"],
         head: Head,
-        distance: str,
+        distance: str | Distance,
         similarity: Similarity,
     ) -> None:
         super().__init__()
-        if distance not in DISTANCES:
-            raise ConfigError(f"distance={distance!r} is not known; use one of {', '.join(DISTANCES)}.")
         if len(head.own_class) != len(prototypes):
             raise ConfigError(
                 f"The head is for {len(head.own_class)} prototypes, but there are {len(prototypes)}."
@@ -61,7 +61,7 @@ class PrototypeNetwork(nn.Module):
         self.add_on = add_on
         self.prototypes = nn.Parameter(prototypes)
         self.head = head
-        self.distance = distance
+        self.distance = find_distance(distance)
         self.similarity = similarity
 
     @property
@@ -92,7 +92,7 @@ class PrototypeNetwork(nn.Module):
         """All but the features."""
         with torch.autocast(z.device.type, enabled=False):
             patches, prototypes = self._embed(z)
-            distances, cells = nearest_patches(patches, prototypes, scale=DISTANCES[self.distance].scale)
+            distances, cells = self.distance.nearest(patches, prototypes)
             similarities = self.similarity(distances)
             return PrototypeOutput(self.head(similarities), distances, similarities, cells)
 
@@ -100,19 +100,10 @@ class PrototypeNetwork(nn.Module):
         """Distance of every patch to every prototype, on the grid (h−k+1) × (w−k+1).
 
         The nearest patch's value is exact and the (first) smallest; the others carry the rounding errors of
-        the expanded form, a few millionths of ‖z‖² + ‖p‖².
+        the search, of L2 a few millionths of ‖z‖² + ‖p‖².
         """
         with torch.autocast(z.device.type, enabled=False):
-            patches, prototypes = self._embed(z)
-            scale = DISTANCES[self.distance].scale
-            nearest, cells = nearest_patches(patches, prototypes, scale=scale)
-            maps = torch.maximum(expanded_distances(patches, prototypes, scale=scale), nearest[..., None])
-            # Rounding may have put an earlier cell level with the nearest one: lift it by the least possible.
-            is_earlier = torch.arange(maps.shape[-1], device=maps.device) < cells[..., None]
-            level = is_earlier & (maps <= nearest[..., None])
-            lifted = torch.nextafter(nearest.detach(), torch.full_like(nearest, torch.inf))
-            maps = torch.where(level, lifted[..., None], maps)
-            maps = maps.scatter(-1, cells[..., None], nearest[..., None])
+            maps = self.distance.maps(*self._embed(z))
             height, width = (side - self.kernel_size + 1 for side in z.shape[-2:])
             return maps.unflatten(-1, (height, width))
 
@@ -129,9 +120,21 @@ class PrototypeNetwork(nn.Module):
         self, patches: Float[Tensor, "b D"], prototypes: Int[Tensor, "b"]
     ) -> Float[Tensor, "b"]:
         """Exact similarity of each patch to one prototype of its own."""
-        embed, scale = DISTANCES[self.distance]
-        own = embed(as_float(self.prototypes)[prototypes].flatten(1))
-        return self.similarity(exact_distance(embed(patches), own, scale=scale))
+        own = as_float(self.prototypes)[prototypes].flatten(1)
+        return self.similarity(self.distance.pair(patches, own))
+
+    @torch.no_grad()
+    def pair_cells(self, z: Float[Tensor, "b d h w"], prototypes: Int[Tensor, "b"]) -> Int[Tensor, "b"]:
+        """Flat cell of each map's nearest patch to one prototype of its own, but for rounding."""
+        own = self.distance.embed(as_float(self.prototypes)[prototypes].flatten(1))
+        patches = self.distance.embed(patch_rows(z, self.kernel_size))
+        one_each = Embedded(own.rows[:, None], own.offsets[:, None])
+        return self.distance.search(patches, one_each)[:, 0].argmin(dim=1)
+
+    @property
+    def largest_similarity(self) -> float:
+        """What no patch exceeds."""
+        return float(self.similarity(torch.tensor(self.distance.least)))
 
     @torch.no_grad()
     def class_weights(self) -> Float[Tensor, "p c"]:
@@ -152,7 +155,7 @@ class PrototypeNetwork(nn.Module):
         self.head.prune(indices)
 
     def _embed(self, z: Float[Tensor, "b d h w"]) -> tuple[Embedded, Embedded]:
-        embed = DISTANCES[self.distance].embed
+        embed = self.distance.embed
         return embed(patch_rows(z, self.kernel_size)), embed(as_float(self.prototypes).flatten(1))
 
 
@@ -170,3 +173,85 @@ def _kept_indices(keep: Tensor, num_prototypes: int) -> Int[Tensor, "n"]:
             f"prune: indices must be distinct and in 0..{num_prototypes - 1}; got {keep.tolist()}."
         )
     return keep.long()
+
+
+def regular_own_class(num_prototypes: int, num_classes: int, *, class_specific: bool) -> Bool[Tensor, "p c"]:
+    """The mask in which every class has as many prototypes, in order; class-agnostic: all belong to all.
+
+    Raises:
+        ConfigError: the prototypes can't be dealt out evenly.
+
+    >>> regular_own_class(4, 2, class_specific=True).int().tolist()
+    [[1, 0], [1, 0], [0, 1], [0, 1]]
+    """
+    if num_prototypes < 1 or num_classes < 1:
+        raise ConfigError(
+            f"num-prototypes={num_prototypes}, classes={num_classes}: at least one of each is needed."
+        )
+    if not class_specific:
+        return torch.ones(num_prototypes, num_classes, dtype=torch.bool)
+    if num_prototypes % num_classes:
+        nearest = num_classes * max(1, round(num_prototypes / num_classes))
+        raise ConfigError(
+            f"num-prototypes={num_prototypes} does not divide among {num_classes} classes; try {nearest}, "
+            "or no-class-specific."
+        )
+    classes = torch.arange(num_classes).repeat_interleave(num_prototypes // num_classes)
+    return classes[:, None] == torch.arange(num_classes)
+
+
+def build_network(
+    config: ModelConfig,
+    *,
+    num_classes: int,
+    backbone: nn.Module,
+    own_class: Bool[Tensor, "p c"] | None = None,
+    generator: torch.Generator | None = None,
+) -> PrototypeNetwork:
+    """The network of these options on a backbone that has ``out_channels``.
+
+    own_class: any mask, in place of the regular one; it also sets the number of prototypes.
+
+    Raises:
+        ConfigError: options that cannot work together.
+    """
+    if own_class is None:
+        own_class = regular_own_class(
+            config.num_prototypes, num_classes, class_specific=config.class_specific
+        )
+    if own_class.shape[1] != num_classes:
+        raise ConfigError(f"own_class is for {own_class.shape[1]} classes, but there are {num_classes}.")
+    if config.prototype_dim < 1 or config.prototype_kernel_size < 1:
+        raise ConfigError(
+            f"prototype-dim={config.prototype_dim} and prototype-kernel-size={config.prototype_kernel_size} "
+            "must be at least 1."
+        )
+    distance = find_distance(config.distance)
+    k = config.prototype_kernel_size
+    add_on = build_add_on(
+        config.add_on_layers_type,
+        int(backbone.out_channels),  # pyright: ignore[reportArgumentType]
+        prototype_dim=config.prototype_dim,
+        activation=config.add_on_activation,
+        init_weights=config.init_weights,
+        generator=generator,
+    )
+    prototypes = torch.rand(len(own_class), config.prototype_dim, k, k, generator=generator)
+    head = choose(HEADS, config.readout_type, what="readout-type")(
+        own_class,
+        correct_strength=config.correct_strength,
+        incorrect_strength=config.incorrect_strength,
+        generator=generator,
+    )
+    network = PrototypeNetwork(
+        backbone,
+        add_on,
+        prototypes=prototypes,
+        head=head,
+        distance=distance,
+        similarity=choose(SIMILARITIES, config.prototype_activation, what="prototype-activation")(
+            distance, config.epsilon
+        ),
+    )
+    network.prototypes.requires_grad_(config.learn_prototypes)
+    return network

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from pixpnet.prototypes.heads import is_class_specific
+from pixpnet.prototypes import is_class_specific
 from pixpnet.report.pictures import Patch
 from pixpnet.report.predictions import Predictions
 from pixpnet.runs import Run

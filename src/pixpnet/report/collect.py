@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float32
 
 from pixpnet.errors import ConfigError
-from pixpnet.explanation import Explainer
 from pixpnet.files import read_if_there
 from pixpnet.report.atlas import Chapter, atlas
 from pixpnet.report.confusion import Confusion, confusion
@@ -84,14 +83,14 @@ def collect(
     directory = RunDirectory.open(run_dir)
     run = load(run_dir, dataset_root=dataset_root)
     run.require_sources()
-    names, explainer, album = readable_names(run.class_names), Explainer(run), Album()
-    gallery, field = Gallery(explainer, album, names), explainer.receptive_field
+    names, album = readable_names(run.class_names), Album()
+    gallery, field = Gallery(run, album, names), run.receptive_field()
     progress(0, STEPS, "looking at the test images")
-    predictions = predict(run.network, explainer.test_images())
+    predictions = predict(run.network, run.test_images)
     weights = run.network.class_weights().cpu().numpy()
     confused = confusion(predictions, names, pairs=PAIRS)
     progress(1, STEPS, "looking at the prototypes")
-    on_object = object_shares(run, explainer.image_set)
+    on_object = object_shares(run, run.image_set)
     chapters = atlas(
         run,
         predictions,
@@ -137,7 +136,7 @@ def _subject(
 ) -> Checked:
     return Checked(
         prototypes=run.network.prototypes.detach().cpu().flatten(1).numpy(),
-        distance=run.network.distance,
+        distance=run.config.model.distance,
         weights=weights,
         own_class=run.network.own_class.cpu().numpy(),
         sources=run.sources,

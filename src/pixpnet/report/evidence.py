@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from pixpnet.explanation import Evidence, Explainer, Explanation
+from pixpnet.explanation import Evidence, Explanation, explain_test
 from pixpnet.report.pictures import Album, Patch, patch
 from pixpnet.report.predictions import Predictions
+from pixpnet.runs import Run
 
 ROWS = 5
 """Prototypes beside an image, or for each of two classes."""
@@ -102,11 +103,11 @@ def _ordered(values: np.ndarray, *, keep: np.ndarray) -> Int64[np.ndarray, "m"]:
 class Gallery:
     """Builds what a report shows of images and prototypes, and puts their pictures into its album."""
 
-    def __init__(self, explainer: Explainer, album: Album, class_names: Sequence[str]) -> None:
-        self._explainer = explainer
+    def __init__(self, run: Run, album: Album, class_names: Sequence[str]) -> None:
+        self._run = run
         self._album = album
         self._names = class_names
-        self._size = explainer.run.image_size
+        self._size = run.image_size
 
     def prototype(self, prototype: int) -> Patch:
         """The training patch that a prototype is.
@@ -114,15 +115,15 @@ class Gallery:
         Raises:
             DataError: Its training image is gone or has changed.
         """
-        source = self._explainer.run.sources[prototype]
+        source = self._run.sources[prototype]
         key = f"train {source.image_id}"
         if key not in self._album:
-            self._album.add(key, self._explainer.source_image(source))
+            self._album.add(key, self._run.source_image(source))
         return patch(self._album[key], source.box, image_size=self._size)
 
     def example(self, index: int, group: str) -> Example:
         """A test image with its evidence."""
-        explanation = self._explainer.explain_test(index)
+        explanation = explain_test(self._run, index)
         picture = self._album.add(f"test {index}", explanation.image)
         top = explanation.evidence[:ROWS]
         order = np.argsort([-probability for probability in explanation.probabilities], kind="stable")
@@ -144,7 +145,7 @@ class Gallery:
 
     def versus(self, index: int) -> Versus:
         """A misclassified test image with the evidence for the predicted and for the true class."""
-        explanation = self._explainer.explain_test(index)
+        explanation = explain_test(self._run, index)
         contrast = explanation.against(self._truth(explanation))
         picture = self._album.add(f"test {index}", explanation.image)
         for_target, for_other = contrast.for_target, contrast.for_other
@@ -184,7 +185,7 @@ class Gallery:
         )
 
     def _file_name(self, index: int) -> str:
-        return self._explainer.image_set.test[index].path.name
+        return self._run.image_set.test[index].path.name
 
     def _truth(self, explanation: Explanation) -> int:
         assert explanation.truth is not None, "test images have labels"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from pixpnet.prototypes import DISTANCES
 from pixpnet.types import PrototypeSource
 
 BACKGROUND = 0.1
@@ -16,7 +17,7 @@ BACKGROUND = 0.1
 COSINE = 0.99
 """Two prototypes are nearly equal from this cosine of their angle on ..."""
 LENGTH = 0.1
-"""... if their lengths differ by less than this share of the longer one (it matters to L2 distances only)."""
+"""... if their lengths differ by less than this share of the longer one (it matters to L2, not to cosine)."""
 NOT_A_PART = 50.0
 """Mean receptive field, as percent of the image, from which a prototype can't be called a part."""
 
@@ -86,7 +87,8 @@ def _same_patch(checked: Checked) -> Finding:
 
 
 def _nearly_equal(checked: Checked) -> Finding:
-    groups = _groups(_nearly_equal_pairs(checked.prototypes, use_length=checked.distance == "l2"))
+    use_length = not DISTANCES[checked.distance].ignores_length
+    groups = _groups(_nearly_equal_pairs(checked.prototypes, use_length=use_length))
     title = f"prototypes are nearly equal (cosine of {COSINE:g} or more)"
     if not groups:
         return Finding(True, f"No two {title}")

@@ -9,15 +9,11 @@ from pathlib import Path
 from pixpnet.certificate import Certificate, certificate_file, verify
 from pixpnet.errors import DataError
 from pixpnet.files import sha256_of
+from pixpnet.pixel_space import region_title
 from pixpnet.runs import Run
 
 TRIALS = 90
 """Of the certificate that a report makes itself."""
-
-REGION_TITLES = {
-    "receptive_field": "the displayed box (receptive field)",
-    "upsampling": "the region of the same size that upsampling would show",
-}
 
 
 @dataclass(frozen=True)
@@ -58,11 +54,11 @@ def grounding(run: Run, *, trials: int = TRIALS) -> Grounding:
     if certificate is None:
         certificate = verify(run, trials=trials)
     lines = []
-    for region, name in REGION_TITLES.items():
+    for region in certificate.regions:
         found = certificate.overall(region)
         lines.append(
             Line(
-                region=name,
+                region=region_title(region),
                 trials=found.trials,
                 failures=found.failures,
                 features=found.largest_feature_change,

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
 
 from pixpnet.backbones import build_backbone
 from pixpnet.config import Config, config_from_yaml
-from pixpnet.data import ClassificationImages, Geometry, ImageSet, find_dataset, read_dataset
+from pixpnet.data import ClassificationImages, Geometry, ImageSet, find_dataset, load_image, read_dataset
+from pixpnet.data.transforms import evaluation_transform, first_transform, to_normalized
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.files import sha256_of
 from pixpnet.prototypes import PrototypeNetwork, build_network
@@ -49,6 +57,16 @@ class Run:
             )
 
     @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.network.prototypes.device
+
+    @property
+    def normalization(self) -> Normalization:
+        """How the network's input is made of an image in [0, 1]."""
+        return Normalization(self.mean, self.std)
+
+    @property
     def geometry(self) -> Geometry:
         """What of a file the network is tested on."""
         config = self.config.dataset
@@ -61,7 +79,7 @@ class Run:
         return ClassificationImages(
             tuple(records),
             geometry=self.geometry if geometry is None else geometry,
-            normalization=Normalization(self.mean, self.std),
+            normalization=self.normalization,
         )
 
     def read_dataset(self) -> ImageSet:
@@ -102,8 +120,53 @@ class Run:
 
     def receptive_field(self) -> ReceptiveField:
         """The receptive field of each prototype-sized patch of the feature grid."""
+        return self._receptive_field
+
+    @cached_property
+    def _receptive_field(self) -> ReceptiveField:
         field = receptive_field(self.network.backbone, self.image_size)
         return field.for_kernel(self.network.kernel_size)
+
+    @cached_property
+    def image_set(self) -> ImageSet:
+        """The run's data set, read once; raises as `read_dataset`."""
+        return self.read_dataset()
+
+    @cached_property
+    def test_images(self) -> ClassificationImages:
+        """The data set's test images, as the network is tested on them."""
+        return self.images(self.image_set.test)
+
+    def input_of(self, image: str | Path | Image.Image | Tensor) -> Float[Tensor, "3 H W"]:
+        """A file or PIL image, resized and cropped as test images are and normalised, or a tensor that is.
+
+        Raises:
+            DataError: The file can't be read, or the tensor is no normalised image of the network's size.
+        """
+        if isinstance(image, Tensor):
+            return self._checked(image)
+        whole = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
+        seen = evaluation_transform(self.geometry)(first_transform(self.geometry)(whole))
+        return to_normalized(seen, self.normalization)
+
+    def source_image(self, source: PrototypeSource) -> UInt8[np.ndarray, "H W 3"]:
+        """The pixels of a prototype's training image, as the network saw them; raises as `read_dataset`."""
+        index = [record.image_id for record in self._source_images.records].index(source.image_id)
+        return np.asarray(self._source_images.pixels(index))
+
+    @cached_property
+    def _source_images(self) -> ClassificationImages:
+        wanted = {source.image_id for source in self.sources}
+        return self.images(record for record in self.image_set.train if record.image_id in wanted)
+
+    def _checked(self, image: Tensor) -> Float[Tensor, "3 H W"]:
+        wanted = (3, *self.image_size)
+        if tuple(image.shape) != wanted:
+            raise DataError(f"the image is a tensor of shape {tuple(image.shape)}; wanted {wanted}.")
+        if not (image.is_floating_point() and image.isfinite().all()):
+            found = "values that are not finite" if image.is_floating_point() else f"{image.dtype} values"
+            raise DataError(f"the image is a tensor of {found}; wanted the normalised pixels, as floats.")
+        return image.float()
 
 
 def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:

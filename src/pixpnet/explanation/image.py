@@ -1,19 +1,62 @@
-"""Explaining one image."""
+"""Explaining an image: what one network, or a run, says of it."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
-from pixpnet.explanation.evidence import Evidence
-from pixpnet.explanation.explanation import Explanation, SourceImage, colour_columns, largest_first
-from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.prototypes.classes import describe_classes
-from pixpnet.prototypes.heads import is_class_specific
+from pixpnet.explanation.evidence import Evidence, largest_first
+from pixpnet.explanation.explanation import Explanation, PixelMaps, SourceImage, colour_columns
+from pixpnet.prototypes import PrototypeNetwork, describe_classes, is_class_specific
 from pixpnet.receptive_fields import ReceptiveField
+from pixpnet.runs import Run, load
 from pixpnet.types import Normalization, PrototypeSource
+
+
+def explain(run: Run | str | Path, image: str | Path | Image.Image | Tensor) -> Explanation:
+    """Explain what a trained network, or that of a run directory, says about an image.
+
+    Args:
+        run: A run loaded once serves many images.
+        image: A file or PIL image, which is resized and cropped as test images are (files are taken as
+            cropped to their object already, where the run's data set does that); or a normalised tensor
+            [3 H W] of the network's input size.
+
+    Raises:
+        CheckpointError: There is no such run.
+        DataError: The image can't be read, or the tensor is no normalised image of the network's size.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    name = Path(image).stem if isinstance(image, (str, Path)) else "image"
+    return _explain(run, run.input_of(image), name=name)
+
+
+def explain_test(run: Run, index: int) -> Explanation:
+    """Explain the test image of that index in the run's data set.
+
+    Raises:
+        DataError: The data set is gone, or it is no longer the one that the network was trained on.
+    """
+    record = run.test_images.records[index]
+    return _explain(run, run.test_images[index].image, name=record.path.stem, truth=record.label)
+
+
+class Explainer:
+    """`explain` and `explain_test` of one run: an older name of them."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def explain(self, image: str | Path | Image.Image | Tensor) -> Explanation:
+        return explain(self.run, image)
+
+    def explain_test(self, index: int) -> Explanation:
+        return explain_test(self.run, index)
 
 
 @torch.no_grad()
@@ -74,13 +117,23 @@ def explain_image(
         probabilities=tuple(logits.softmax(dim=0).tolist()),
         class_names=class_names,
         evidence=largest_first(evidence),
-        network=network,
-        normalized=image,
-        normalization=normalization,
-        features=features,
         weights=weights,
-        receptive_field=receptive_field,
+        maps=PixelMaps(network, image, normalization, features, receptive_field),
         source_image=source_image,
+        name=name,
+        truth=truth,
+    )
+
+
+def _explain(run: Run, image: Float[Tensor, "3 H W"], *, name: str, truth: int | None = None) -> Explanation:
+    return explain_image(
+        run.network,
+        image.to(run.device),
+        normalization=run.normalization,
+        receptive_field=run.receptive_field(),
+        class_names=run.class_names,
+        sources=run.sources,
+        source_image=run.source_image,
         name=name,
         truth=truth,
     )

@@ -1,0 +1,83 @@
+"""There is one explanation of a file, an image and a tensor, and the sources' own pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pixpnet
+from pixpnet.errors import CheckpointError, ConfigError, DataError
+from pixpnet.explanation import Explainer, Explanation, explain, explain_test
+from pixpnet.runs import Run, load
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run: Path) -> Run:
+    return load(tiny_run)
+
+
+def same(first: Explanation, second: Explanation) -> bool:
+    return first.logits == second.logits and bool((first.image == second.image).all())
+
+
+def test_a_file_an_image_and_a_tensor_are_one(run: Run) -> None:
+    path = run.image_set.test[5].path
+    explanation = explain(run, path)
+    assert (explanation.name, explanation.truth) == (path.stem, None)
+    with Image.open(path) as image:
+        assert same(explain(run, image), explanation)
+    assert same(explain(run, str(path)), explanation)
+    assert same(Explainer(run).explain(path), explanation)
+    assert same(Explainer(run).explain_test(5), explanation)
+    assert same(explain(run, run.test_images[5].image), explanation)
+    tested = explain_test(run, 5)
+    assert same(tested, explanation)
+    assert tested.truth == run.image_set.test[5].label
+    expected = run.network(run.test_images[5].image[None]).logits[0].tolist()
+    assert explanation.logits == pytest.approx(expected, rel=1e-5)
+
+
+def test_explain_takes_a_run_or_its_folder(run: Run, tiny_run: Path) -> None:
+    path = run.image_set.test[0].path
+    assert same(pixpnet.explain(tiny_run, path), pixpnet.explain(load(tiny_run), path))
+    with pytest.raises(CheckpointError, match="not a run directory"):
+        pixpnet.explain(path.parent, path)
+
+
+def test_images_of_other_kinds_and_sizes(run: Run) -> None:
+    with Image.open(run.image_set.test[0].path) as image:
+        wide = image.convert("L").resize((150, 90))
+    explanation = explain(run, wide)
+    assert explanation.image.shape == (*run.image_size, 3)
+    assert (explanation.image[..., 0] == explanation.image[..., 1]).all()
+    with pytest.raises(DataError, match=r"shape \(3, 32, 32\); wanted \(3, 64, 64\)"):
+        explain(run, torch.zeros(3, 32, 32))
+
+
+def test_tensors_that_are_no_normalised_image_are_refused(run: Run) -> None:
+    with pytest.raises(DataError, match="values that are not finite"):
+        explain(run, torch.full((3, 64, 64), torch.nan))
+    with pytest.raises(DataError, match=r"torch.uint8 values; wanted the normalised pixels"):
+        explain(run, torch.zeros(3, 64, 64, dtype=torch.uint8))
+
+
+def test_no_prototypes_are_no_figure_and_a_class_may_be_numpys(run: Run) -> None:
+    explanation = explain_test(run, 0)
+    with pytest.raises(ConfigError, match="top_k=-1: a figure shows at least one"):
+        explanation.figure(top_k=-1)
+    assert explanation.evidence_for(np.int64(1)) == explanation.evidence_for(1)
+
+
+def test_sources_are_the_training_images(run: Run) -> None:
+    records = {record.image_id: record for record in run.image_set.train}
+    for source in run.sources:
+        pixels = run.source_image(source)
+        with Image.open(records[source.image_id].path) as image:
+            assert (pixels == np.asarray(image.convert("RGB"))).all()
+    evidence = explain_test(run, 0).evidence
+    assert {one.source for one in evidence} == set(run.sources)
+    assert all(one.source and one.source.prototype == one.prototype for one in evidence)
