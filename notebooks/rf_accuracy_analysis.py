@@ -25,7 +25,7 @@ import pandas as pd
 from IPython.display import Image, display
 
 from pixpnet.figures import png_bytes
-from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
+from pixpnet.figures import LayerPoint, goldilocks_figure
 from pixpnet.goldilocks.front import pareto_ranks
 from pixpnet.goldilocks.table import COLUMNS
 

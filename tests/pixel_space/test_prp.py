@@ -7,8 +7,7 @@ from prp_oracle import SmallBackbone, relevance_map
 from torch import nn
 
 from distance_oracles import EVERY
-from pixpnet.backbones import build_backbone
-from pixpnet.backbones.backbone import Backbone
+from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import ModelConfig
 from pixpnet.pixel_space import pixel_space_map, prp
 from pixpnet.pixel_space.prp import prp_maps, relevance_shares

@@ -10,9 +10,7 @@ from matplotlib.figure import Figure
 from pixpnet.evaluation.files import EvaluationFiles
 from pixpnet.evaluation.record import Measurement
 from pixpnet.evaluation.table import METRICS
-from pixpnet.figures import FIGURE_FORMATS, save_figure
-from pixpnet.figures.bars import BarPanel, bars_figure
-from pixpnet.figures.relevance import CurveLine, curves_figure
+from pixpnet.figures import FIGURE_FORMATS, BarPanel, CurveLine, bars_figure, curves_figure, save_figure
 from pixpnet.pixel_space import MAPPING_TITLES
 
 AXES = {

@@ -67,8 +67,7 @@ def make_plan(
     usable = [method for method in MAPPINGS if methods is None or method in methods]
     for method in tuple(usable):
         try:
-            if MAPPINGS[method].require is not None:
-                MAPPINGS[method].require()
+            MAPPINGS[method].require()
         except ConfigError as error:
             if methods is not None:
                 raise

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, get_args
 
 from pixpnet.config import Config
 from pixpnet.errors import ConfigError, PixPNetError
-from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
-from pixpnet.figures.saving import FIGURE_FORMATS, save_figure
+from pixpnet.figures import FIGURE_FORMATS, LayerPoint, goldilocks_figure, save_figure
 from pixpnet.files import write_text
 from pixpnet.goldilocks.backbone import weights_of
 from pixpnet.goldilocks.cluster import Crew, processes, ray_cluster, this_process
