@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pixel_space import cell_loop
-from pixpnet.data.parts import merge_sides
+from pixpnet.data import merge_sides
 from pixpnet.evaluation.agreement import IMAGES, measure_consistency, measure_stability
 from pixpnet.evaluation.metric import Settings
 from pixpnet.evaluation.subject import Subject

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pixpnet.data.parts import merge_sides
+from pixpnet.data import merge_sides
 from pixpnet.evaluation.metric import Settings
 from pixpnet.evaluation.purity import PURITY, measure_purity
 from pixpnet.evaluation.sparsity import SPARSITY, measure_sparsity

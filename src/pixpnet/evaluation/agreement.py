@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from pixpnet.data import Geometry
-from pixpnet.data.parts import merge_sides
+from pixpnet.data import Geometry, merge_sides
 from pixpnet.evaluation.centers import ClassCenters, Noise, find_centers, needs_mapping
 from pixpnet.evaluation.metric import Metric, Outcome, Quantity, Settings, needs_parts
 from pixpnet.evaluation.subject import Subject

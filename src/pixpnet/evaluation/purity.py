@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pixpnet.data.parts import merge_sides
+from pixpnet.data import merge_sides
 from pixpnet.evaluation.metric import Metric, Outcome, Quantity, Settings, needs_parts
 from pixpnet.evaluation.samples import displayed_boxes, region_methods, see_all
 from pixpnet.evaluation.subject import Subject
