@@ -1,7 +1,8 @@
-"""The relevance ordering test (Gautam et al. 2023; PixPNet): how soon does the map's best part suffice?
+"""How a prototype's similarity follows the pixels that a map ranks: relevance ordering, insertion, deletion.
 
-Starting from an empty image, the true pixels are put back in descending order of a prototype's map. A map
-that tells where the prototype looks brings its similarity back early.
+Starting from an empty image, the true pixels are put back in descending order of a prototype's map (Gautam et
+al. 2023; PixPNet). A map that tells where the prototype looks brings its similarity back early. Deletion and
+insertion are those of RISE (Petsiuk et al. 2018), for the similarity of a prototype.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.metrics.intervals import RESAMPLES, Estimate, bootstrap_mean
+from pixpnet.metrics.running import Running
 
 SimilarityOf = Callable[[Tensor], Tensor]
 """Images [b 3 H W] to the similarity [b] of one prototype, or to those [b p] of several."""
@@ -176,3 +178,76 @@ def summarise_curves(
         for values in (trapezoid(normalised, shares), reached)
     )
     return OrderingSummary(area, share, shares, curves.mean(axis=0), normalised.mean(axis=0))
+
+
+insertion_curve = relevance_curve
+"""Similarities while pixels are put in, the most relevant first."""
+
+
+def deletion_curve(
+    similarity_of: SimilarityOf,
+    image: Float[Tensor, "3 H W"],
+    *,
+    ranks: Int64[Tensor, "H W"],
+    counts: Int64[Tensor, "n"],
+    start: Float[Tensor, "3 H W"] | None = None,
+    batch_size: int = 256,
+) -> Float64[Tensor, "n *p"]:
+    """Similarities while pixels are replaced by `start` (None: zeros), the most relevant first."""
+    empty = torch.zeros_like(image) if start is None else start
+    return relevance_curve(
+        similarity_of, empty, ranks=ranks, counts=counts, start=image, batch_size=batch_size
+    )
+
+
+def summarise_deletion(
+    sums: CurveSums, shares: Float64[np.ndarray, "n"], *, seed: int = 0, resamples: int = RESAMPLES
+) -> OrderingSummary:
+    """`summarise_curves` of deletions (the smaller the area the better).
+
+    Its share is the smallest share of pixels left at which s ≥ s_image.
+
+    Raises:
+        DataError: As `summarise_curves`.
+    """
+    # Backwards in time a deletion is an insertion: from the empty image to the whole one.
+    backwards = CurveSums(np.ascontiguousarray(sums.similarities[:, ::-1]), sums.images)
+    summary = summarise_curves(backwards, shares[-1] - shares[::-1], seed=seed, resamples=resamples)
+    return summary._replace(
+        shares=shares, curve=summary.curve[::-1].copy(), normalised=summary.normalised[::-1].copy()
+    )
+
+
+class RelevanceOrdering(Running):
+    """Running `summarise_curves` of the curves of (image, prototype) pairs."""
+
+    similarities: Tensor
+    images: Tensor
+
+    def __init__(
+        self,
+        num_prototypes: int,
+        shares: Float64[np.ndarray, "n"],
+        *,
+        seed: int = 0,
+        resamples: int = RESAMPLES,
+    ) -> None:
+        super().__init__(seed=seed, resamples=resamples)
+        self.shares = shares
+        self._add_sum("similarities", num_prototypes, len(shares), dtype=torch.float64)
+        self._add_sum("images", num_prototypes)
+
+    def update(self, curves: Float64[Tensor, "m n"], prototypes: Int64[Tensor, "m"]) -> None:
+        self._add({"similarities": curves, "images": torch.ones_like(prototypes)}, prototypes)
+
+    def compute(self) -> OrderingSummary:
+        sums = CurveSums(self.similarities.cpu().numpy(), self.images.cpu().numpy())
+        return self.summarise(sums, self.shares, seed=self.seed, resamples=self.resamples)
+
+    summarise = staticmethod(summarise_curves)
+
+
+class Deletion(RelevanceOrdering):
+    """Running `summarise_deletion`."""
+
+    summarise = staticmethod(summarise_deletion)

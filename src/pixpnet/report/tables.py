@@ -1,4 +1,4 @@
-"""The interpretability metrics of a run, if it was evaluated: a table for each, a column for each method."""
+"""Measurements as tables: their words and cells, and the tables of one run's metrics."""
 
 from __future__ import annotations
 
@@ -8,46 +8,61 @@ from itertools import groupby
 from pathlib import Path
 
 from pixpnet.evaluation import METRICS, EvaluationFiles, Measurement
-from pixpnet.pixel_space import MAPPING_TITLES
+from pixpnet.pixel_space import mapping_title
+from pixpnet.words import spaced
+
+MISSING = "–"
 
 
 @dataclass(frozen=True)
-class MetricCell:
-    """One number."""
+class Cell:
+    """One number, or what a row says of one run."""
 
-    value: str
-    interval: str
-    """In which 95 % of its resamples lie; empty for what was counted."""
+    text: str = MISSING
+    interval: str = ""
+    """The interval in which 95 % of its resamples lie; empty for what was counted."""
+    is_best: bool = False
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is not known."""
+        return self.text == MISSING
 
 
 @dataclass(frozen=True)
-class MetricRow:
-    """One quantity, for every method."""
+class TableRow:
+    """One quantity, for every method or run."""
 
     title: str
-    better: str
+    cells: tuple[Cell, ...]
+    better: str = ""
     """high, low, or nothing where neither is."""
-    cells: tuple[MetricCell | None, ...]
-    """None where a method has no such quantity."""
+    detail: str = ""
+    """Mapping and protocol, where they don't stand elsewhere."""
 
 
 @dataclass(frozen=True)
 class MetricTable:
-    """One metric."""
+    """One metric of one run."""
 
     title: str
     methods: tuple[str, ...]
     """Headings of the columns; empty for a metric that does not depend on the method."""
-    rows: tuple[MetricRow, ...]
+    rows: tuple[TableRow, ...]
     note: str
+
+
+def metric_title(metric: str) -> str:
+    """As the table of metrics has it; one that is not there is called by its own name."""
+    return METRICS[metric].title if metric in METRICS else spaced(metric).capitalize()
 
 
 def read_metrics(folder: Path, *, checkpoint: str) -> tuple[MetricTable, ...]:
     """The tables of a folder's interpretability.yaml; nothing without that file.
 
     Args:
-        folder: Of the run's results.
-        checkpoint: File name of the one that the report shows.
+        folder: The run's results.
+        checkpoint: File name of the checkpoint that the report shows.
 
     Raises:
         DataError: A file is damaged.
@@ -68,21 +83,19 @@ def _table(measurements: Sequence[Measurement], warning: str) -> MetricTable:
     metric = METRICS[first.metric]
     names = [name for name in metric.quantities if any(name in one.values for one in measurements)]
     rows = tuple(
-        MetricRow(
+        TableRow(
             metric.quantities[name].title,
-            metric.quantities[name].better,
             tuple(
-                MetricCell(*one.values[name].in_words(one.units[name])) if name in one.values else None
+                Cell(*one.values[name].in_words(one.units[name])) if name in one.values else Cell()
                 for one in measurements
             ),
+            metric.quantities[name].better,
         )
         for name in names
     )
     return MetricTable(
         title=f"{metric.title}, {first.protocol}" if first.protocol else metric.title,
-        methods=tuple(
-            MAPPING_TITLES.get(one.method, one.method) for one in measurements if one.method is not None
-        ),
+        methods=tuple(mapping_title(one.method) for one in measurements if one.method is not None),
         rows=rows,
         note=warning + _note(measurements),
     )
@@ -96,9 +109,7 @@ def _note(measurements: Sequence[Measurement]) -> str:
     words = [f"Means of {span} values", f"up to {left_out:,} left out"]
     words = words if left_out else words[:1]
     settings = measurements[0].settings
-    words += [
-        f"{name.replace('_', ' ')} {_plain(value)}" for name, value in settings.items() if value is not None
-    ]
+    words += [f"{spaced(name)} {_plain(value)}" for name, value in settings.items() if value is not None]
     return ", ".join(words) + "."
 
 

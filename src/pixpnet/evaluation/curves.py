@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from pixpnet.evaluation.metric import Metric, Outcome, Quantity, Settings, all_methods
-from pixpnet.evaluation.record import Curve
+from pixpnet.evaluation.metric import Curve, MetricResult, Settings
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import (
-    CurveSums,
+    Deletion,
     Estimate,
+    OrderingSummary,
+    RelevanceOrdering,
     deletion_curve,
     pixel_counts,
     relevance_curve,
     relevance_ranks,
-    summarise_curves,
-    summarise_deletion,
 )
+from pixpnet.pixel_space import MAPPINGS
 from pixpnet.seeds import stable_seed
 
 MAPS_AT_ONCE = 64
@@ -36,37 +35,32 @@ class RankedImage(NamedTuple):
     prototypes: tuple[int, ...]
 
 
-def measure_relevance_ordering(subject: Subject, method: str | None, settings: Settings) -> Outcome:
+def measure_relevance_ordering(subject: Subject, method: str | None, settings: Settings) -> MetricResult:
     """How soon the pixels that a map ranks first bring the prototype's similarity back."""
-    sums, shares = _sum_curves(subject, method, settings, curve_of=relevance_curve)
-    summary = summarise_curves(sums, shares, seed=settings.seed)
-    return Outcome(
-        {"area": summary.area, "share": _percent(summary.share)},
-        Curve(summary.shares, summary.curve, summary.normalised),
-    )
+    summary = _summarise(subject, method, settings, relevance_curve, RelevanceOrdering)
+    values = {"area": summary.area, "share": _as_percent(summary.share)}
+    return MetricResult(values, Curve(summary.shares, summary.curve, summary.normalised))
 
 
-def measure_deletion(subject: Subject, method: str | None, settings: Settings) -> Outcome:
+def measure_deletion(subject: Subject, method: str | None, settings: Settings) -> MetricResult:
     """How much similarity is left while the pixels that a map ranks first are taken away."""
-    sums, shares = _sum_curves(subject, method, settings, curve_of=deletion_curve)
-    summary = summarise_deletion(sums, shares, seed=settings.seed)
-    return Outcome({"area": summary.area}, Curve(summary.shares, summary.curve, summary.normalised))
+    summary = _summarise(subject, method, settings, deletion_curve, Deletion)
+    return MetricResult({"area": summary.area}, Curve(summary.shares, summary.curve, summary.normalised))
 
 
 @torch.inference_mode()
-def _sum_curves(
+def _summarise(
     subject: Subject,
     method: str | None,
     settings: Settings,
-    *,
     curve_of: Callable[..., Float64[Tensor, "n *p"]],
-) -> tuple[CurveSums, Float64[np.ndarray, "n"]]:
-    """Each prototype's sum of curves over the sampled images, and the share of pixels at each point."""
+    make_metric: type[RelevanceOrdering],
+) -> OrderingSummary:
+    """The curves of the sampled images' prototypes, summed up by a metric."""
     assert method is not None
     height, width = subject.image_size
     counts = pixel_counts(height * width, steps=settings.steps)
-    similarities = np.zeros((len(subject.own_class), len(counts)))
-    images = np.zeros(len(subject.own_class), dtype=np.int64)
+    metric = make_metric(subject.num_prototypes, counts.numpy() / (height * width), seed=settings.seed)
     start = _start(subject, settings)
     for ranked in _ranked_images(subject, method, settings):
         network = subject.network_of(ranked.prototypes)
@@ -82,13 +76,12 @@ def _sum_curves(
             start=start,
             batch_size=subject.batch_size,
         )
-        similarities[list(ranked.prototypes)] += curve.T.numpy()
-        images[list(ranked.prototypes)] += 1
-    return CurveSums(similarities, images), counts.numpy() / (height * width)
+        metric.update(curve.T, torch.tensor(ranked.prototypes))
+    return metric.compute()
 
 
 def _start(subject: Subject, settings: Settings) -> Float[Tensor, "3 H W"] | None:
-    """One image of noise for all, or none for zeros."""
+    """One image of noise for all, or None for zeros."""
     if settings.start == "zeros":
         return None
     generator = torch.Generator().manual_seed(stable_seed(settings.seed, "start"))
@@ -97,18 +90,16 @@ def _start(subject: Subject, settings: Settings) -> Float[Tensor, "3 H W"] | Non
 
 def _ranked_images(subject: Subject, method: str, settings: Settings) -> Iterator[RankedImage]:
     """The sampled images with their maps: one for each prototype, or a random one for many."""
-    sample = subject.sample(settings.samples, seed=settings.seed)
     pieces: list[tuple[int, Sequence[int]]] = []
-    for index in sample:
-        label = subject.labels[index]
-        every = range(len(subject.own_class))
-        chosen = subject.prototypes_of(label) if settings.prototypes == "own" else every
+    for index in subject.sample(settings.samples, seed=settings.seed):
+        every = range(subject.num_prototypes)
+        chosen = subject.prototypes_of(subject.labels[index]) if settings.prototypes == "own" else every
         pieces += [(index, chosen[at : at + MAPS_AT_ONCE]) for at in range(0, len(chosen), MAPS_AT_ONCE)]
     for index, prototypes in subject.track(pieces):
         images = subject.load((index,))
         seeds = subject.draw_seeds((index,), seed=settings.seed, purpose="map")
         similarities = subject.similarities(images, prototypes)
-        if method == "random":  # the map says nothing about any of them: one will do
+        if MAPPINGS[method].is_baseline:  # the map says nothing about any of them: one will do
             (noise,) = subject.maps(method, images, similarities[:, :1], prototypes[:1], seeds=seeds)
             yield RankedImage(images[0], noise[0], tuple(prototypes))
         else:
@@ -117,27 +108,5 @@ def _ranked_images(subject: Subject, method: str, settings: Settings) -> Iterato
                 yield RankedImage(images[0], relevance, (prototype,))
 
 
-def _percent(share: Estimate) -> Estimate:
+def _as_percent(share: Estimate) -> Estimate:
     return share._replace(value=100 * share.value, low=100 * share.low, high=100 * share.high)
-
-
-_SETTINGS = ("seed", "samples", "steps", "start", "prototypes")
-
-RELEVANCE_ORDERING = Metric(
-    title="Relevance ordering",
-    measure=measure_relevance_ordering,
-    quantities={
-        "area": Quantity("area under the curve (insertion AUC)", "", "high"),
-        "share": Quantity("pixels until the similarity is that of the image", "%", "low"),
-    },
-    settings=_SETTINGS,
-    methods=all_methods,
-)
-
-DELETION = Metric(
-    title="Deletion",
-    measure=measure_deletion,
-    quantities={"area": Quantity("area under the curve", "", "low")},
-    settings=_SETTINGS,
-    methods=all_methods,
-)

@@ -1,4 +1,4 @@
-"""Does the prototype lie on a part that tells its class from the class most like it? On data that knows."""
+"""Where maps lie: on the object, and on the parts that tell a class from the one most like it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pixpnet.data import PartTruth, part_map, read_part_truth
 from pixpnet.errors import DataError
-from pixpnet.evaluation.metric import Metric, Outcome, Quantity, Settings, all_methods
-from pixpnet.evaluation.samples import SampledMaps, displayed_boxes, region_methods, sampled_maps
-from pixpnet.evaluation.subject import Subject
+from pixpnet.evaluation.metric import MetricResult, Settings
+from pixpnet.evaluation.prototypes import region_methods
+from pixpnet.evaluation.subject import SampledMaps, Subject, pixels_of_object
 from pixpnet.metrics import (
     Estimate,
     PrototypeMean,
@@ -22,7 +22,47 @@ from pixpnet.metrics import (
     lift,
     ranking_auc,
     telling_parts,
+    top_share,
 )
+
+
+@torch.no_grad()
+def measure_pointing(subject: Subject, method: str | None, settings: Settings) -> MetricResult:
+    """Share of the energy, and of the top 10 % of pixels, on the object: of its mask, else of its box.
+
+    Images without either are left out. Where no map has any energy, as with similarities that are all
+    negative, only the other shares are told.
+    """
+    assert method is not None
+    energy, top = (PrototypeMean(subject.num_prototypes, seed=settings.seed) for _ in range(2))
+    sources: list[bool] = []
+    areas: list[float] = []
+    for batch in subject.sampled_maps(method, samples=settings.samples, seed=settings.seed):
+        for index, maps in zip(batch.indices, batch.maps, strict=True):
+            inside = pixels_of_object(subject.images, index)
+            if inside is None:
+                continue
+            shares, defined = energy_share(maps, inside.expand(maps.shape))
+            energy.update(100 * shares, defined, batch.prototypes)
+            tops = 100 * top_share(maps, inside.expand(maps.shape))
+            top.update(tops, torch.ones_like(defined), batch.prototypes)
+            sources.append(subject.records[index].mask is not None)
+            areas.append(100 * inside.double().mean().item())
+    return MetricResult(
+        {
+            **({} if energy.is_empty else {"energy": energy.compute()}),
+            "top": top.compute(),
+            "object": exactly(sum(areas) / len(areas), count=len(areas)),
+            "masks": exactly(100 * sum(sources) / len(sources), count=len(sources)),
+        }
+    )
+
+
+def needs_objects(subject: Subject, settings: Settings) -> str | None:
+    """Masks or boxes."""
+    if any(one.mask is not None or one.box is not None for one in subject.records):
+        return None
+    return f"{subject.image_set.name} has neither masks nor bounding boxes"
 
 
 class Shown(NamedTuple):
@@ -37,7 +77,7 @@ class Shown(NamedTuple):
 
 
 @torch.no_grad()
-def measure_telling_parts(subject: Subject, method: str | None, settings: Settings) -> Outcome:
+def measure_telling_parts(subject: Subject, method: str | None, settings: Settings) -> MetricResult:
     """Where the maps, and the boxes shown for the best cells, lie in images of the prototype's own class.
 
     Images whose telling parts are all hidden are left out and counted.
@@ -47,12 +87,12 @@ def measure_telling_parts(subject: Subject, method: str | None, settings: Settin
     assert truth is not None, "needs_part_truth comes first"
     told = telling_parts(truth.variants)
     tally = _Tally(subject, settings)
-    boxes = displayed_boxes(subject, method) if method in region_methods(settings) else None
-    for batch in sampled_maps(subject, method, settings):
+    boxes = subject.displayed_boxes(method) if method in region_methods(settings) else None
+    for batch in subject.sampled_maps(method, samples=settings.samples, seed=settings.seed):
         numbers = [number for part in told[batch.label].nonzero()[0] for number in truth.ids[part]]
         for row, index in enumerate(batch.indices):
             tally.add(batch, row, _shown(subject, index, truth, numbers), boxes=boxes)
-    return Outcome(tally.values(has_boxes=boxes is not None))
+    return MetricResult(tally.values(has_boxes=boxes is not None))
 
 
 def _shown(subject: Subject, index: int, truth: PartTruth, telling: list[int]) -> Shown:
@@ -65,7 +105,7 @@ class _Tally:
     """What is summed up over images."""
 
     def __init__(self, subject: Subject, settings: Settings) -> None:
-        self.seed, self.number = settings.seed, len(subject.own_class)
+        self.seed, self.number = settings.seed, subject.num_prototypes
         self.auc, self.auc_on_object, self.energy, self.region, self.region_chance = (
             PrototypeMean(self.number, seed=self.seed) for _ in range(5)
         )
@@ -124,21 +164,3 @@ def needs_part_truth(subject: Subject, settings: Settings) -> str | None:
     if not telling_parts(truth.variants).any():
         return f"no part tells one class of {subject.image_set.name} from another"
     return None
-
-
-TELLING_PARTS = Metric(
-    title="Telling parts",
-    measure=measure_telling_parts,
-    quantities={
-        "auc_on_object": Quantity("telling parts ranked above other parts (AUC; chance 0.5)", "", "high"),
-        "auc": Quantity("telling parts ranked above all else (AUC; chance 0.5)", "", "high"),
-        "energy": Quantity("energy on telling parts", "%", "high"),
-        "lift": Quantity("energy on telling parts over chance", "×", "high"),
-        "in_region": Quantity("boxes that hold a telling part", "%", "high"),
-        "in_region_chance": Quantity("boxes of any cell that hold one (chance)", "%"),
-        "hidden": Quantity("images whose telling parts are hidden", "images"),
-    },
-    settings=("seed", "samples"),
-    methods=all_methods,
-    needs=(needs_part_truth,),
-)

@@ -10,7 +10,7 @@ from typing import Any
 from pixpnet.config import Config, config_from_yaml
 from pixpnet.data import find_dataset
 from pixpnet.errors import CheckpointError, ConfigError, DataError, PixPNetError
-from pixpnet.evaluation.record import Evaluation, Key, Measurement
+from pixpnet.evaluation import Evaluation, Key, Measurement
 from pixpnet.files import read_if_there
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs import RunDirectory
