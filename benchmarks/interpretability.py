@@ -224,9 +224,7 @@ def measure(run: Path, settings: Settings, options: argparse.Namespace) -> Resul
             run,
             metrics=metrics,
             methods=options.methods,
-            protocol=settings.protocol,
-            samples=settings.samples,
-            steps=settings.steps,
+            settings=settings,
             progress=progress,
         )
 

@@ -30,9 +30,7 @@ from torch.nn import functional
 
 from pixel_space import cell_loop
 from pixpnet.data import merge_sides
-from pixpnet.evaluation.agreement import IMAGES, measure_consistency, measure_stability
-from pixpnet.evaluation.metric import Settings
-from pixpnet.evaluation.subject import Subject
+from pixpnet.evaluation import METRICS, PROTOCOL_IMAGES, Settings, Subject
 from pixpnet.metrics import (
     PROTOCOLS,
     add_noise,
@@ -59,10 +57,11 @@ def timed(subject: Callable[[], object]) -> float:
 
 def ours(subject: Subject, method: str | None, settings: Settings) -> list[float]:
     """Consistency and stability in percent, hard and soft, of a subject that has seen nothing yet."""
-    subject.memo.clear()
-    stability = measure_stability(subject, method, settings)
-    consistency = measure_consistency(subject, method, settings)
-    return [outcome.values[name].value for outcome in (consistency, stability) for name in ("hard", "soft")]
+    subject.forget()
+    stability, consistency = (
+        METRICS[name].measure(subject, method, settings) for name in ("stability", "consistency")
+    )
+    return [found.values[name].value for found in (consistency, stability) for name in ("hard", "soft")]
 
 
 def noisy(subject: Subject, index: int, image: Tensor, settings: Settings) -> Tensor:
@@ -152,7 +151,7 @@ def compare_agreement(whole: Subject, few: Subject, rounds: int) -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for protocol, method in CASES:
         settings = Settings(protocol=protocol)
-        geometry = IMAGES[PROTOCOLS[protocol].image]
+        geometry = PROTOCOL_IMAGES[PROTOCOLS[protocol].image]
         subject, small = (one if geometry is None else one.seen_as(geometry) for one in (whole, few))
         images = [batch.images for batch in subject.class_batches()]
         noise = [

@@ -23,8 +23,7 @@ import os
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from pixpnet.evaluation import evaluate
-from pixpnet.evaluation.drawing import draw_bars, draw_curves, tabulate
+from pixpnet.evaluation import Settings, draw_bars, draw_curves, evaluate, tabulate
 from pixpnet.figures import png_bytes
 from pixpnet.runs import RunDirectory, load
 
@@ -53,7 +52,8 @@ mean_percent = run.receptive_field().mean_percent
 print(f"{run.checkpoint}: mean receptive field {mean_percent:.1f} % of the image")
 
 # %%
-evaluation = evaluate(run, metrics=MEASURED, methods=METHODS, protocol=PROTOCOL, samples=SAMPLES, steps=STEPS)
+settings = Settings(protocol=PROTOCOL, samples=SAMPLES, steps=STEPS)
+evaluation = evaluate(run, metrics=MEASURED, methods=METHODS, settings=settings)
 
 measured = {metric: evaluation.of(metric, methods=METHODS, protocol=PROTOCOL) for metric in MEASURED}
 

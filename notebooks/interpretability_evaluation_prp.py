@@ -24,8 +24,7 @@ import numpy as np
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from pixpnet.evaluation import Subject, evaluate
-from pixpnet.evaluation.drawing import draw_bars, draw_curves, tabulate
+from pixpnet.evaluation import Settings, Subject, draw_bars, draw_curves, evaluate, tabulate
 from pixpnet.figures import png_bytes
 from pixpnet.pixel_space import MAPPING_TITLES
 from pixpnet.runs import RunDirectory, load
@@ -95,7 +94,8 @@ for number, (row, place) in enumerate(zip(rows, top, strict=True)):
 show(figure)
 
 # %%
-evaluation = evaluate(run, metrics=MEASURED, methods=METHODS, protocol=PROTOCOL, samples=SAMPLES, steps=STEPS)
+settings = Settings(protocol=PROTOCOL, samples=SAMPLES, steps=STEPS)
+evaluation = evaluate(run, metrics=MEASURED, methods=METHODS, settings=settings)
 
 measured = {metric: evaluation.of(metric, methods=METHODS, protocol=PROTOCOL) for metric in MEASURED}
 

@@ -25,8 +25,7 @@ import pandas as pd
 from IPython.display import Image, display
 
 from pixpnet.figures import LayerPoint, goldilocks_figure, png_bytes
-from pixpnet.goldilocks.front import pareto_ranks
-from pixpnet.goldilocks.table import COLUMNS
+from pixpnet.goldilocks import COLUMNS, pareto_ranks
 
 # %% [markdown]
 # Your CSV goes here. (The environment variable `PIXPNET_GOLDILOCKS_CSV` wins over it.)

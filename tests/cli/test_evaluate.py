@@ -88,7 +88,7 @@ def test_interrupted(pixpnet: Callable, run_copy: Path, monkeypatch: pytest.Monk
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pixpnet.evaluation.run._measure", stop)
+    monkeypatch.setattr("pixpnet.evaluation.run.PlanItem.measure", stop)
     ended = pixpnet("evaluate", run_copy, "--metrics", "sparsity")
     assert (ended.code, ended.out) == (130, "")
     assert "the same command goes on from there" in ended.err

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pixpnet.evaluation.subject import Subject
+from pixpnet.evaluation import Subject
 from pixpnet.prototypes import LinearHead, LogSimilarity, PrototypeNetwork
 from pixpnet.runs import Run, load
 

@@ -15,8 +15,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from pixpnet.data import merge_sides
 from pixpnet.errors import DataError
-from pixpnet.evaluation import METRICS, Settings, Subject
-from pixpnet.evaluation.plan import make_plan
+from pixpnet.evaluation import METRICS, Settings, Subject, make_plan
 from pixpnet.pixel_space import pixel_space_map
 from pixpnet.receptive_fields import receptive_field
 from pixpnet.runs import load
@@ -226,7 +225,7 @@ def test_data_that_lack_parts_or_boxes(subject: Subject) -> None:
     settings = Settings(protocol="eval-2023")
     with pytest.raises(DataError, match=r"consistency .*eval-2023 crops images .* box, .*without one"):
         make_plan(boxless, settings, metrics=("consistency",), methods=None)
-    assert len(make_plan(boxless, Settings(), metrics=("stability",), methods=None).pairs) == 4
+    assert len(make_plan(boxless, Settings(), metrics=("stability",), methods=None).items) == 4
     partless = Subject(subject.run, image_set=replace(subject.image_set, part_names=()))
     with pytest.raises(DataError, match="SYNTHBIRDS has no part points"):
         make_plan(partless, Settings(), metrics=("stability",), methods=None)

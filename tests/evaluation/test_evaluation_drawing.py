@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixpnet.evaluation import Curve, Evaluation, Measurement
-from pixpnet.evaluation.drawing import draw_bars, draw_curves, tabulate
+from pixpnet.evaluation import Curve, Evaluation, Measurement, draw_bars, draw_curves, tabulate
 from pixpnet.metrics import Estimate
 
 

@@ -9,20 +9,14 @@ from rigged import with_network
 from torch import nn
 
 from pixpnet.errors import DataError
-from pixpnet.evaluation import misalignment
-from pixpnet.evaluation.metric import Settings
-from pixpnet.evaluation.misalignment import (
-    MISALIGNMENT,
-    _batches,
-    measure_misalignment,
-    needs_positive_similarity,
-)
-from pixpnet.evaluation.subject import Subject
+from pixpnet.evaluation import METRICS, Settings, Subject, misalignment
+from pixpnet.evaluation.misalignment import _batches
 from pixpnet.metrics import attack_outside, spatial_misalignment, top_region
 from pixpnet.prototypes import DISTANCES, SIMILARITIES
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.runs import load
 
+MISALIGNMENT = METRICS["misalignment"]
 SETTINGS = Settings(samples=2, seed=0)
 CPU = torch.device("cpu")
 
@@ -33,7 +27,7 @@ def subject(tiny_run):
 
 
 def values(subject, method, settings=SETTINGS):
-    return measure_misalignment(subject, method, settings).values
+    return MISALIGNMENT.measure(subject, method, settings).values
 
 
 def test_what_the_receptive_field_shows_does_not_change(subject):
@@ -111,12 +105,13 @@ def plain_attack(subject, index, prototype):
     return before, seen(pixels)
 
 
-def test_against_one_pair_at_a_time(deep):
-    own = deep.own_class.int().argmax(dim=1)
+def plainly(subject):
+    """Means over prototypes of the changes, and over pairs of the accuracies, in percent."""
+    own = subject.own_class.int().argmax(dim=1)
     rows = {}
-    for index in deep.sample(2, seed=0):
-        for prototype in deep.prototypes_of(deep.labels[index]):
-            before, after = plain_attack(deep, index, prototype)
+    for index in subject.sample(2, seed=0):
+        for prototype in subject.prototypes_of(subject.labels[index]):
+            before, after = plain_attack(subject, index, prototype)
             above = [
                 int((side[2] > side[2][prototype])[own != own[prototype]].sum()) for side in (before, after)
             ]
@@ -126,17 +121,22 @@ def test_against_one_pair_at_a_time(deep):
                     100 * (1 - after[0].item() / before[0].item()),
                     100 * (1 - overlap.item()),
                     above[1] - above[0],
-                    100 * (before[3] == deep.labels[index]),
-                    100 * (after[3] == deep.labels[index]),
+                    100 * (before[3] == subject.labels[index]),
+                    100 * (after[3] == subject.labels[index]),
                 )
             )
-    got = values(deep, "upsampling")
-    means = np.mean([np.mean(row, axis=0) for row in rows.values()], axis=0)
-    assert got["pac"].value == pytest.approx(means[0], rel=0.02)
-    assert got["plc"].value == pytest.approx(means[1], rel=0.05, abs=0.5)
-    assert got["prc"].value == pytest.approx(means[2])
-    pairs = np.mean([row for some in rows.values() for row in some], axis=0)
-    assert (got["accuracy_before"].value, got["accuracy_after"].value) == tuple(pairs[3:])
+    changes = np.mean([np.mean(row, axis=0) for row in rows.values()], axis=0)[:3]
+    accuracies = np.mean([row for some in rows.values() for row in some], axis=0)[3:]
+    names = ("pac", "plc", "prc", "accuracy_before", "accuracy_after")
+    return dict(zip(names, (*changes, *accuracies), strict=True))
+
+
+def test_against_one_pair_at_a_time(deep):
+    got, want = values(deep, "upsampling"), plainly(deep)
+    assert got["pac"].value == pytest.approx(want["pac"], rel=0.02)
+    assert got["plc"].value == pytest.approx(want["plc"], rel=0.05, abs=0.5)
+    for name in ("prc", "accuracy_before", "accuracy_after"):
+        assert got[name].value == pytest.approx(want[name])
 
 
 def test_of_too_many_pairs_every_prototype_keeps_some(subject):
@@ -162,7 +162,8 @@ def test_refused_where_percentages_mean_nothing(tiny_run, distance, fits):
     run = load(tiny_run)
     run.network.distance = DISTANCES[distance]
     run.network.similarity = SIMILARITIES["linear"](DISTANCES[distance], 1e-6)
-    reason = needs_positive_similarity(Subject(run, device=CPU), SETTINGS)
+    (need,) = MISALIGNMENT.needs
+    reason = need(Subject(run, device=CPU), SETTINGS)
     assert (reason is None) == fits
     assert fits or "linear L2 similarity is never positive" in str(reason)
 

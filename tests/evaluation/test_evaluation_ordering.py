@@ -22,21 +22,23 @@ def subject(tiny_run: Path) -> Subject:
     return Subject(load(tiny_run), batch_size=4)
 
 
-def map_of(subject: Subject, method: str, index: int, prototype: int) -> np.ndarray:
+def map_of(subject: Subject, method: str, index: int, prototype: int, chosen: tuple[int, ...]) -> np.ndarray:
+    """One prototype's map, of those that are chosen."""
     run, image = subject.run, subject.load((index,))
     if method == "random":  # one map for all prototypes
         seed = stable_seed(SEED, "map", subject.records[index].image_id)
         generator = torch.Generator().manual_seed(seed)
         return torch.rand((1, 1, *run.image_size), generator=generator)[0, 0].numpy()
     mean, std = torch.tensor(run.mean), torch.tensor(run.std)
+    network = subject.network_of(chosen)  # plain backgrounds tie cells, and rounding orders their pixels
     with torch.no_grad():
         maps = pixel_space_map(
             method,
-            run.network.similarity_maps(run.network.features(image)),
+            network.similarity_maps(network.features(image)),
             run.receptive_field(),
             run.image_size,
-            prototypes=(prototype,),
-            network=run.network,
+            prototypes=(chosen.index(prototype),),
+            network=network,
             images=image,
             lowest=-mean / std,
             highest=(1 - mean) / std,
@@ -58,10 +60,10 @@ def oracle(
     curves: dict[int, list[list[float]]] = {}
     for index in subject.sample(settings.samples, seed=SEED):
         (image,) = subject.load((index,))
-        for prototype, own in enumerate(subject.run.network.own_class.tolist()):
-            if settings.prototypes == "own" and not own[subject.labels[index]]:
-                continue
-            values = map_of(subject, method, index, prototype).ravel().tolist()
+        own = subject.run.network.own_class[:, subject.labels[index]].tolist()
+        chosen = tuple(p for p, is_own in enumerate(own) if is_own or settings.prototypes == "all")
+        for prototype in chosen:
+            values = map_of(subject, method, index, prototype, chosen).ravel().tolist()
             order = sorted(range(pixels), key=lambda pixel: (-values[pixel], pixel))
             curve = []
             for step in range(steps + 1):

@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 from rigged import colour_detector
 
-from pixpnet.evaluation.metric import Settings, needs_objects
-from pixpnet.evaluation.pointing import POINTING, measure_pointing
-from pixpnet.evaluation.subject import Subject
+from pixpnet.evaluation import METRICS, Settings, Subject
 from pixpnet.runs import load
 
+POINTING = METRICS["pointing"]
 SETTINGS = Settings(samples=6, seed=1)
 
 
@@ -54,7 +53,7 @@ def plainly(subject, method):
 def test_against_loops(subject, method, has_masks):
     if not has_masks:
         subject.records = tuple(replace(record, mask=None) for record in subject.records)
-    got = measure_pointing(subject, method, SETTINGS).values
+    got = POINTING.measure(subject, method, SETTINGS).values
     (energy, top), prototypes = plainly(subject, method)
     assert got["energy"].value == pytest.approx(energy, rel=1e-4)
     assert got["top"].value == pytest.approx(top, abs=0.1)
@@ -70,12 +69,12 @@ def test_against_loops(subject, method, has_masks):
 def without_energy(subject, monkeypatch):
     """Similarities that are all negative, as -d is."""
     monkeypatch.setattr(subject.network, "similarity", torch.neg)
-    monkeypatch.setattr(subject, "_networks", {})
+    subject.forget()
     return subject
 
 
 def test_maps_without_any_energy_have_top_pixels(without_energy):
-    got = measure_pointing(without_energy, "receptive_field", SETTINGS).values
+    got = POINTING.measure(without_energy, "receptive_field", SETTINGS).values
     assert list(got) == ["top", "object", "masks"]
     assert got["top"].count == 6
 
@@ -84,7 +83,7 @@ def test_a_map_of_noise_gets_what_the_object_takes(tiny_run):
     detector = colour_detector(tiny_run, ["wing", "belly", "wing"])
     settings = Settings(samples=12)
     noise, own = (
-        measure_pointing(detector, method, settings).values for method in ("random", "receptive_field")
+        POINTING.measure(detector, method, settings).values for method in ("random", "receptive_field")
     )
     for name in ("energy", "top"):
         assert noise[name].value == pytest.approx(noise["object"].value, rel=0.1)
@@ -97,9 +96,10 @@ def test_images_without_an_object_are_left_out(subject):
         replace(record, mask=None, box=None) if index in without else record
         for index, record in enumerate(subject.records)
     )
-    got = measure_pointing(subject, "upsampling", Settings(samples=12)).values
+    got = POINTING.measure(subject, "upsampling", Settings(samples=12)).values
     assert got["object"].count == 8
     assert got["energy"].left_out == len(subject.prototypes_of(2))
-    assert needs_objects(subject, SETTINGS) is None
+    (need,) = POINTING.needs
+    assert need(subject, SETTINGS) is None
     subject.records = tuple(replace(record, mask=None, box=None) for record in subject.records)
-    assert needs_objects(subject, SETTINGS) == "SYNTHBIRDS has neither masks nor bounding boxes"
+    assert need(subject, SETTINGS) == "SYNTHBIRDS has neither masks nor bounding boxes"

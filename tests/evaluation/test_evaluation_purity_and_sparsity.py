@@ -10,13 +10,11 @@ import pytest
 import torch
 
 from pixpnet.data import merge_sides
-from pixpnet.evaluation.metric import Settings
-from pixpnet.evaluation.purity import PURITY, measure_purity
-from pixpnet.evaluation.sparsity import SPARSITY, measure_sparsity
-from pixpnet.evaluation.subject import Subject
+from pixpnet.evaluation import METRICS, Settings, Subject
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.runs import load
 
+PURITY, SPARSITY = METRICS["purity"], METRICS["sparsity"]
 SETTINGS = Settings(seed=2)
 
 
@@ -60,7 +58,7 @@ def plain_purity(subject, method):
 
 @pytest.mark.parametrize("method", PURITY.methods(SETTINGS))
 def test_purity_against_loops(subject, method):
-    got, want = measure_purity(subject, method, SETTINGS).values, plain_purity(subject, method)
+    got, want = PURITY.measure(subject, method, SETTINGS).values, plain_purity(subject, method)
     assert list(got) == list(PURITY.quantities)
     assert got["mean"].value == pytest.approx(want.mean())
     assert got["deviation"].value == pytest.approx(want.std())
@@ -74,7 +72,8 @@ def test_purity_is_measured_where_boxes_differ():
     assert PURITY.methods(SETTINGS) == ("receptive_field", "upsampling")
 
 
-def test_sparsity_against_loops(subject):
+def plain_deciding(subject):
+    """Of each image the fewest prototypes that make 95 % of its winning logit."""
     weights = subject.network.class_weights()
     numbers = []
     for output in outputs(subject):
@@ -83,7 +82,12 @@ def test_sparsity_against_loops(subject):
         while sum(largest[:taken]) < 0.95 * sum(largest):
             taken += 1
         numbers.append(taken)
-    got = measure_sparsity(subject, None, SETTINGS).values
+    return numbers
+
+
+def test_sparsity_against_loops(subject):
+    numbers = plain_deciding(subject)
+    got = SPARSITY.measure(subject, None, SETTINGS).values
     assert list(got) == list(SPARSITY.quantities)
     assert got["deciding"].value == pytest.approx(np.mean(numbers))
     assert got["deciding"].count == len(subject.records)
@@ -95,12 +99,12 @@ def test_sparsity_against_loops(subject):
 
 def test_without_projections_there_are_no_sources_to_count(tiny_run):
     unprojected = Subject(replace(load(tiny_run), sources=()), device=torch.device("cpu"))
-    assert list(measure_sparsity(unprojected, None, SETTINGS).values) == ["deciding", "prototypes"]
+    assert list(SPARSITY.measure(unprojected, None, SETTINGS).values) == ["deciding", "prototypes"]
 
 
 def test_sources_of_pruned_prototypes_are_not_counted(tiny_run):
     pruned = Subject(load(tiny_run), device=torch.device("cpu"))
     pruned.network.prune(torch.tensor([0, 3, 5]))
-    got = measure_sparsity(pruned, None, SETTINGS).values
+    got = SPARSITY.measure(pruned, None, SETTINGS).values
     assert list(got) == ["deciding", "prototypes"]
     assert got["prototypes"].value == 3

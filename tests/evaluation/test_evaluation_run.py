@@ -21,13 +21,13 @@ from pixpnet.evaluation import (
     Curve,
     Evaluation,
     EvaluationFiles,
-    Outcome,
+    MetricResult,
     Settings,
     Subject,
     evaluate,
 )
 from pixpnet.evaluation import run as running
-from pixpnet.evaluation.drawing import write_curves
+from pixpnet.evaluation.files import write_curves
 from pixpnet.metrics import Estimate
 from pixpnet.runs import Run, load
 
@@ -44,15 +44,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
     """Every metric measures nothing; what was asked for stands in the list."""
     asked: list[tuple[str, str | None]] = []
 
-    def fake(name: str) -> Callable[[Subject, str | None, Settings], Outcome]:
-        def measure(subject: Subject, method: str | None, settings: Settings) -> Outcome:
+    def fake(name: str) -> Callable[[Subject, str | None, Settings], MetricResult]:
+        def measure(subject: Subject, method: str | None, settings: Settings) -> MetricResult:
             asked.append((name, method))
             for _ in subject.track("ab"):
                 pass
             value = Estimate(0.1 + settings.seed, -1 / 3, 2.0, 6, 1)
             shares = np.array([0.0, 1 / 3, 1.0])
             curve = Curve(shares, shares / 7, shares**2) if name in CURVED else None
-            return Outcome(dict.fromkeys(METRICS[name].quantities, value), curve)
+            return MetricResult(dict.fromkeys(METRICS[name].quantities, value), curve)
 
         return measure
 
@@ -109,7 +109,7 @@ def rounded(measurement):
 def test_a_run_that_ends_in_between_goes_on(
     run: Run, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(subject: Subject, method: str | None, settings: Settings) -> Outcome:
+    def broken(subject: Subject, method: str | None, settings: Settings) -> MetricResult:
         if method == "random":
             raise RuntimeError("no power")
         return working(subject, method, settings)
@@ -154,7 +154,8 @@ def test_other_settings_measure_anew(
     chosen = {"metrics": ("consistency", "deletion", "sparsity"), "methods": ("upsampling",), "out": tmp_path}
     first = evaluate(run, **chosen)
     calls.clear()
-    second = evaluate(run, **chosen, **changed)
+    batch_size = changed.pop("batch_size", None)
+    second = evaluate(run, **chosen, settings=Settings(**changed), batch_size=batch_size)
     assert {metric for metric, _ in calls} == set(again)
     assert [one.key for one in second.measurements] == [one.key for one in first.measurements]
 
@@ -162,7 +163,7 @@ def test_other_settings_measure_anew(
 def test_protocols_stand_beside_each_other(run: Run, calls: list, tmp_path: Path) -> None:
     chosen = {"metrics": ("consistency",), "methods": ("upsampling",), "out": tmp_path}
     evaluate(run, **chosen)
-    evaluation = evaluate(run, **chosen, protocol="eval-2023")
+    evaluation = evaluate(run, **chosen, settings=Settings(protocol="eval-2023"))
     assert [one.key[1:] for one in evaluation.measurements] == [
         (None, "eval-2023"),
         ("upsampling", "pixpnet-2023"),
@@ -234,12 +235,12 @@ def test_what_the_data_do_not_allow_is_left_out(
     )
     monkeypatch.setattr(Run, "read_dataset", lambda self: replace(images, test=bare, part_names=()))
     with caplog.at_level(logging.INFO, "pixpnet"):
-        evaluate(run, out=tmp_path)
+        evaluate(replace(run), out=tmp_path)
     assert {"stability", "consistency", "purity", "pointing"}.isdisjoint(metric for metric, _ in calls)
     assert ("relevance_ordering", "prp") in calls
     assert "Left out: consistency: SYNTHBIRDS has no part points" in caplog.text
     with pytest.raises(DataError, match="pointing can't be measured: SYNTHBIRDS has neither masks nor"):
-        evaluate(run, metrics=("pointing",), out=tmp_path)
+        evaluate(replace(run), metrics=("pointing",), out=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ def test_what_fails_is_left_out_unless_it_was_named(
     error: PixPNetError,
     named: str,
 ) -> None:
-    def fail(subject: Subject, method: str | None, settings: Settings) -> Outcome:
+    def fail(subject: Subject, method: str | None, settings: Settings) -> MetricResult:
         raise error
 
     monkeypatch.setitem(METRICS, "deletion", replace(METRICS["deletion"], measure=fail))
@@ -276,6 +277,19 @@ def test_what_fails_is_left_out_unless_it_was_named(
     [
         ({"metrics": ("consistancy",)}, "metric='consistancy' is none of .*did you mean consistency"),
         ({"methods": ("upsample",)}, "method='upsample' is none of"),
+        ({"batch_size": 2, "metrics": ("purity",), "methods": ("random",)}, "purity is measured for .* only"),
+    ],
+    ids=str,
+)
+def test_wrong_choices(run: Run, calls: list, tmp_path: Path, wrong: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        evaluate(run, out=tmp_path, **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
         ({"protocol": "eval-2024"}, "protocol='eval-2024' is none of eval-2023, pixpnet-2023"),
         ({"center": "middle"}, "center='middle' is none of mapping, argmax, image"),
         ({"start": "ones"}, "start='ones'"),
@@ -284,14 +298,12 @@ def test_what_fails_is_left_out_unless_it_was_named(
         ({"steps": 0}, "steps=0"),
         ({"pairs": 0}, "pairs=0"),
         ({"half_size": -1.0}, "half_size=-1"),
-        ({"metrics": ("purity",), "methods": ("random",)}, "purity is measured for .* only"),
     ],
     ids=str,
 )
-def test_wrong_choices(run: Run, calls: list, tmp_path: Path, wrong: dict, words: str) -> None:
+def test_wrong_settings(wrong: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        evaluate(run, out=tmp_path, **wrong)
-    assert list(tmp_path.iterdir()) == []
+        Settings(**wrong)
 
 
 def test_damaged_files_are_named(run: Run, calls: list, tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixpnet.evaluation import Settings, Subject, samples
+from pixpnet.evaluation import Subject
+from pixpnet.evaluation import subject as looking
 from pixpnet.runs import load
 
-SETTINGS = Settings(samples=4, seed=1)
+SETTINGS = {"samples": 4, "seed": 1}
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ def test_slow_maps_are_kept_where_there_is_room(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, method: str, room: int, times: int
 ) -> None:
     subject = Subject(load(tiny_run), batch_size=2)
-    monkeypatch.setattr(samples, "KEPT", room)
+    monkeypatch.setattr(looking, "MOST_KEPT", room)
     made = []
     make = Subject.maps
 
@@ -29,13 +30,13 @@ def test_slow_maps_are_kept_where_there_is_room(
         return make(self, *arguments, **options)
 
     monkeypatch.setattr(Subject, "maps", spy)
-    first = list(samples.sampled_maps(subject, method, SETTINGS))
+    first = list(subject.sampled_maps(method, **SETTINGS))
     once = len(made)
-    second = list(samples.sampled_maps(subject, method, SETTINGS))
+    second = list(subject.sampled_maps(method, **SETTINGS))
     assert len(made) == times * once
     assert once == len(first) == len(second)
     for one, other in zip(first, second, strict=True):
         assert one.indices == other.indices
         assert torch.equal(one.maps, other.maps)
-    assert len(list(samples.sampled_maps(subject, method, Settings(samples=4, seed=2)))) > 0
+    assert len(list(subject.sampled_maps(method, samples=4, seed=2))) > 0
     assert len(made) > times * once, "other images have other maps"

@@ -10,13 +10,11 @@ import pytest
 import torch
 from rigged import colour_detector, part_numbers
 
-from pixpnet.evaluation import telling_parts
-from pixpnet.evaluation.metric import Settings
-from pixpnet.evaluation.subject import Subject
-from pixpnet.evaluation.telling_parts import TELLING_PARTS, measure_telling_parts, needs_part_truth
+from pixpnet.evaluation import METRICS, Settings, Subject, places
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.runs import load
 
+TELLING_PARTS = METRICS["telling_parts"]
 SETTINGS = Settings(samples=7, seed=3)
 
 
@@ -26,7 +24,7 @@ def subject(tiny_run):
 
 
 def found(subject, method, settings=SETTINGS):
-    values = measure_telling_parts(subject, method, settings).values
+    values = TELLING_PARTS.measure(subject, method, settings).values
     assert set(values) <= set(TELLING_PARTS.quantities)
     return values
 
@@ -140,13 +138,13 @@ def test_images_that_hide_their_telling_parts_are_counted(subject, monkeypatch):
     every = Settings(samples=12)
     whole = found(subject, "upsampling", every)
     hidden = [index for index, label in enumerate(subject.labels) if label == 1][:3]
-    in_full = telling_parts.part_map
+    in_full = places.part_map
 
     def without_parts(images, index, truth):
         numbers = in_full(images, index, truth)
         return torch.zeros_like(numbers) if index in hidden else numbers
 
-    monkeypatch.setattr(telling_parts, "part_map", without_parts)
+    monkeypatch.setattr(places, "part_map", without_parts)
     got = found(subject, "upsampling", every)
     assert (whole["hidden"].value, got["hidden"].value, got["hidden"].count) == (0, 3, 12)
     assert got["energy"].count == whole["energy"].count
@@ -154,18 +152,19 @@ def test_images_that_hide_their_telling_parts_are_counted(subject, monkeypatch):
 
 
 def test_what_it_needs(subject, tmp_path, monkeypatch):
-    assert needs_part_truth(subject, SETTINGS) is None
+    (need,) = TELLING_PARTS.needs
+    assert need(subject, SETTINGS) is None
     monkeypatch.setattr(subject, "image_set", replace(subject.image_set, root=tmp_path))
-    assert needs_part_truth(subject, SETTINGS) == "SYNTHBIRDS does not tell how its classes' parts look"
+    assert need(subject, SETTINGS) == "SYNTHBIRDS does not tell how its classes' parts look"
     (tmp_path / "attributes.json").write_text("{")
-    reason = needs_part_truth(subject, SETTINGS)
+    reason = need(subject, SETTINGS)
     assert reason is not None
     assert "attributes.json does not tell the parts of each class" in reason
 
 
 def test_maps_without_any_energy_are_ranked_all_the_same(subject, monkeypatch):
     monkeypatch.setattr(subject.network, "similarity", torch.neg)  # all negative, as -d is
-    monkeypatch.setattr(subject, "_networks", {})
+    subject.forget()
     got = found(subject, "receptive_field")
     assert {"energy", "lift"}.isdisjoint(got)
     assert {"auc", "auc_on_object", "in_region", "in_region_chance", "hidden"} == set(got)

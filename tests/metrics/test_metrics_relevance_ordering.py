@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.metrics import (
     CurveSums,
-    deletion_auc,
     deletion_curve,
-    insertion_auc,
     insertion_curve,
     normalised_curves,
     perturbed_images,
@@ -147,7 +145,7 @@ def test_summary_that_cannot_be():
     with pytest.raises(DataError, match="NaN"):
         summarise_curves(CurveSums(np.array([[1.0, np.nan]]), np.array([1])), shares)
     with pytest.raises(DataError, match="NaN"):
-        deletion_auc(CurveSums(np.array([[2.0, 1.0], [1.0, np.nan]]), np.array([1, 1])), shares)
+        summarise_deletion(CurveSums(np.array([[2.0, 1.0], [1.0, np.nan]]), np.array([1, 1])), shares)
     curves, valid = normalised_curves(np.array([[1.0, 5.0, 1.0]]))
     assert (curves.tolist(), valid.tolist()) == ([[0, 0, 0]], [False])
 
@@ -212,21 +210,19 @@ def test_insertion_and_deletion():
     assert float(blank[-1]) == pytest.approx(float(similarity_of(torch.zeros(1, 3, 6, 5))[0]), abs=1e-5)
     one = np.array([1])
     higher, lower = sorted((inserted, inserted.flip(0)), key=lambda curve: float(curve[-1] - curve[0]))[::-1]
-    assert insertion_auc(CurveSums(higher[None].numpy(), one), shares, resamples=20).value == pytest.approx(
-        oracle.area_and_share(higher.tolist(), shares.tolist())[0]
-    )
+    area = summarise_curves(CurveSums(higher[None].numpy(), one), shares, resamples=20).area
+    assert area.value == pytest.approx(oracle.area_and_share(higher.tolist(), shares.tolist())[0])
     with pytest.raises(DataError, match="of 1 prototypes 0 have no image"):
-        insertion_auc(CurveSums(lower[None].numpy(), one), shares)
+        summarise_curves(CurveSums(lower[None].numpy(), one), shares)
 
 
 def test_deletion_by_hand():
     shares = np.array([0.0, 0.25, 1.0])
     sums = CurveSums(np.array([[8.0, 4, 0], [1, 1, 2], [0, 0, 0]]), np.array([2, 1, 0]))
-    got = deletion_auc(sums, shares, resamples=20)
+    summary = summarise_deletion(sums, shares, resamples=20)
+    got = summary.area
     # From 1 over ½ (after a quarter) to 0.
     assert got.value == pytest.approx(0.25 * 0.75 + 0.75 * 0.25)
     assert (got.count, got.left_out) == (1, 2)
-    summary = summarise_deletion(sums, shares, resamples=20)
-    assert summary.area == got
     assert summary.share.value == 1, "nothing can be spared"
     assert [part.tolist() for part in summary[2:]] == [[0, 0.25, 1], [4, 2, 0], [1, 0.5, 0]]

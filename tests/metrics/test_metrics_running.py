@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pixpnet.metrics import (
     Consistency,
+    Deletion,
     PrototypeMean,
     RelevanceOrdering,
     Stability,
@@ -41,6 +42,7 @@ def samples(seed):
         "consistency": (before, visible, own),
         "stability": (before, after, visible, own),
         "ordering": (curves, prototypes),
+        "deletion": (curves.flip(1), prototypes),
         "mean": (values, defined, prototypes),
     }
 
@@ -49,6 +51,7 @@ MAKE = {
     "consistency": lambda: Consistency(P, Q, resamples=20),
     "stability": lambda: Stability(P, skip_hidden=True, resamples=20),
     "ordering": lambda: RelevanceOrdering(P, SHARES, resamples=20),
+    "deletion": lambda: Deletion(P, SHARES, resamples=20),
     "mean": lambda: PrototypeMean(P, resamples=20),
 }
 
@@ -81,6 +84,17 @@ def test_order_batches_and_processes_change_nothing(name, seed, batch_size, data
     one, other = data.draw(st.permutations([first, second]))
     one.merge_state(other)
     assert numbers(one.compute()) == pytest.approx(want)
+
+
+@pytest.mark.parametrize("name", ["consistency", "stability"])
+def test_batches_of_some_prototypes_add_up_to_those_of_all(name):
+    *parts, visible, own = samples(3)[name]
+    metric = MAKE[name]()
+    for prototype in (2, 0, 1):
+        images, one = own[:, prototype], [prototype]
+        batch = (*(part[images][:, one] for part in parts), visible[images], own[images][:, one])
+        metric.update(*batch, prototypes=torch.tensor(one))
+    assert numbers(metric.compute()) == numbers(after_batches(name, [samples(3)[name]]).compute())
 
 
 @pytest.mark.parametrize("name", MAKE)

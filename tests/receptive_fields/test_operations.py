@@ -418,7 +418,25 @@ class ChangesAViewByOperator(nn.Module):
         return part
 
 
-@pytest.mark.parametrize("network", [ChangesAView(), ChangesAViewByOperator()])
+class FailsInPlace(nn.Module):
+    """What an in-place operation without a rule leaves behind is read."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * 1
+        y.cumsum_(1)
+        return y
+
+
+class ChangesAShape(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * 1
+        y.transpose_(2, 3)
+        return y
+
+
+@pytest.mark.parametrize(
+    "network", [ChangesAView(), ChangesAViewByOperator(), FailsInPlace(), ChangesAShape()]
+)
 def test_memory_shared_with_what_changes_in_place_is_refused(network: nn.Module):
     with pytest.raises(UnsupportedOperationError, match="shares its memory"):
         receptive_field(network, SIZE)

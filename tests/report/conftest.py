@@ -13,10 +13,7 @@ from page_checks import Opened
 from playwright.sync_api import Browser, sync_playwright
 
 from pixpnet.data import ImageSet, read_dataset
-from pixpnet.report import collect as collecting
-from pixpnet.report import write_report
-from pixpnet.report.collect import Report, collect
-from pixpnet.report.html import render
+from pixpnet.report import Report, collect, render, write_report
 from pixpnet.runs import Run, load
 
 NASTY = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "</script></style><b>{{ 7*7 }}")
@@ -59,7 +56,7 @@ def nasty_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         return replace(read_dataset(run.config.dataset), class_names=run.class_names)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collecting, "load", load_nasty)
+        patch.setattr("pixpnet.report.contents.load", load_nasty)
         patch.setattr(Run, "read_dataset", read_nasty)
         nasty = replace(collect(tiny_run, images=2), run=NASTY[0], dataset=NASTY[2])
     file = tmp_path_factory.mktemp("nasty") / "page.html"

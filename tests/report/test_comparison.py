@@ -10,11 +10,11 @@ import yaml
 from made_runs import agreement, ordering
 
 from pixpnet.cli import main
-from pixpnet.errors import CheckpointError, ConfigError
+from pixpnet.errors import CheckpointError, ConfigError, FileError
 from pixpnet.evaluation import METRICS
-from pixpnet.report.comparison import Comparison, compare, read_runs, to_markdown
-from pixpnet.report.comparison.runs import labels
-from pixpnet.report.comparison.table import Line
+from pixpnet.report import Comparison, compare, read_runs, to_markdown
+from pixpnet.report.results import labels
+from pixpnet.report.tables import TableRow
 from pixpnet.runs import load
 
 
@@ -22,13 +22,13 @@ def compared(*paths: Path) -> Comparison:
     return compare(read_runs(paths))
 
 
-def lines_of(comparison: Comparison, group: str) -> dict[str, Line]:
+def lines_of(comparison: Comparison, group: str) -> dict[str, TableRow]:
     (found,) = (one for one in comparison.groups if one.title == group)
-    return {f"{line.title}: {line.detail}" if line.detail else line.title: line for line in found.lines}
+    return {f"{line.title}: {line.detail}" if line.detail else line.title: line for line in found.rows}
 
 
-def shown(line: Line) -> list[str]:
-    return [f"{cell.text.replace(chr(160), ' ')}{' best' if cell.is_best else ''}" for cell in line.cells]
+def shown(row: TableRow) -> list[str]:
+    return [f"{cell.text.replace(chr(160), ' ')}{' best' if cell.is_best else ''}" for cell in row.cells]
 
 
 def test_facts_come_from_the_files(run_copy, tiny_run):
@@ -111,7 +111,7 @@ def test_settings_that_differ_are_said_and_nothing_there_is_best(run_copy):
         run_copy("b", ordering(0.75, method="upsampling", samples=10), ordering(0.8, method="prp", seed=3)),
     )
     group = next(one for one in page.groups if "ordering" in one.title.lower())
-    area, other = (line for line in group.lines if line.detail == "upsampling")
+    area, other = (line for line in group.rows if line.detail == "upsampling")
     assert shown(area) == ["0.500", "0.750"]
     assert shown(other) == ["0.500", "0.750"]
     assert other.title == "novelty", "a quantity that the table does not know goes by its own name"
@@ -198,7 +198,7 @@ def test_what_is_no_comparison_is_refused(run_copy, tmp_path):
         ("a: [", "can't be read"),
     ):
         (path / "results" / "interpretability.yaml").write_text(text)
-        with pytest.raises(CheckpointError, match=words) as caught:
+        with pytest.raises((CheckpointError, FileError), match=words) as caught:
             compared(path, other)
         assert str(path) in str(caught.value)
 

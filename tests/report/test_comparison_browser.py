@@ -9,7 +9,7 @@ import pytest
 from made_runs import agreement
 from page_checks import CONTRASTS, TOO_WIDE
 
-from pixpnet.report.comparison import Comparison, compare, read_runs, to_html
+from pixpnet.report import Comparison, compare, read_runs, to_html
 
 NAMES = ("a", "<script>alert(1)<", "a_rather_long_name_of_a_run_that_must_not_widen_the_page")
 
@@ -50,7 +50,7 @@ def test_it_shows_what_is_compared(opened, html_file, comparison):
     assert page.locator("script").count() == 0
     assert [cell.inner_text() for cell in page.locator("thead th").all()] == list(comparison.labels)
     assert NAMES[1] in comparison.labels
-    lines = [line for group in comparison.groups for line in group.lines]
+    lines = [line for group in comparison.groups for line in group.rows]
     rows = page.locator("tbody tr:not(.group)")
     assert rows.count() == len(lines)
     for line, row in zip(lines, rows.all(), strict=True):

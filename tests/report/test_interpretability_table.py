@@ -45,7 +45,7 @@ def place(run: Path, folder: Path, *, model: str, seed: int, accuracy: float) ->
 def evaluated(run: Path, **asked: object) -> Evaluation:
     """What the stand-in for the evaluation finds: it depends on the run's seed."""
     seed = int(run.parents[1].name[-1])
-    settings = {"seed": 0, "samples": asked["samples"]}
+    settings = {"seed": 0, "samples": asked["settings"].samples}
     attacked = Measurement(
         "misalignment", "upsampling", None, settings, {"pac": estimate(10.0 * seed)}, {"pac": "%"}
     )
@@ -94,7 +94,7 @@ def test_it_finds_runs_and_prints_means_and_deviations(script, tiny_run, tmp_pat
     script.main(["--out", str(tmp_path), "--no-train", "--models", "pixpnet-layer3", "protopnet"])
     text = capsys.readouterr().out
     assert [run.parents[1].name for run, _ in asked] == ["synthbirds__seed1", "synthbirds__seed2"]
-    assert {one["protocol"] for _, one in asked} == {"pixpnet-2023"}
+    assert {one["settings"].protocol for _, one in asked} == {"pixpnet-2023"}
     facts, maps, attacks = tables(text)
     (row,) = facts
     assert (row["model"], row["seeds"]) == ("pixpnet-layer3", "2")

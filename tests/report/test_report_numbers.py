@@ -12,20 +12,15 @@ import pytest
 from PIL import Image
 
 from pixpnet.config import Config, ModelConfig
-from pixpnet.data import read_dataset
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.evaluation import Evaluation, EvaluationFiles, Measurement
 from pixpnet.metrics import Estimate
-from pixpnet.report.atlas import times_on_top
-from pixpnet.report.confusion import confusion, most_confused
-from pixpnet.report.curves import read_charts
-from pixpnet.report.evidence import shown_images
-from pixpnet.report.findings import CHECKS, Checked, check
-from pixpnet.report.metrics import MetricCell, read_metrics
-from pixpnet.report.objects import object_shares
-from pixpnet.report.overview import settings
-from pixpnet.report.pictures import Album, patch
-from pixpnet.report.predictions import Predictions
+from pixpnet.report.charts import read_charts
+from pixpnet.report.contents import settings
+from pixpnet.report.evidence import Album, cut_out, shown_images
+from pixpnet.report.predictions import Predictions, confusion, most_confused
+from pixpnet.report.prototypes import CHECKS, Checked, check, object_shares, times_on_top
+from pixpnet.report.tables import Cell, read_metrics
 from pixpnet.runs import load
 from pixpnet.types import Box, PrototypeSource
 from pixpnet.words import percent, readable_names
@@ -112,11 +107,11 @@ FINE = Checked(
 
 
 def wary(subject: Checked):
-    return [finding for finding in check(subject) if finding.is_fine is not True]
+    return [remark for remark in check(subject) if remark.is_fine is not True]
 
 
 def test_a_fine_network_has_no_warnings():
-    assert [finding.is_fine for finding in check(FINE)] == [True] * len(CHECKS)
+    assert [remark.is_fine for remark in check(FINE)] == [True] * len(CHECKS)
 
 
 @pytest.mark.parametrize(("percent_", "is_part"), [(49.9, True), (50.0, False), (52.5, False)])
@@ -130,51 +125,52 @@ def test_half_of_the_image_is_not_a_part(percent_, is_part):
 
 def test_shared_patches_are_found():
     shared = (source(0, "x", (1, 2)), source(1, "x", (2, 1)), source(2, "y"), source(3, "x", (1, 2)))
-    (finding,) = wary(replace(FINE, sources=shared))
-    assert finding.prototypes == ((0, 3),)
-    assert "2 prototypes share" in finding.title
+    (remark,) = wary(replace(FINE, sources=shared))
+    assert remark.prototypes == ((0, 3),)
+    assert "2 prototypes share" in remark.title
 
 
 def test_nearly_equal_prototypes_are_grouped():
     prototypes = np.array([[1, 0, 0], [1, 0.1, 0], [1, 0.2, 0], [0, 0, 1]], dtype=np.float32)
-    (finding,) = wary(replace(FINE, prototypes=prototypes))
-    assert finding.prototypes == ((0, 1, 2),), "0 and 2 are near to 1, so all hang together"
-    assert "3 prototypes" in finding.title
+    (remark,) = wary(replace(FINE, prototypes=prototypes))
+    assert remark.prototypes == ((0, 1, 2),), "0 and 2 are near to 1, so all hang together"
+    assert "3 prototypes" in remark.title
 
 
 def test_lengths_matter_to_l2_only():
     prototypes = np.array([[1, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
     assert not wary(replace(FINE, prototypes=prototypes))
-    (finding,) = wary(replace(FINE, prototypes=prototypes, distance="cosine"))
-    assert finding.prototypes == ((0, 1),)
+    (remark,) = wary(replace(FINE, prototypes=prototypes, distance="cosine"))
+    assert remark.prototypes == ((0, 1),)
 
 
 def test_prototypes_on_the_background_are_found():
-    (finding,) = wary(replace(FINE, on_object=(0.09, None, 0.0, 0.1)))
-    assert finding.is_fine is False
-    assert finding.prototypes == ((0,), (2,))
-    (finding,) = wary(replace(FINE, on_object=(None,) * 4))
-    assert finding.is_fine is None
+    (remark,) = wary(replace(FINE, on_object=(0.09, None, 0.0, 0.1)))
+    assert remark.is_fine is False
+    assert remark.prototypes == ((0,), (2,))
+    (remark,) = wary(replace(FINE, on_object=(None,) * 4))
+    assert remark.is_fine is None
 
 
 def test_classes_without_evidence_are_found():
-    (finding,) = wary(replace(FINE, own_class=np.array([[1, 0]] * 4, dtype=bool)))
-    assert finding.classes == ("b",)
+    (remark,) = wary(replace(FINE, own_class=np.array([[1, 0]] * 4, dtype=bool)))
+    assert remark.classes == ("b",)
     weights = np.array([[-1, 0], [0, 0], [0, 1], [0, 1]], dtype=np.float32)
-    (finding,) = wary(replace(FINE, weights=weights))
-    assert finding.classes == ("a",)
+    (remark,) = wary(replace(FINE, weights=weights))
+    assert remark.classes == ("a",)
 
 
 def test_warnings_come_first():
     found = check(replace(FINE, mean_percent=60.0, on_object=(None,) * 4))
-    assert [finding.is_fine for finding in found] == [False, None, True, True, True]
+    assert [remark.is_fine for remark in found] == [False, None, True, True, True]
 
 
 def test_shares_of_the_object_are_the_masks(tiny_run):
     run = load(tiny_run)
-    image_set = read_dataset(run.config.dataset)
-    for one, share in zip(run.sources, object_shares(run, image_set), strict=True):
-        mask = np.asarray(Image.open((image_set.root / "segmentations" / one.path[7:]).with_suffix(".png")))
+    for one, share in zip(run.sources, object_shares(run, run.image_set), strict=True):
+        mask = np.asarray(
+            Image.open((run.image_set.root / "segmentations" / one.path[7:]).with_suffix(".png"))
+        )
         left, top, right, bottom = (int(side) for side in one.box)
         assert share == pytest.approx((mask[top:bottom, left:right] > 0).mean())
 
@@ -182,7 +178,7 @@ def test_shares_of_the_object_are_the_masks(tiny_run):
 @pytest.mark.parametrize("box", [Box(16, 8, 48, 64), Box(15.5, 23.5, 31.5, 39.5)])
 def test_without_masks_the_bounding_box_tells(tiny_run, box):
     run = load(tiny_run)
-    image_set = read_dataset(run.config.dataset)
+    image_set = run.image_set
     boxed = tuple(replace(record, mask=None, box=box) for record in image_set.train)
     pixels = np.array([[box.contains(x + 0.5, y + 0.5) for x in range(64)] for y in range(64)])
     for one, share in zip(run.sources, object_shares(run, replace(image_set, train=boxed)), strict=True):
@@ -300,9 +296,9 @@ def test_metrics_have_a_column_for_each_method(tmp_path):
     assert (agreement.title, agreement.methods) == ("Consistency, eval-2023", ("receptive field", "PRP"))
     (row,) = agreement.rows
     assert (row.title, row.better) == ("same part in ≥ 80 % of images", "high")
-    assert row.cells == (MetricCell("61.2 %", "56.2 to 66.2"), MetricCell("−3.0 %", "−8.0 to 2.0"))
+    assert row.cells == (Cell("61.2 %", "56.2 to 66.2"), Cell("−3.0 %", "−8.0 to 2.0"))
     assert agreement.note == "Means of 10 values, up to 2 left out, seed 0."
-    assert (sparse.methods, sparse.rows[0].cells) == ((), (MetricCell("7.5", "2.5 to 12.5"),))
+    assert (sparse.methods, sparse.rows[0].cells) == ((), (Cell("7.5", "2.5 to 12.5"),))
     other = read_metrics(tmp_path, checkpoint="b.ckpt")
     assert other[0].note.startswith("Measured on the checkpoint a.ckpt, not on the one that this page shows.")
 
@@ -325,7 +321,7 @@ def css(style: str) -> dict[str, list[float]]:
 @pytest.mark.parametrize("box", [(0, 0, 10, 10), (90, 20, 100, 50), (30, 5, 35, 45), (0, 0, 100, 50)])
 def test_a_crop_shows_the_box_and_nothing_else(box):
     """CSS: a background of that size in a container of side 1, moved by position × (1 − size)."""
-    shown = patch("i0", Box(*box), image_size=(50, 100))
+    shown = cut_out("i0", Box(*box), image_size=(50, 100))
     rules = css(shown.crop)
     for axis, side in ((0, 100), (1, 50)):
         size, position = rules["background-size"][axis], rules["background-position"][axis]

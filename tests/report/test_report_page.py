@@ -17,11 +17,9 @@ import pytest
 from pixpnet.certificate import certificate_file, verify
 from pixpnet.cli import main
 from pixpnet.errors import CheckpointError, ConfigError
-from pixpnet.report import grounding as certifying
-from pixpnet.report import write_report
-from pixpnet.report.grounding import TRIALS, grounding
-from pixpnet.report.html import render
-from pixpnet.report.metrics import MetricCell, MetricRow, MetricTable
+from pixpnet.report import render, write_report
+from pixpnet.report.contents import TRIALS, grounding
+from pixpnet.report.tables import Cell, MetricTable, TableRow
 from pixpnet.runs import load
 
 VOID = {"meta", "link", "img", "input", "br", "wbr", "hr"}
@@ -144,7 +142,7 @@ def test_names_are_escaped(nasty_file):
 
 def test_metrics_appear_where_there_are_some(report, text):
     assert 'id="metrics"' not in text
-    row = MetricRow("same part", "high", (MetricCell("61.2 %", "50.0 to 70.1"), None))
+    row = TableRow("same part", (Cell("61.2 %", "50.0 to 70.1"), Cell()), "high")
     table = MetricTable("Consistency", ("receptive field", "prp"), (row,), "Means of 6 values.")
     page = render(replace(report, metrics=(table,)))
     assert 'id="metrics"' in page
@@ -171,16 +169,14 @@ def test_the_runs_certificate_is_shown(tiny_run, tmp_path, monkeypatch):
     assert (shown.lines[0].trials, shown.verdict) == (7, certificate.verdict)
     assert shown.is_fine
     assert shown.lines[1].features > shown.lines[0].features
-    monkeypatch.setattr(certifying, "verify", lambda run, trials: replace(certificate, seed=99))
+    monkeypatch.setattr("pixpnet.report.contents.verify", lambda run, trials: replace(certificate, seed=99))
     for other in (json.dumps(replace(certificate, checkpoint_sha256="0").to_dict()), "{", "[]"):
         certificate_file(run.checkpoint).write_text(other)
         assert grounding(run).is_short, "another network's certificate, or none, says nothing of this one"
 
 
 def test_unprojected_prototypes_are_refused(tiny_run, monkeypatch):
-    from pixpnet.report import collect as collecting
-
-    monkeypatch.setattr(collecting, "load", lambda path, **_: replace(load(path), sources=()))
+    monkeypatch.setattr("pixpnet.report.contents.load", lambda path, **_: replace(load(path), sources=()))
     with pytest.raises(CheckpointError, match="not training patches"):
         write_report(tiny_run)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,15 @@ def evaluate(arguments: Sequence[str]) -> int:
     """Measure, print a table of it, and print where it was written."""
     options = vars(_parser().parse(arguments))
     run_dir, dataset_root = options.pop("run_dir"), options.pop("dataset_root")
-    from pixpnet.evaluation import EvaluationFiles, evaluate
+    from pixpnet.evaluation import EvaluationFiles, Settings, evaluate
     from pixpnet.runs import load
+
+    settings = Settings(**{field.name: options.pop(field.name) for field in fields(Settings)})
 
     loaded = load(run_dir, dataset_root=dataset_root)
     with progress_bar("reading the data set") as update:
         try:
-            evaluation = evaluate(
-                loaded,
-                **options,
-                progress=update,
-            )
+            evaluation = evaluate(loaded, settings=settings, **options, progress=update)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(
                 "what was measured is written; the same command goes on from there"
@@ -64,21 +63,15 @@ def _parser() -> Parser:
     parser.take("metrics", type=_names, metavar="A,B", says=metrics, names=all_metrics)
     methods = "whose explanations; None: all that the network allows"
     parser.take("methods", type=_names, metavar="A,B", says=methods, names=all_methods)
-    protocol = "of consistency and stability"
-    parser.take("protocol", metavar="NAME", says=protocol, names=keys("pixpnet.metrics:PROTOCOLS"))
-    center = "where their regions are centred: mapping, argmax, upsampled-argmax or image"
-    parser.take("center", metavar="PLACE", says=f"{center}; None: as the protocol says")
-    half_size = "half the side of their regions; None: as the protocol says, 36"
-    parser.take("half_size", type=number_in(Range(above=0), float), metavar="PIXELS", says=half_size)
+    parser.take("protocol", metavar="NAME")
+    parser.take("center", metavar="PLACE")
+    parser.take("half_size", type=number_in(Range(above=0), float), metavar="PIXELS")
     parser.take("steps", type=_steps, metavar="N", says="points of a relevance curve, or all: every pixel")
-    parser.take("samples", type=whole, metavar="N", says="test images that the slow metrics look at")
-    pairs = "of these images and prototypes, pairs that misalignment attacks at most"
-    parser.take("pairs", type=whole, metavar="N", says=pairs)
-    parser.take("start", metavar="KIND", says="what pixels are before they are put in: zeros or noise")
-    prototypes = "whose relevance curves: those of the image's class (own), or all"
-    parser.take("prototypes", metavar="WHOSE", says=prototypes)
-    seed = "draws images, noise and the resamples of the intervals"
-    parser.take("seed", type=number_in(SEED), metavar="N", says=seed)
+    parser.take("samples", type=whole, metavar="N")
+    parser.take("pairs", type=whole, metavar="N")
+    parser.take("start", metavar="KIND")
+    parser.take("prototypes", metavar="WHOSE")
+    parser.take("seed", type=number_in(SEED), metavar="N")
     batch_size = "images at a time; None: 32, on a GPU 256"
     parser.take("batch_size", type=whole, metavar="N", says=batch_size)
     parser.take("out", type=folder_to_write, metavar="DIR", says="where to write; None: results/ in RUN_DIR")
@@ -113,12 +106,12 @@ def _title(one: Measurement) -> str:
 
 def _rows(one: Measurement) -> Iterator[tuple[str, ...]]:
     from pixpnet.evaluation import METRICS
-    from pixpnet.pixel_space import MAPPING_TITLES
+    from pixpnet.pixel_space import mapping_title
 
     quantities = METRICS[one.metric].quantities if one.metric in METRICS else {}
     for number, (name, value) in enumerate(one.values.items()):
         yield (
-            "" if number or one.method is None else MAPPING_TITLES.get(one.method, one.method),
+            "" if number or one.method is None else mapping_title(one.method),
             quantities[name].title if name in quantities else name,
             *value.in_words(one.units[name]),
             str(value.count),

@@ -102,7 +102,7 @@ def compare(arguments: Sequence[str]) -> int:
     options = parser.parse(arguments)
     files = _files(options.out, options.format)
     from pixpnet.files import write_text
-    from pixpnet.report.comparison import compare, read_runs, to_html, to_markdown
+    from pixpnet.report import compare, read_runs, to_html, to_markdown
 
     comparison = compare(read_runs(options.run_dirs))
     texts = {"md": to_markdown(comparison)}

@@ -1,4 +1,4 @@
-"""The files of an evaluation, each written whole or not at all."""
+"""The files of an evaluation, each written whole or not at all; its measurements as tables and figures."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 
 from pixpnet.errors import DataError
-from pixpnet.evaluation.record import Curve, Evaluation, Key
+from pixpnet.evaluation.metric import Curve, Evaluation, Key, Measurement
 from pixpnet.evaluation.table import METRICS
-from pixpnet.figures import FIGURE_FORMATS
+from pixpnet.figures import FIGURE_FORMATS, BarPanel, CurveLine, bars_figure, curves_figure, save_figure
 from pixpnet.files import write_text, write_yaml
+from pixpnet.pixel_space import mapping_title
 from pixpnet.runs import RunDirectory
 
 COLUMNS = (
@@ -41,7 +44,7 @@ class EvaluationFiles:
 
     folder: Path
     prefix: str = ""
-    """Of the files' names."""
+    """What the names of the files begin with."""
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Path, *, out: Path | None = None) -> EvaluationFiles:
@@ -85,7 +88,7 @@ class EvaluationFiles:
         return self.folder / f"{self.prefix}{name}"
 
     def read(self) -> Evaluation | None:
-        """What has been measured, without the measurements whose curves are gone; none without the file.
+        """What has been measured, without the measurements whose curves are gone; None without the file.
 
         Raises:
             DataError: A file is damaged.
@@ -120,7 +123,7 @@ class EvaluationFiles:
         """Write all tables; the YAML file last, for it says what the others hold.
 
         Raises:
-            CheckpointError: They can't be written.
+            FileError: They can't be written.
         """
         rows: list[Sequence[object]] = [CURVE_COLUMNS]
         for one in evaluation.measurements:
@@ -149,3 +152,63 @@ def _table(rows: Sequence[Sequence[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def write_curves(files: EvaluationFiles, measurements: Sequence[Measurement], *, mean_percent: float) -> None:
+    """Write a figure, in every format, for each metric that has curves among the measurements."""
+    for metric in METRICS:
+        found = [one for one in measurements if one.metric == metric and one.curve is not None]
+        if found:
+            figure = draw_curves(found, mean_percent=mean_percent)
+            for suffix in FIGURE_FORMATS:
+                save_figure(figure, files.figure(metric, suffix))
+
+
+def draw_curves(measurements: Sequence[Measurement], *, mean_percent: float) -> Figure:
+    """The curves of one metric's measurements, the mean receptive field (in percent) marked."""
+    name = measurements[0].metric
+    metric = METRICS[name]
+    lines = [
+        CurveLine(one.method or name, one.curve.shares, one.curve.normalised, one.values["area"].value)
+        for one in measurements
+        if one.curve is not None
+    ]
+    return curves_figure(lines, title=metric.title, under=metric.curve_axis, mean_percent=mean_percent)
+
+
+def draw_bars(measurements: Sequence[Measurement]) -> Figure:
+    """The quantities of one metric's measurements side by side, with their 95 % intervals."""
+    panels = []
+    for name, quantity in METRICS[measurements[0].metric].quantities.items():
+        values = [one.values[name] for one in measurements]
+        unit = f", {quantity.unit}" if quantity.unit else ""
+        direction = f"\n({quantity.better}er is better)" if quantity.better else ""
+        panels.append(
+            BarPanel(
+                f"{quantity.title}{unit}{direction}",
+                [value.value for value in values],
+                [value.low for value in values],
+                [value.high for value in values],
+            )
+        )
+    return bars_figure([_name(one) for one in measurements], panels)
+
+
+def tabulate(measurements: Sequence[Measurement]) -> pd.DataFrame:
+    """One metric's measurements: a row for each mapping, each quantity with its 95 % interval."""
+    quantities = METRICS[measurements[0].metric].quantities
+    return pd.DataFrame(
+        {
+            quantity.title: {_name(one): _cell(one, name) for one in measurements}
+            for name, quantity in quantities.items()
+        }
+    )
+
+
+def _cell(measurement: Measurement, name: str) -> str:
+    value, interval = measurement.values[name].in_words(measurement.units[name])
+    return f"{value} ({interval})" if interval else value
+
+
+def _name(measurement: Measurement) -> str:
+    return mapping_title(measurement.method or "any mapping")

@@ -1,53 +1,63 @@
-"""What an entry of the table of metrics is made of."""
+"""What a metric is, and what it finds: settings, quantities, measurements, and their way to plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
 
 from pixpnet.choices import choose
-from pixpnet.errors import ConfigError
-from pixpnet.evaluation.record import Curve
+from pixpnet.errors import ConfigError, DataError
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import PROTOCOLS, Estimate
 from pixpnet.pixel_space import MAPPINGS
 
-CENTERS = ("mapping", "argmax", "image", "upsampled-argmax")
-"""Where a prototype's region is centred; see `pixpnet.evaluation.centers`."""
+VERSION = 1
+"""Version of the file that an evaluation is kept in."""
+
+CENTERS = {"mapping": True, "argmax": True, "image": False, "upsampled-argmax": False}
+"""Where a prototype's region is centred -> whether that depends on the mapping."""
 STARTS = ("zeros", "noise")
 CURVES_OF = ("own", "all")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What values depend on, beside the network and its data; each metric reads what it needs."""
+    """What values depend on, beside the network and its data; each metric reads what it needs.
+
+    Args:
+        seed: Draws images, noise, random maps, and the resamples of the intervals.
+        protocol: Of consistency and stability: pixpnet-2023 or eval-2023.
+        center: Where their regions are centred: mapping, argmax, image or upsampled-argmax; None: as the
+            protocol has it.
+        half_size: Half the side of their regions in pixels; None: as the protocol has it.
+        samples: Test images that are looked at, of metrics that take long.
+        pairs: Most pairs of such an image and a prototype that are attacked (misalignment).
+        steps: Points of a curve, less one; None: every pixel.
+        start: What pixels are before they are put in: zeros or noise.
+        prototypes: Whose curves: those of the image's class (own), or all.
+    """
 
     seed: int = 0
-    """Draws images, noise, random maps, and the bootstrap's resamples."""
     protocol: str = "pixpnet-2023"
-    """A name of `pixpnet.metrics.PROTOCOLS`."""
     center: str | None = None
-    """One of CENTERS; none: the protocol's."""
     half_size: float | None = None
-    """Half the side of a prototype's region, in pixels; none: the protocol's."""
     samples: int = 50
-    """Test images that are looked at, of metrics that take long."""
     pairs: int = 100
-    """Most pairs of such an image and a prototype that are attacked (misalignment)."""
     steps: int | None = 256
-    """Points of a curve, less one; none: every pixel."""
     start: str = "zeros"
-    """What pixels are before they are put in: zeros or noise."""
     prototypes: str = "own"
-    """Whose curves: those of the image's class (own), or all."""
 
     def __post_init__(self) -> None:
         choose(PROTOCOLS, self.protocol, what="protocol")
         choose(dict.fromkeys(STARTS), self.start, what="start")
         choose(dict.fromkeys(CURVES_OF), self.prototypes, what="prototypes")
         if self.center is not None:
-            choose(dict.fromkeys(CENTERS), self.center, what="center")
+            choose(CENTERS, self.center, what="center")
         for name in ("samples", "pairs", "steps", "half_size"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -63,7 +73,27 @@ class Settings:
         )
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A similarity while pixels are put in, or taken away."""
+
+    shares: Float64[np.ndarray, "n"]
+    """Share of the pixels."""
+    similarity: Float64[np.ndarray, "n"]
+    """Mean over the prototypes that count."""
+    normalised: Float64[np.ndarray, "n"]
+    """The same of (s - s_empty)/(s_image - s_empty)."""
+
+    @property
+    def checksum(self) -> str:
+        """Tells whether two curves are the same."""
+        digest = hashlib.blake2b(digest_size=8)
+        for values in (self.shares, self.similarity, self.normalised):
+            digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+        return digest.hexdigest()
+
+
+class MetricResult(NamedTuple):
     """What one measure found."""
 
     values: dict[str, Estimate]
@@ -78,34 +108,13 @@ class Quantity:
     title: str
     """For a heading."""
     unit: str
-    """"%", "share", "prototypes" …; empty: none."""
+    """"%", "share", "prototypes" …; empty if it has none."""
     better: str = ""
     """high, low, or nothing where neither is."""
 
 
 Need = Callable[[Subject, Settings], str | None]
-"""Why a metric can't be measured; none if it can."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One entry of the table of metrics."""
-
-    title: str
-    measure: Callable[[Subject, str | None, Settings], Outcome]
-    """Of one method (one of `methods`)."""
-    quantities: Mapping[str, Quantity]
-    """What it gives, in the order in which it is shown."""
-    settings: tuple[str, ...]
-    """The fields of `Settings` that its values depend on."""
-    methods: Callable[[Settings], tuple[str | None, ...]]
-    """The mappings for which it differs; (None,) where it does not depend on the mapping."""
-    needs: tuple[Need, ...] = ()
-
-    @property
-    def has_protocol(self) -> bool:
-        """Whether it is measured by one of several published protocols."""
-        return "protocol" in self.settings
+"""Why a metric can't be measured; None if it can."""
 
 
 def all_methods(settings: Settings) -> tuple[str | None, ...]:
@@ -118,15 +127,146 @@ def no_method(settings: Settings) -> tuple[str | None, ...]:
     return (None,)
 
 
-def needs_parts(subject: Subject, settings: Settings) -> str | None:
-    """Points of parts."""
-    if subject.image_set.part_names and any(one.part_points is not None for one in subject.records):
-        return None
-    return f"{subject.image_set.name} has no part points"
+@dataclass(frozen=True)
+class Metric:
+    """One record of the table of metrics: all that is known of a metric."""
+
+    title: str
+    measure: Callable[[Subject, str | None, Settings], MetricResult]
+    """Measures the maps of one method (one of `methods`)."""
+    quantities: Mapping[str, Quantity]
+    """What it gives, in the order in which it is shown."""
+    settings: tuple[str, ...] = ("seed",)
+    """The fields of `Settings` that its values depend on."""
+    methods: Callable[[Settings], tuple[str | None, ...]] = all_methods
+    """The mappings for which it differs; (None,) where it does not depend on the mapping."""
+    needs: tuple[Need, ...] = ()
+    curve_axis: str = ""
+    """What stands under its curves; empty if it has none."""
+
+    @property
+    def has_protocol(self) -> bool:
+        """Whether it is measured by one of several published protocols."""
+        return "protocol" in self.settings
 
 
-def needs_objects(subject: Subject, settings: Settings) -> str | None:
-    """Masks or boxes."""
-    if any(one.mask is not None or one.box is not None for one in subject.records):
-        return None
-    return f"{subject.image_set.name} has neither masks nor bounding boxes"
+Key = tuple[str, str | None, str | None]
+"""(metric, method, protocol): an evaluation holds one measurement of each."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one metric says about the maps of one method."""
+
+    metric: str
+    """A name of `pixpnet.evaluation.METRICS`."""
+    method: str | None
+    """A name of `pixpnet.pixel_space.MAPPINGS`; None where the metric does not depend on it."""
+    protocol: str | None
+    """A name of `pixpnet.metrics.PROTOCOLS`, for metrics that have one."""
+    settings: Mapping[str, int | float | str | None]
+    """What the values depend on, beside the network and its data."""
+    values: Mapping[str, Estimate]
+    """By quantity."""
+    units: Mapping[str, str]
+    """By quantity."""
+    curve: Curve | None = field(default=None, compare=False)
+    seconds: float = 0.0
+
+    @property
+    def key(self) -> Key:
+        """What it is a measurement of."""
+        return self.metric, self.method, self.protocol
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; of the curve only its checksum."""
+        return {
+            "metric": self.metric,
+            "method": self.method,
+            "protocol": self.protocol,
+            "settings": dict(self.settings),
+            "seconds": round(self.seconds, 3),
+            "values": {
+                name: {**value._asdict(), "unit": self.units[name]} for name, value in self.values.items()
+            },
+            "curve": None if self.curve is None else self.curve.checksum,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], curve: Curve | None = None) -> Measurement:
+        """The measurement of `to_dict`, with its curve."""
+        quantities = values["values"].items()
+        return cls(
+            metric=values["metric"],
+            method=values["method"],
+            protocol=values["protocol"],
+            settings=dict(values["settings"]),
+            values={name: _estimate(found) for name, found in quantities},
+            units={name: found["unit"] for name, found in quantities},
+            curve=curve,
+            seconds=float(values["seconds"]),
+        )
+
+
+def _estimate(values: Mapping[str, Any]) -> Estimate:
+    value, low, high = (float(values[name]) for name in ("value", "low", "high"))
+    return Estimate(value, low, high, count=int(values["count"]), left_out=int(values["left_out"]))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that has been measured of a network."""
+
+    checkpoint: str
+    """File name."""
+    checkpoint_sha256: str
+    measurements: tuple[Measurement, ...] = ()
+
+    def find(self, metric: str, method: str | None = None, protocol: str | None = None) -> Measurement | None:
+        """The measurement of these, if there is one."""
+        return next((one for one in self.measurements if one.key == (metric, method, protocol)), None)
+
+    def of(
+        self, metric: str, *, methods: Sequence[str], protocol: str | None = None
+    ) -> tuple[Measurement, ...]:
+        """A metric's measurements of these methods, or of none where it does not depend on them."""
+        return tuple(
+            one
+            for one in self.measurements
+            if one.metric == metric and one.method in (None, *methods) and one.protocol in (None, protocol)
+        )
+
+    def with_measurement(self, measurement: Measurement) -> Evaluation:
+        """With it in place of an earlier one of the same metric, method and protocol."""
+        others = [one for one in self.measurements if one.key != measurement.key]
+        return replace(self, measurements=(*others, measurement))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for YAML; curves are kept elsewhere."""
+        return {
+            "version": VERSION,
+            "checkpoint": self.checkpoint,
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "measurements": [one.to_dict() for one in self.measurements],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], curves: Mapping[Key, Curve] | None = None) -> Evaluation:
+        """The evaluation of `to_dict`; a measurement whose curve is not among the curves is left out.
+
+        Raises:
+            DataError: The values are of another version, or damaged.
+        """
+        version = values.get("version")
+        if version != VERSION:
+            raise DataError(f"this is no evaluation of version {VERSION}; its version is {version}.")
+        try:
+            measurements = []
+            for one in values["measurements"]:
+                key = (one["metric"], one["method"], one["protocol"])
+                curve = (curves or {}).get(key)
+                if one["curve"] is None or (curve is not None and curve.checksum == one["curve"]):
+                    measurements.append(Measurement.from_dict(one, curve if one["curve"] else None))
+            return cls(values["checkpoint"], values["checkpoint_sha256"], tuple(measurements))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"the evaluation is damaged ({error!r}).") from error

@@ -9,7 +9,7 @@ largest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.evaluation.metric import Metric, Outcome, Quantity, Settings, all_methods
+from pixpnet.evaluation.metric import MetricResult, Settings
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import (
     Observation,
@@ -54,7 +54,7 @@ class Seen(NamedTuple):
 
 
 @torch.no_grad()
-def measure_misalignment(subject: Subject, method: str | None, settings: Settings) -> Outcome:
+def measure_misalignment(subject: Subject, method: str | None, settings: Settings) -> MetricResult:
     """Attack pairs of sampled images and their classes' prototypes; compare before and after.
 
     Pairs whose similarity is not positive before the attack are left out and counted.
@@ -82,7 +82,7 @@ def measure_misalignment(subject: Subject, method: str | None, settings: Setting
         seed=settings.seed,
     )
     number, shown = int(kept.sum()), 100 * before.displayed[kept].double().mean().item()
-    return Outcome(
+    return MetricResult(
         {
             **measured._asdict(),
             "displayed": exactly(shown, count=number),
@@ -125,13 +125,13 @@ def _attack(subject: Subject, method: str, pairs: Pairs, *, seed: int) -> tuple[
     """What is seen before and after, on the CPU; both are measured in batches of the same shape."""
     pixels = _pixels(subject, pairs.indices)
     before = _see(subject, pixels, pairs)
-    fixed = before.cells if method == "receptive_field" else None
-    displayed = DISPLAYED[method](subject, pairs, before, pixels, seed=seed, purpose="map")
+    fixed = before.cells if MAPPINGS[method].shows_box else None
+    displayed = _displayed(subject, method, pairs, before, pixels, seed=seed, purpose="map")
     attacked = attack_outside(
         partial(_similarity, subject, pairs.prototypes, fixed), pixels, displayed=displayed
     )
     after = _see(subject, attacked, pairs)
-    shown = DISPLAYED[method](subject, pairs, after, attacked, seed=seed, purpose="map after the attack")
+    shown = _displayed(subject, method, pairs, after, attacked, seed=seed, purpose="map after the attack")
     return (
         _observation(subject.network, pairs, before, before.cells, displayed),
         _observation(subject.network, pairs, after, after.cells if fixed is None else fixed, shown),
@@ -182,36 +182,30 @@ def _similarity(
     return network.pair_similarities(network.patches_at(z, nearest), prototypes)
 
 
-def _field_of_best_cell(
-    subject: Subject, pairs: Pairs, seen: Seen, pixels: Tensor, *, seed: int, purpose: str
+def _displayed(
+    subject: Subject,
+    method: str,
+    pairs: Pairs,
+    seen: Seen,
+    pixels: Float[Tensor, "m 3 H W"],
+    *,
+    seed: int,
+    purpose: str,
 ) -> Bool[Tensor, "m H W"]:
-    boxes = subject.receptive_field.boxes.reshape(-1, 4)[seen.cells.tolist()]
-    masks = [box_mask(Box(*box), image_size=subject.image_size) for box in boxes.tolist()]
-    return torch.stack(masks).to(subject.device)
-
-
-def _top_of_map(method: str) -> Callable[..., Bool[Tensor, "m H W"]]:
-    def displayed(
-        subject: Subject, pairs: Pairs, seen: Seen, pixels: Tensor, *, seed: int, purpose: str
-    ) -> Bool[Tensor, "m H W"]:
-        images, regions = _normalised(subject, pixels), torch.zeros_like(pixels[:, 0], dtype=torch.bool)
-        for prototype in pairs.prototypes.unique().tolist():
-            rows = (pairs.prototypes == prototype).nonzero().squeeze(1)
-            similarities = subject.network_of((prototype,)).similarity_maps(seen.features[rows])
-            indices = [pairs.indices[row] for row in rows.tolist()]
-            seeds = subject.draw_seeds(indices, seed=seed, purpose=f"{purpose} of {prototype}")
-            maps = subject.maps(method, images[rows], similarities, (prototype,), seeds=seeds)
-            regions[rows] = top_region(maps[:, 0].detach())
-        return regions
-
-    return displayed
-
-
-DISPLAYED: dict[str, Callable[..., Bool[Tensor, "m H W"]]] = {
-    **{method: _top_of_map(method) for method in MAPPINGS},
-    "receptive_field": _field_of_best_cell,
-}
-"""Mapping -> the region that is displayed for each pair."""
+    """The region that a mapping displays for each pair: the best cell's box, or the top of its map."""
+    if MAPPINGS[method].shows_box:
+        boxes = subject.receptive_field.boxes.reshape(-1, 4)[seen.cells.tolist()]
+        masks = [box_mask(Box(*box), image_size=subject.image_size) for box in boxes.tolist()]
+        return torch.stack(masks).to(subject.device)
+    images, regions = _normalised(subject, pixels), torch.zeros_like(pixels[:, 0], dtype=torch.bool)
+    for prototype in pairs.prototypes.unique().tolist():
+        rows = (pairs.prototypes == prototype).nonzero().squeeze(1)
+        similarities = subject.network_of((prototype,)).similarity_maps(seen.features[rows])
+        indices = [pairs.indices[row] for row in rows.tolist()]
+        seeds = subject.draw_seeds(indices, seed=seed, purpose=f"{purpose} of {prototype}")
+        maps = subject.maps(method, images[rows], similarities, (prototype,), seeds=seeds)
+        regions[rows] = top_region(maps[:, 0].detach())
+    return regions
 
 
 def needs_positive_similarity(subject: Subject, settings: Settings) -> str | None:
@@ -221,21 +215,3 @@ def needs_positive_similarity(subject: Subject, settings: Settings) -> str | Non
     except ConfigError as error:
         return str(error)
     return None
-
-
-MISALIGNMENT = Metric(
-    title="Spatial misalignment",
-    measure=measure_misalignment,
-    quantities={
-        "pac": Quantity("activation change (PAC)", "%", "low"),
-        "plc": Quantity("location change (PLC)", "%", "low"),
-        "prc": Quantity("ranking change (PRC)", "prototypes", "low"),
-        "accuracy_before": Quantity("accuracy before", "%"),
-        "accuracy_after": Quantity("accuracy after", "%", "high"),
-        "displayed": Quantity("image displayed, so not attacked", "%"),
-        "pairs": Quantity("pairs attacked", "pairs"),
-    },
-    settings=("seed", "samples", "pairs"),
-    methods=all_methods,
-    needs=(needs_positive_similarity,),
-)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pixpnet.errors import DataError, UnsupportedOperationError
-from pixpnet.evaluation.drawing import write_curves
-from pixpnet.evaluation.files import EvaluationFiles
-from pixpnet.evaluation.metric import Settings
-from pixpnet.evaluation.plan import Pair, make_plan
-from pixpnet.evaluation.record import Evaluation, Measurement
+from pixpnet.choices import choose
+from pixpnet.errors import ConfigError, DataError, UnsupportedOperationError
+from pixpnet.evaluation.files import EvaluationFiles, write_curves
+from pixpnet.evaluation.metric import Evaluation, Key, Measurement, Metric, Settings
 from pixpnet.evaluation.subject import Subject
 from pixpnet.evaluation.table import METRICS
 from pixpnet.files import sha256_of
 from pixpnet.metrics import PROTOCOLS
-from pixpnet.pixel_space import MAPPINGS
+from pixpnet.pixel_space import MAPPINGS, mapping_title
 from pixpnet.runs import Run, load
 from pixpnet.types import Progress, no_progress
-
-"""Told (what is measured, steps done, steps in all)."""
+from pixpnet.words import spaced
 
 _logger = logging.getLogger(__name__)
 
@@ -32,17 +29,9 @@ def evaluate(
     *,
     metrics: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
-    protocol: str = Settings.protocol,
-    center: str | None = Settings.center,
-    half_size: float | None = Settings.half_size,
-    steps: int | None = Settings.steps,
-    samples: int = Settings.samples,
-    pairs: int = Settings.pairs,
-    start: str = Settings.start,
-    prototypes: str = Settings.prototypes,
-    seed: int = Settings.seed,
-    batch_size: int | None = None,
+    settings: Settings | None = None,
     out: str | Path | None = None,
+    batch_size: int | None = None,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Measure how a trained network's explanations fare, and write the results after each measurement.
@@ -52,42 +41,24 @@ def evaluate(
 
     Args:
         run: A trained network, or its run directory or checkpoint.
-        metrics: Names of METRICS; none: all that the data set allows.
-        methods: Names of ``pixpnet.pixel_space.MAPPINGS``; none: all that the network allows.
-        protocol: Of consistency and stability: a name of ``pixpnet.metrics.PROTOCOLS``.
-        center: Of these, where regions are centred: mapping, argmax, image or upsampled-argmax; none: as the
-            protocol has it.
-        half_size: Of these, half the side of a region in pixels; none: the protocol's.
-        steps: Points of a curve, less one; none: every pixel.
-        samples: Test images that are looked at, of metrics that take long.
-        pairs: Most pairs of such an image and a prototype that are attacked (misalignment).
-        start: Of curves, what pixels are before they are put in: zeros or noise.
-        prototypes: Whose curves: those of the image's class (own), or all.
-        seed: Draws images, noise, random maps, and the resamples of the intervals.
-        batch_size: Images at a time; none: what the device is fast with.
-        out: Folder of the files; none: the run's results, or beside a checkpoint that lies alone.
+        metrics: Names of METRICS; None: all that the data set allows.
+        methods: Names of ``pixpnet.pixel_space.MAPPINGS``; None: all that the network allows.
+        settings: What the values depend on; None: the defaults of `Settings`.
+        out: Folder of the files; None: the run's results, or beside a checkpoint that lies alone.
+        batch_size: Images at a time; None: what the device is fast with.
         progress: Told what is being done.
 
     Returns:
         All measurements in the files.
 
     Raises:
-        CheckpointError: There is no such run, or the files can't be written.
-        ConfigError: An unknown metric or method, or settings that can't be.
+        CheckpointError: There is no such run.
+        ConfigError: An unknown metric or method, or some that can't be used together.
         DataError: The data set is gone; a metric that was named can't be measured on it; a damaged file.
+        FileError: The files can't be written.
         UnsupportedOperationError: A method that was named has no rule for an operation of the network.
     """
-    settings = Settings(
-        seed=seed,
-        protocol=protocol,
-        center=center,
-        half_size=half_size,
-        samples=samples,
-        pairs=pairs,
-        steps=steps,
-        start=start,
-        prototypes=prototypes,
-    ).resolved()
+    settings = (settings or Settings()).resolved()
     loaded = run if isinstance(run, Run) else load(run)
     subject = Subject(loaded, batch_size=batch_size)
     plan = make_plan(subject, settings, metrics=metrics, methods=methods)
@@ -96,24 +67,24 @@ def evaluate(
     files = EvaluationFiles.of_checkpoint(loaded.checkpoint, out=None if out is None else Path(out))
     evaluation = _known(files, loaded.checkpoint)
     pending = [
-        pair
-        for pair in plan.pairs
-        if not any(pair.is_measured_by(one, settings) for one in evaluation.measurements)
+        item
+        for item in plan.items
+        if not any(item.is_measured_by(one, settings) for one in evaluation.measurements)
     ]
     if pending:
         files.write(evaluation)  # a folder that can't be written to is better known before the work
         if not evaluation.measurements:
             files.remove_curves()
-    for number, pair in enumerate(pending, start=1):
-        words = f"{number}/{len(pending)} {pair.words}"
+    for number, item in enumerate(pending, start=1):
+        words = f"{number}/{len(pending)} {item.words}"
         subject.on_step = lambda done, total, words=words: progress(done, total, words)
         try:
-            measurement = _measure(subject, pair, settings)
+            measurement = item.measure(subject, settings)
         except (DataError, UnsupportedOperationError) as error:
             named = methods if isinstance(error, UnsupportedOperationError) else metrics
             if named is not None:
                 raise
-            _logger.info("Left out: %s: %s", pair.words, error)
+            _logger.info("Left out: %s: %s", item.words, error)
             continue
         evaluation = _in_order(evaluation.with_measurement(measurement))
         files.write(evaluation)
@@ -122,10 +93,106 @@ def evaluate(
         alike = [
             one
             for one in evaluation.measurements
-            if one.metric in METRICS and Pair(one.metric, one.method).is_measured_by(one, settings)
+            if one.metric in METRICS and PlanItem(one.metric, one.method).is_measured_by(one, settings)
         ]
         write_curves(files, alike, mean_percent=subject.receptive_field.mean_percent)
     return evaluation
+
+
+@dataclass(frozen=True)
+class PlanItem:
+    """A metric, and the method whose maps it is measured for (None where it does not depend on it)."""
+
+    metric: str
+    method: str | None
+
+    @property
+    def words(self) -> str:
+        """For a message."""
+        name = spaced(self.metric)
+        return name if self.method is None else f"{name}, {mapping_title(self.method)}"
+
+    def key(self, settings: Settings) -> Key:
+        """What its measurement is found by."""
+        protocol = settings.protocol if METRICS[self.metric].has_protocol else None
+        return self.metric, self.method, protocol
+
+    def settings(self, settings: Settings) -> Mapping[str, int | float | str | None]:
+        """What the measurement depends on; the protocol is part of its key."""
+        names = [name for name in METRICS[self.metric].settings if name != "protocol"]
+        return {name: getattr(settings.resolved(), name) for name in names}
+
+    def is_measured_by(self, measurement: Measurement, settings: Settings) -> bool:
+        """Whether a measurement is what would be measured again."""
+        return measurement.key == self.key(settings) and dict(measurement.settings) == self.settings(settings)
+
+    def measure(self, subject: Subject, settings: Settings) -> Measurement:
+        metric, start = METRICS[self.metric], time.perf_counter()
+        found = metric.measure(subject, self.method, settings)
+        return Measurement(
+            *self.key(settings),
+            settings=self.settings(settings),
+            values=found.values,
+            units={name: metric.quantities[name].unit for name in found.values},
+            curve=found.curve,
+            seconds=time.perf_counter() - start,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, in this order, and in words what is not."""
+
+    items: tuple[PlanItem, ...]
+    left_out: tuple[str, ...]
+
+
+def make_plan(
+    subject: Subject, settings: Settings, *, metrics: Sequence[str] | None, methods: Sequence[str] | None
+) -> Plan:
+    """The pairs of these metrics and methods; of all that can be measured where none are named.
+
+    Raises:
+        ConfigError: A metric or method that is not known, or that was named and can't be used together.
+        DataError: A metric that was named can't be measured on this data set.
+    """
+    left_out = []
+    for name in metrics or ():
+        choose(METRICS, name, what="metric")
+    for name in methods or ():
+        choose(MAPPINGS, name, what="method")
+    usable = [method for method in MAPPINGS if methods is None or method in methods]
+    for method in tuple(usable):
+        require = MAPPINGS[method].require
+        try:
+            if require is not None:
+                require()
+        except ConfigError as error:
+            if methods is not None:
+                raise
+            usable.remove(method)
+            left_out.append(f"method {method}: {error}")
+    items = []
+    for name, metric in METRICS.items():
+        if metrics is not None and name not in metrics:
+            continue
+        reason = _reason(metric, subject, settings)
+        own = [method for method in metric.methods(settings) if method is None or method in usable]
+        if reason is not None and metrics is not None:
+            raise DataError(f"{name} can't be measured: {reason}.")
+        if not own and metrics is not None:
+            known = ", ".join(str(method) for method in metric.methods(settings))
+            raise ConfigError(f"{name} is measured for {known} only; methods={','.join(usable)} has none.")
+        if reason is not None:
+            left_out.append(f"{spaced(name)}: {reason}")
+        else:
+            items += [PlanItem(name, method) for method in own]
+    return Plan(tuple(items), tuple(left_out))
+
+
+def _reason(metric: Metric, subject: Subject, settings: Settings) -> str | None:
+    reasons = (need(subject, settings) for need in metric.needs)
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def _known(files: EvaluationFiles, checkpoint: Path) -> Evaluation:
@@ -137,20 +204,6 @@ def _known(files: EvaluationFiles, checkpoint: Path) -> Evaluation:
     if known is not None and known.measurements:
         _logger.info("%s is of another checkpoint, %s: measuring anew.", files.yaml, known.checkpoint)
     return Evaluation(checkpoint.name, sha256)
-
-
-def _measure(subject: Subject, pair: Pair, settings: Settings) -> Measurement:
-    metric = METRICS[pair.metric]
-    start = time.perf_counter()
-    outcome = metric.measure(subject, pair.method, settings)
-    return Measurement(
-        *pair.key(settings),
-        settings=pair.settings(settings),
-        values=outcome.values,
-        units={name: metric.quantities[name].unit for name in outcome.values},
-        curve=outcome.curve,
-        seconds=time.perf_counter() - start,
-    )
 
 
 def _in_order(evaluation: Evaluation) -> Evaluation:

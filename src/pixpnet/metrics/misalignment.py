@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from pixpnet.errors import ConfigError, DataError
+from pixpnet.metrics.curves import SimilarityOf
 from pixpnet.metrics.intervals import (
     RESAMPLES,
     Estimate,
@@ -20,8 +21,7 @@ from pixpnet.metrics.intervals import (
     estimate_per_prototype,
     sum_per_prototype,
 )
-from pixpnet.metrics.pointing import top_pixels
-from pixpnet.metrics.relevance_ordering import SimilarityOf
+from pixpnet.metrics.places import top_pixels
 
 
 class Observation(NamedTuple):
@@ -135,8 +135,6 @@ def spatial_misalignment(
         prototypes: The prototype of each pair.
         prototype_classes: The class of every prototype; −1: it has none (pruned), and counts nowhere.
         labels: The class of each pair's image.
-        seed: Seed of the intervals.
-        resamples: Number of bootstrap resamples.
 
     Raises:
         DataError: There is no pair, or a similarity was not positive before the attack.

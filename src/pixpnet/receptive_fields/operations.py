@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from pixpnet.receptive_fields import mixing, shapes, windows
-from pixpnet.receptive_fields.tensor import DoesNotFit, FieldTensor, NotKnown
+from pixpnet.receptive_fields.tensor import FieldTensor, NotKnown
 from pixpnet.receptive_fields.windows import Interpolation
 
 aten = torch.ops.aten
+CPU = torch.device("cpu")
 
 POINTWISE = (
     "_prelu_kernel", "floor_divide", "hardswish", "rrelu_with_noise",
@@ -157,7 +158,7 @@ class Seen(Tensor):
         reason: str = "",
     ) -> Seen:
         """A tensor of that field's shape; with a ``reason``, one whose field isn't followed."""
-        seen = Tensor._make_wrapper_subclass(Seen, field.shape, dtype=dtype, device="cpu")
+        seen = Tensor._make_wrapper_subclass(Seen, field.shape, dtype=dtype, device=CPU)
         seen.field = reason or field
         seen.memory = memory or Memory()
         seen.version = seen.memory.changes
@@ -176,6 +177,8 @@ class Seen(Tensor):
     def write(self, field: FieldTensor) -> None:
         """Give it another field; what shares its memory is not known any more."""
         assert isinstance(self.field, FieldTensor)
+        if field.shape != self.field.shape:
+            raise NotKnown("an in-place operation that changes the shape")
         if not _same_content(self.field, field):
             self.memory.changes += 1
             self.version = self.memory.changes
@@ -208,7 +211,7 @@ class Seen(Tensor):
             raise OutOfSight("it writes what depends on the image into a tensor that does not")
         try:
             target.write(operation.rule(*_fields(args), **kwargs))
-        except (NotKnown, DoesNotFit):
+        except Exception:
             target.memory.changes += 1
             raise
         return target

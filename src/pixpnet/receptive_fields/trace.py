@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.fx.node import map_aggregate
+from torch.fx.node import map_aggregate, map_arg
 from torch.fx.proxy import Attribute, TraceError
 from torchvision.ops import DropBlock2d, DropBlock3d, StochasticDepth
 
@@ -113,8 +113,8 @@ class Evaluation:
     def _value(self, node: fx.Node, in_place: Callable[[Any, Any], Any] | None) -> Any:
         if node.op == "get_attr":
             return self._attribute(str(node.target))
-        args = fx.node.map_arg(node.args, self._current)
-        kwargs = fx.node.map_arg(node.kwargs, self._current)
+        args = map_arg(node.args, self._current)
+        kwargs = map_arg(node.kwargs, self._current)
         if node.op == "output":
             return args[0]
         given: list[Any] = []
@@ -269,8 +269,8 @@ class FieldTracer(fx.Tracer):
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
         """The image; what else the network takes keeps its default."""
-        names = inspect.unwrap(root_fn).__code__.co_varnames[1:2]
-        proxy = self.create_proxy("placeholder", *(names or ("input_0",)), (), {})
+        names = inspect.unwrap(root_fn).__code__.co_varnames
+        proxy = self.create_proxy("placeholder", names[1] if len(names) > 1 else "input_0", (), {})
         self.evaluation.set(proxy.node, Seen.of(self._pixels))
         return root_fn, [self.root, proxy]
 

@@ -185,7 +185,7 @@ class Interpolation:
     ) -> Int64[np.ndarray, "n k"]:
         """The indices that torch itself reads with a weight other than 0, its rounding included."""
         # Two columns: with a single one, torch's antialiasing (seen in 2.14) reads the wrong rows.
-        impulses = torch.eye(inputs)[:, None, :, None].repeat(1, 1, 1, 2)
+        impulses = torch.eye(inputs, device="cpu")[:, None, :, None].repeat(1, 1, 1, 2)
         weights = self.operation(impulses, [outputs, 2], *aligned, scale, None)[:, 0, :, 0]
         seen = (weights != 0).T.numpy()
         most = int(seen.sum(axis=1).max())

@@ -1,5 +1,17 @@
-"""Reports of runs: one HTML file that needs no server and no network."""
+"""Reports of runs, and runs side by side: HTML files that need no server and no network, and Markdown."""
 
-from pixpnet.report.html import write_report
+from pixpnet.report.comparison import Comparison, compare, read_runs, to_html, to_markdown
+from pixpnet.report.contents import Report, collect
+from pixpnet.report.page import render, write_report
 
-__all__ = ["write_report"]
+__all__ = [
+    "Comparison",
+    "Report",
+    "collect",
+    "compare",
+    "read_runs",
+    "render",
+    "to_html",
+    "to_markdown",
+    "write_report",
+]

@@ -1,17 +1,113 @@
-"""The evidence for single images: which ones a report shows, and what stands beside them."""
+"""The evidence for single images: which ones a report shows, what stands beside them, and their pictures.
+
+Each picture is in the file once, and shown whole, framed or cropped by CSS.
+"""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
+from PIL import Image
 
 from pixpnet.explanation import Evidence, Explanation, explain_test
-from pixpnet.report.pictures import Album, Patch, patch
 from pixpnet.report.predictions import Predictions
 from pixpnet.runs import Run
+from pixpnet.types import Box
+
+ENCODINGS = ((None, 92), (160, 86), (112, 82), (80, 76))
+"""(longer side in pixels, None: as it is; JPEG quality), from the best to the smallest."""
+
+BUDGET = 8_000_000
+"""Bytes of JPEG files that a report may hold; base64 adds a third."""
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A box of a picture of the album, as values of CSS."""
+
+    picture: str
+    """Class name of the picture."""
+    frame: str
+    """Position and size of the box over the whole picture."""
+    crop: str
+    """Scale and position of the picture so that the box alone shows."""
+
+
+def cut_out(picture: str, box: Box, *, image_size: tuple[int, int]) -> Cutout:
+    """A box, in pixels of a picture of that (height, width).
+
+    >>> cut_out("i0", Box(0, 32, 64, 64), image_size=(64, 128)).frame
+    'left:0%;top:50%;width:50%;height:50%'
+    """
+    height, width = image_size
+    wide, high = max(box.right - box.left, 1.0), max(box.bottom - box.top, 1.0)
+    frame = (
+        f"left:{_css_share(box.left, width)};top:{_css_share(box.top, height)};"
+        f"width:{_css_share(wide, width)};height:{_css_share(high, height)}"
+    )
+    crop = (
+        f"width:{_css_share(min(wide, high), high)};aspect-ratio:{wide:g}/{high:g};"
+        f"background-size:{_css_share(width, wide)} {_css_share(height, high)};"
+        f"background-position:{_css_share(box.left, width - wide)} {_css_share(box.top, height - high)}"
+    )
+    return Cutout(picture, frame, crop)
+
+
+def _css_share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.4g}%" if whole > 0 else "0%"
+
+
+class Album:
+    """The pictures of one report, by the names of their CSS classes."""
+
+    def __init__(self, *, budget: int = BUDGET) -> None:
+        self._budget = budget
+        self._names: dict[str, str] = {}
+        self._files: dict[str, bytes] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._names
+
+    def __getitem__(self, key: str) -> str:
+        return self._names[key]
+
+    def add(self, key: str, pixels: UInt8[np.ndarray, "H W 3"]) -> str:
+        """Keep a picture under a key, unless it is there, and return its class name."""
+        if key not in self._names:
+            name = f"i{len(self._names)}"
+            self._names[key] = name
+            self._files[name] = _jpeg(Image.fromarray(pixels), *ENCODINGS[0])
+        return self._names[key]
+
+    def data_uris(self) -> dict[str, str]:
+        """The pictures by class name, in the best encoding that keeps all of them within the budget."""
+        files = self._files
+        for side, quality in ENCODINGS[1:]:
+            if sum(map(len, files.values())) <= self._budget:
+                break
+            files = {name: _jpeg(_open(file), side, quality) for name, file in self._files.items()}
+        return {
+            name: f"data:image/jpeg;base64,{base64.b64encode(file).decode()}" for name, file in files.items()
+        }
+
+
+def _open(file: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(file))
+
+
+def _jpeg(image: Image.Image, side: int | None, quality: int) -> bytes:
+    if side is not None and max(image.size) > side:
+        image = image.copy()
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality, subsampling=0)
+    return file.getvalue()
+
 
 ROWS = 5
 """Prototypes beside an image, or for each of two classes."""
@@ -25,7 +121,7 @@ GROUPS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class EvidenceRow:
     """One prototype's say."""
 
     prototype: int
@@ -37,8 +133,8 @@ class Row:
     """similarity × weight."""
     bar: float
     """Size of the value as a share of the largest one beside it."""
-    here: Patch
-    there: Patch
+    here: Cutout
+    there: Cutout
 
 
 @dataclass(frozen=True)
@@ -54,7 +150,7 @@ class Example:
     is_right: bool
     second: str
     second_probability: float
-    rows: tuple[Row, ...]
+    rows: tuple[EvidenceRow, ...]
     rest: float
     """What all other prototypes add to the logit."""
     logit: float
@@ -71,8 +167,8 @@ class Versus:
     probabilities: tuple[float, float]
     """Of the predicted and of the true class."""
     logits: tuple[float, float]
-    for_predicted: tuple[Row, ...]
-    for_truth: tuple[Row, ...]
+    for_predicted: tuple[EvidenceRow, ...]
+    for_truth: tuple[EvidenceRow, ...]
     totals: tuple[float, float]
     """What all prototypes together say for the predicted class rather than the true one, and the reverse."""
 
@@ -109,7 +205,7 @@ class Gallery:
         self._names = class_names
         self._size = run.image_size
 
-    def prototype(self, prototype: int) -> Patch:
+    def prototype(self, prototype: int) -> Cutout:
         """The training patch that a prototype is.
 
         Raises:
@@ -119,7 +215,7 @@ class Gallery:
         key = f"train {source.image_id}"
         if key not in self._album:
             self._album.add(key, self._run.source_image(source))
-        return patch(self._album[key], source.box, image_size=self._size)
+        return cut_out(self._album[key], source.box, image_size=self._size)
 
     def example(self, index: int, group: str) -> Example:
         """A test image with its evidence."""
@@ -167,18 +263,18 @@ class Gallery:
             totals=(sum(one.difference for one in for_target), -sum(one.difference for one in for_other)),
         )
 
-    def _rows(self, picture: str, weighted: Iterable[tuple[Evidence, float]]) -> tuple[Row, ...]:
+    def _rows(self, picture: str, weighted: Iterable[tuple[Evidence, float]]) -> tuple[EvidenceRow, ...]:
         evidence = [(one, weight, one.similarity * weight) for one, weight in weighted]
         largest = max((abs(value) for _, _, value in evidence), default=0.0) or 1.0
         return tuple(
-            Row(
+            EvidenceRow(
                 prototype=one.prototype,
                 class_name=one.class_name if one.class_index is None else self._names[one.class_index],
                 similarity=one.similarity,
                 weight=weight,
                 value=value,
                 bar=abs(value) / largest,
-                here=patch(picture, one.box, image_size=self._size),
+                here=cut_out(picture, one.box, image_size=self._size),
                 there=self.prototype(one.prototype),
             )
             for one, weight, value in evidence

@@ -1,12 +1,126 @@
-"""What all pages have in common: templates that escape, and files beside them."""
+"""From what a report shows to one HTML file that needs nothing else; templates that all pages share."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+
+import pixpnet
+from pixpnet.errors import ConfigError
+from pixpnet.files import write_text
+from pixpnet.report.contents import Report, collect
+from pixpnet.report.evidence import GROUPS, Example
+from pixpnet.report.prototypes import TOP
+from pixpnet.runs import RunDirectory
+from pixpnet.types import Progress, no_progress
+from pixpnet.words import decimal, percent
+
+MOST_LISTED = 30
+"""Prototypes, groups of them, or classes that a warning names."""
+
+
+@dataclass(frozen=True)
+class PagePart:
+    """A section of the page."""
+
+    anchor: str
+    title: str
+    template: str
+
+
+PARTS = (
+    PagePart("summary", "Summary", "summary.html.j2"),
+    PagePart("checks", "Checks", "checks.html.j2"),
+    PagePart("evidence", "Evidence", "evidence.html.j2"),
+    PagePart("confusion", "Confusions", "confusion.html.j2"),
+    PagePart("prototypes", "Prototypes", "atlas.html.j2"),
+    PagePart("certificate", "Certificate", "certificate.html.j2"),
+    PagePart("metrics", "Metrics", "metrics.html.j2"),
+    PagePart("training", "Training", "training.html.j2"),
+    PagePart("settings", "Settings", "settings.html.j2"),
+)
+
+
+def write_report(
+    run_dir: str | Path,
+    *,
+    out: str | Path | None = None,
+    images: int = 10,
+    dataset_root: str | Path | None = None,
+    progress: Progress = no_progress,
+) -> Path:
+    """Write a run's report as one self-contained HTML file, and return its path.
+
+    Args:
+        run_dir: A finished run's directory.
+        out: The file; None: ``results/report.html`` of the run directory.
+        images: Test images shown at most in each group.
+        dataset_root: Where the run's data lies now, if it has moved.
+        progress: Told what is being done.
+
+    Raises:
+        CheckpointError: There is no such run, or its prototypes are not training patches.
+        ConfigError: out is a folder, or images is not positive.
+        DataError: The run's data set is gone or has changed.
+        FileError: The file can't be written.
+    """
+    path = RunDirectory.open(run_dir).results / "report.html" if out is None else Path(out)
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; name a file for the report, such as {path / 'report.html'}.")
+    report = collect(run_dir, images=images, dataset_root=dataset_root, progress=progress)
+    write_text(path, render(report))
+    return path
+
+
+def render(report: Report) -> str:
+    """The page; whatever comes from data or settings is escaped."""
+    script = asset("script.js")
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            parts=[part for part in PARTS if part.anchor != "metrics" or report.metrics],
+            groups=GROUPS,
+            hero=_hero(report.examples),
+            top=TOP,
+            most_listed=MOST_LISTED,
+            has_objects=any(card.on_object is not None for chapter in report.atlas for card in chapter.cards),
+            pictures={name: Markup(uri) for name, uri in report.album.data_uris().items()},
+            style=Markup(asset("style.css")),
+            script=Markup(script),
+            script_hash=Markup(_script_hash(script)),
+            version=pixpnet.__version__,
+        )
+    )
+
+
+def _hero(examples: Sequence[Example]) -> Example | None:
+    """The rightly named image with the most similar patch of its class: the clearest example of the idea."""
+    clear = [one for one in examples if one.is_right and one.rows[0].class_name == one.predicted]
+    return max(clear, key=lambda one: one.rows[0].similarity, default=None)
+
+
+def _script_hash(script: str) -> str:
+    """What a content security policy calls a script: the page runs this one and no other."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def _small(value: float) -> str:
+    """
+    >>> _small(0.0), _small(0.25), _small(1.2e-7)
+    ('0', '0.25', '1.2e-07')
+    """
+    return f"{value:.2g}"
 
 
 def templates() -> Environment:
@@ -18,7 +132,14 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breakable"] = _breakable
+    environment.filters |= {
+        "breakable": _breakable,
+        "code": _code,
+        "percent": percent,
+        "plain": decimal,
+        "signed": partial(decimal, sign="+"),
+        "small": _small,
+    }
     return environment
 
 
@@ -34,3 +155,13 @@ def _breakable(text: str) -> Markup:
     Markup('&lt;a&gt;/<wbr>b__<wbr>c')
     """
     return Markup(re.sub("([_/]+)", r"\1<wbr>", str(escape(text))))
+
+
+def _code(text: str) -> Markup:
+    """What stands between backticks as code.
+
+    >>> _code("run `a < b` now")
+    Markup('run <code>a &lt; b</code> now')
+    """
+    parts = enumerate(str(escape(part)) for part in text.split("`"))
+    return Markup("".join(f"<code>{part}</code>" if number % 2 else part for number, part in parts))

@@ -1,0 +1,326 @@
+"""Everything that a report shows, as numbers, words and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jaxtyping import Float32
+
+from pixpnet.certificate import Certificate, certificate_file, verify
+from pixpnet.config import Config, config_to_yaml
+from pixpnet.errors import ConfigError, DataError
+from pixpnet.files import read_if_there, sha256_of
+from pixpnet.pixel_space import region_title
+from pixpnet.receptive_fields import ReceptiveField
+from pixpnet.report.charts import Chart, read_charts
+from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_images
+from pixpnet.report.predictions import Confusion, Predictions, confusion, predict
+from pixpnet.report.prototypes import Chapter, Checked, Remark, atlas, check, object_shares
+from pixpnet.report.tables import MetricTable, read_metrics
+from pixpnet.runs import Run, RunDirectory, load
+from pixpnet.types import Progress, no_progress
+from pixpnet.words import duration, percent, readable_names
+
+PAIRS = 10
+"""Confused pairs of classes that are listed."""
+CONTRASTS = 3
+"""Of these, pairs that are explained."""
+
+STEPS = 4
+"""How often progress is told."""
+TRIALS = 90
+"""Of the certificate that a report makes itself."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure and what it means."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ShownOption:
+    name: str
+    value: str
+    is_default: bool
+
+
+@dataclass(frozen=True)
+class Section:
+    """The options of one section of the configuration."""
+
+    title: str
+    settings: tuple[ShownOption, ...]
+
+
+@dataclass(frozen=True)
+class KeptRegion:
+    """What happened when everything outside a kind of region was replaced."""
+
+    region: str
+    trials: int
+    failures: int
+    features: float
+    """Largest change of the patch's features."""
+    similarity: float
+    """Largest change of the prototype's similarity there."""
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """What the certificate says."""
+
+    verdict: str
+    is_fine: bool | None
+    """None: passed, but nothing was replaced."""
+    lines: tuple[KeptRegion, ...]
+    replacements: tuple[str, ...]
+    tolerance: float
+    is_short: bool
+    """Whether the report made it itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a report shows, in its order."""
+
+    dataset: str
+    network: str
+    """Backbone and layer."""
+    lead: str
+    run: str
+    """Name of the run directory."""
+    image_size: tuple[int, int]
+    facts: tuple[Fact, ...]
+    remarks: tuple[Remark, ...]
+    examples: tuple[Example, ...]
+    confusion: Confusion
+    contrasts: tuple[Versus, ...]
+    atlas: tuple[Chapter, ...]
+    grounding: Grounding
+    metrics: tuple[MetricTable, ...]
+    charts: tuple[Chart, ...]
+    settings: tuple[Section, ...]
+    album: Album
+
+
+def collect(
+    run_dir: str | Path,
+    *,
+    images: int,
+    dataset_root: str | Path | None = None,
+    progress: Progress = no_progress,
+) -> Report:
+    """Look at a run and at what its network makes of the test images.
+
+    Args:
+        run_dir: A finished run's directory.
+        images: Test images shown at most in each group.
+        dataset_root: Where the run's data lies now, if it has moved.
+        progress: Told what is being done.
+
+    Raises:
+        CheckpointError: There is no such run, or its prototypes are not training patches.
+        ConfigError: images is not positive.
+        DataError: The run's data set is gone or has changed.
+    """
+    if images < 1:
+        raise ConfigError(f"images={images}: a report shows at least one image of each group.")
+    directory = RunDirectory.open(run_dir)
+    run = load(run_dir, dataset_root=dataset_root)
+    run.require_sources()
+    names, album = readable_names(run.class_names), Album()
+    gallery, field = Gallery(run, album, names), run.receptive_field()
+    progress(0, STEPS, "looking at the test images")
+    predictions = predict(run.network, run.test_images)
+    weights = run.network.class_weights().cpu().numpy()
+    confused = confusion(predictions, names, pairs=PAIRS)
+    progress(1, STEPS, "looking at the prototypes")
+    on_object = object_shares(run, run.image_set)
+    chapters = atlas(
+        run,
+        predictions,
+        weights=weights,
+        on_object=on_object,
+        class_names=names,
+        patch_of=gallery.prototype,
+    )
+    progress(2, STEPS, "explaining images")
+    chosen = shown_images(predictions, images)
+    examples = [gallery.example(index, group) for group in chosen for index in chosen[group]]
+    contrasts = [gallery.versus(pair.example) for pair in confused.pairs[:CONTRASTS]]
+    progress(3, STEPS, "trying the receptive fields")
+    certificate = grounding(run)
+    model = run.config.model
+    return Report(
+        dataset=run.config.dataset.name,
+        network="/".join(filter(None, (model.feature_extractor, model.feature_layer))),
+        lead=_lead(run, predictions, field.mean_percent),
+        run=directory.path.resolve().name,
+        image_size=run.image_size,
+        facts=facts(run, predictions, field=field, info=read_if_there(directory.model_info_file)),
+        remarks=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
+        examples=tuple(examples),
+        confusion=confused,
+        contrasts=tuple(contrasts),
+        atlas=chapters,
+        grounding=certificate,
+        metrics=read_metrics(directory.results, checkpoint=run.checkpoint.name),
+        charts=read_charts(directory.metrics_file, run.config),
+        settings=settings(run.config),
+        album=album,
+    )
+
+
+def _subject(
+    run: Run,
+    weights: Float32[np.ndarray, "p c"],
+    on_object: tuple[float | None, ...],
+    class_names: tuple[str, ...],
+    *,
+    mean_percent: float,
+) -> Checked:
+    return Checked(
+        prototypes=run.network.prototypes.detach().cpu().flatten(1).numpy(),
+        distance=run.config.model.distance,
+        weights=weights,
+        own_class=run.network.own_class.cpu().numpy(),
+        sources=run.sources,
+        on_object=on_object,
+        class_names=class_names,
+        mean_percent=mean_percent,
+    )
+
+
+def _lead(run: Run, predictions: Predictions, mean_percent: float) -> str:
+    return (
+        f"This network is right on {percent(predictions.accuracy)} of {len(predictions.labels):,} test "
+        f"images. It compares patches of an image with {run.network.num_prototypes:,} patches of training "
+        f"images, and adds up how much they are alike. A patch is on average {mean_percent:.1f} % of the "
+        "image: exactly the pixels that the comparison depends on."
+    )
+
+
+def facts(
+    run: Run, predictions: Predictions, *, field: ReceptiveField, info: Mapping[str, Any]
+) -> tuple[Fact, ...]:
+    """What to know of a run first.
+
+    Args:
+        run: The run.
+        predictions: What it says of its test images.
+        field: The receptive field of the network's patches.
+        info: What model_info.yaml holds; what it lacks is left out.
+    """
+    config, images = run.config, len(predictions.labels)
+    right = round(predictions.accuracy * images)
+    network = run.network
+    height, width = run.image_size
+    rows, columns = field.grid_size
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    layer = config.model.feature_layer or "its last layer"
+    found = [
+        Fact(
+            "Test accuracy",
+            percent(predictions.accuracy),
+            f"{right:,} of {images:,} images; mean over classes {percent(predictions.class_accuracy)}",
+        ),
+        Fact(
+            "Mean receptive field",
+            f"{field.mean_percent:.1f} %",
+            f"of the image is what one prototype sees; at most {field.max_percent:.1f} %",
+        ),
+        Fact(
+            "Prototypes",
+            f"{network.num_prototypes:,}",
+            f"for {network.num_classes:,} classes, each the patch of a training image",
+        ),
+        Fact(
+            "Backbone",
+            f"{config.model.feature_extractor}",
+            f"cut at {layer}: {rows}×{columns} patches, {parameters:,} parameters",
+        ),
+        Fact("Data", config.dataset.name, f"{height}×{width} pixels, {images:,} test images"),
+    ]
+    if isinstance(seconds := info.get("train_time_total"), int | float):
+        found.append(Fact("Training", duration(seconds), f"{config.train.epochs} epochs"))
+    return tuple(found)
+
+
+def settings(config: Config) -> tuple[Section, ...]:
+    """Every option, those of no section first."""
+    values, defaults = (yaml.safe_load(config_to_yaml(one)) for one in (config, Config()))
+    loose = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    sections = {"run": loose} | {name: value for name, value in values.items() if isinstance(value, dict)}
+    return tuple(
+        Section(
+            title,
+            tuple(
+                ShownOption(name, _say(value), value == (defaults.get(title) or defaults).get(name))
+                for name, value in section.items()
+            ),
+        )
+        for title, section in sections.items()
+    )
+
+
+def _say(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def grounding(run: Run, *, trials: int = TRIALS) -> Grounding:
+    """The certificate of a run's network: the one in its file, else one of fewer trials.
+
+    Raises:
+        DataError: There are fewer than two test images.
+    """
+    certificate = _read(certificate_file(run.checkpoint), run.checkpoint)
+    is_short = certificate is None
+    if certificate is None:
+        certificate = verify(run, trials=trials)
+    lines = []
+    for region in certificate.regions:
+        found = certificate.overall(region)
+        lines.append(
+            KeptRegion(
+                region=region_title(region),
+                trials=found.trials,
+                failures=found.failures,
+                features=found.largest_feature_change,
+                similarity=found.largest_similarity_change,
+            )
+        )
+    return Grounding(
+        verdict=certificate.verdict,
+        is_fine=None if certificate.passed and certificate.is_empty else certificate.passed,
+        lines=tuple(lines),
+        replacements=tuple(dict.fromkeys(one.replacement for one in certificate.findings)),
+        tolerance=certificate.tolerance,
+        is_short=is_short,
+    )
+
+
+def _read(path: Path, checkpoint: Path) -> Certificate | None:
+    """The certificate in a file; none if it is missing, can't be read, or is another network's."""
+    try:
+        values = json.loads(path.read_text())
+        certificate = Certificate.from_dict(values) if isinstance(values, dict) else None
+    except (OSError, ValueError, DataError):
+        certificate = None
+    if certificate is None:
+        return None
+    digest = sha256_of(checkpoint)
+    return certificate if certificate.checkpoint_sha256 == digest else None

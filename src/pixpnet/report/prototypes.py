@@ -1,0 +1,275 @@
+"""All prototypes, class by class, and what a reader should be wary of: checks of a network's prototypes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor
+
+from pixpnet.data import ImageSet
+from pixpnet.evaluation import pixels_of_object
+from pixpnet.metrics import box_mask
+from pixpnet.prototypes import DISTANCES, is_class_specific
+from pixpnet.report.evidence import Cutout
+from pixpnet.report.predictions import Predictions
+from pixpnet.runs import Run
+from pixpnet.types import Box, PrototypeSource
+
+TOP = 3
+"""A prototype counts as used in an image if it is one of so many that speak most for the prediction."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One prototype."""
+
+    prototype: int
+    class_name: str
+    patch: Cutout
+    source: str
+    """File name of its training image."""
+    weight: float
+    """Largest of its weights for a class of its own (or for any class, if it has none)."""
+    used: int
+    """Test images in which it is among the TOP that speak most for the prediction."""
+    on_object: float | None
+    """Share of its box that is the object."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One class and the prototypes from its training images."""
+
+    class_name: str
+    images: int
+    """Test images of the class."""
+    right: int
+    cards: tuple[Card, ...]
+
+
+def atlas(
+    run: Run,
+    predictions: Predictions,
+    *,
+    weights: Float32[np.ndarray, "p c"],
+    on_object: Sequence[float | None],
+    class_names: Sequence[str],
+    patch_of: Callable[[int], Cutout],
+) -> tuple[Chapter, ...]:
+    """A chapter for each class, in order; a prototype stands under the class that its patch shows."""
+    used = times_on_top(predictions, weights)
+    own_class = run.network.own_class
+    own = _own_weights(weights, own_class.cpu().numpy(), is_specific=is_class_specific(own_class))
+    right = predictions.predicted == predictions.labels
+    chapters = []
+    for label, name in enumerate(class_names):
+        of_class = predictions.labels == label
+        cards = tuple(
+            Card(
+                prototype=source.prototype,
+                class_name=name,
+                patch=patch_of(source.prototype),
+                source=source.path.rpartition("/")[2],
+                weight=float(own[source.prototype]),
+                used=int(used[source.prototype]),
+                on_object=on_object[source.prototype],
+            )
+            for source in run.sources
+            if source.label == label
+        )
+        chapters.append(Chapter(name, int(of_class.sum()), int(right[of_class].sum()), cards))
+    return tuple(chapters)
+
+
+def times_on_top(predictions: Predictions, weights: Float32[np.ndarray, "p c"]) -> Int64[np.ndarray, "p"]:
+    """Images in which each prototype is among the TOP positive contributions to the predicted logit."""
+    counts = np.zeros(len(weights), dtype=np.int64)
+    for similarities, predicted in zip(predictions.similarities, predictions.predicted, strict=True):
+        contributions = similarities * weights[:, predicted]
+        top = np.argsort(-contributions, kind="stable")[:TOP]
+        counts[top[contributions[top] > 0]] += 1
+    return counts
+
+
+def _own_weights(
+    weights: Float32[np.ndarray, "p c"], own_class: Bool[np.ndarray, "p c"], *, is_specific: bool
+) -> Float32[np.ndarray, "p"]:
+    own = np.where(own_class, weights, -np.inf).max(axis=1) if is_specific else weights.max(axis=1)
+    return np.where(np.isfinite(own), own, weights.max(axis=1)).astype(np.float32)
+
+
+def object_shares(run: Run, image_set: ImageSet) -> tuple[float | None, ...]:
+    """Share of each prototype's box that is the object in its training image; None where nothing tells.
+
+    Raises:
+        DataError: A mask cannot be read.
+    """
+    wanted = {source.image_id for source in run.sources}
+    records = tuple(record for record in image_set.train if record.image_id in wanted)
+    images = run.images(records)
+    objects = {record.image_id: pixels_of_object(images, index) for index, record in enumerate(records)}
+    return tuple(_share(objects.get(source.image_id), source.box) for source in run.sources)
+
+
+def _share(pixels: Bool[Tensor, "H W"] | None, box: Box) -> float | None:
+    if pixels is None:
+        return None
+    height, width = pixels.shape
+    inside = pixels.numpy()[box_mask(box, image_size=(height, width)).numpy()]
+    return float(inside.mean()) if inside.size else None
+
+
+BACKGROUND = 0.1
+"""A prototype is on the background if a smaller share of its box is the object."""
+COSINE = 0.99
+"""Two prototypes are nearly equal from this cosine of their angle on ..."""
+LENGTH = 0.1
+"""... if their lengths differ by less than this share of the longer one (it matters to L2, not to cosine)."""
+NOT_A_PART = 50.0
+"""Mean receptive field, as percent of the image, from which a prototype can't be called a part."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What the checks look at."""
+
+    prototypes: Float[np.ndarray, "p D"]
+    distance: str
+    weights: Float[np.ndarray, "p c"]
+    """Of each prototype for each class's logit."""
+    own_class: Bool[np.ndarray, "p c"]
+    sources: tuple[PrototypeSource, ...]
+    on_object: tuple[float | None, ...]
+    """Share of each prototype's box that is the object."""
+    class_names: tuple[str, ...]
+    mean_percent: float
+    """Mean receptive field as percent of the image."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """The outcome of one check."""
+
+    is_fine: bool | None
+    """None: it could not be made."""
+    title: str
+    text: str = ""
+    prototypes: tuple[tuple[int, ...], ...] = ()
+    """Those concerned, in groups that belong together."""
+    classes: tuple[str, ...] = ()
+
+
+def check(checked: Checked) -> tuple[Remark, ...]:
+    """The outcome of every check, those that found something first."""
+    remarks = [one(checked) for one in CHECKS]
+    return tuple(sorted(remarks, key=lambda remark: (False, None, True).index(remark.is_fine)))
+
+
+def _receptive_field(checked: Checked) -> Remark:
+    percent = f"{checked.mean_percent:.1f} %"
+    if checked.mean_percent < NOT_A_PART:
+        return Remark(True, f"A patch is a part of the image: {percent} of it on average")
+    return Remark(
+        False,
+        f"This is not a part: a patch is {percent} of the image on average",
+        "A similarity that depends on half of the image or more cannot be pinned on anything in it. Cut the "
+        "backbone at an earlier layer (model.feature-layer), or use larger images.",
+    )
+
+
+def _same_patch(checked: Checked) -> Remark:
+    found = defaultdict(list)
+    for source in checked.sources:
+        found[source.image_id, source.cell].append(source.prototype)
+    groups = tuple(tuple(group) for group in found.values() if len(group) > 1)
+    if not groups:
+        return Remark(True, "No two prototypes are the same training patch")
+    count = sum(map(len, groups))
+    return Remark(
+        False,
+        f"{count} prototypes share their training patch with another one",
+        "They count the same evidence twice. train.push-duplicate-filter sample keeps them apart.",
+        groups,
+    )
+
+
+def _nearly_equal(checked: Checked) -> Remark:
+    use_length = not DISTANCES[checked.distance].ignores_length
+    groups = _groups(_nearly_equal_pairs(checked.prototypes, use_length=use_length))
+    title = f"prototypes are nearly equal (cosine of {COSINE:g} or more)"
+    if not groups:
+        return Remark(True, f"No two {title}")
+    return Remark(
+        False,
+        f"{sum(map(len, groups))} {title} to another one",
+        "They come from different patches but say the same of every image; fewer would do.",
+        groups,
+    )
+
+
+def _background(checked: Checked) -> Remark:
+    if all(share is None for share in checked.on_object):
+        return Remark(
+            None,
+            "Whether prototypes lie on the background is not known",
+            "The data set has neither masks nor bounding boxes of its objects.",
+        )
+    found = [
+        number for number, share in enumerate(checked.on_object) if share is not None and share < BACKGROUND
+    ]
+    limit = f"{100 * BACKGROUND:.0f} %"
+    if not found:
+        return Remark(True, f"Every prototype's box is the object by {limit} or more")
+    return Remark(
+        False,
+        f"{len(found)} prototypes lie on the background",
+        f"Less than {limit} of their boxes is the object: they may know the scenery rather than the class.",
+        tuple((number,) for number in found),
+    )
+
+
+def _no_evidence(checked: Checked) -> Remark:
+    has_evidence = np.logical_and(checked.own_class.any(axis=0), (checked.weights > 0).any(axis=0))
+    found = [checked.class_names[label] for label in np.flatnonzero(~has_evidence)]
+    if not found:
+        return Remark(True, "Every class has prototypes that speak for it")
+    return Remark(
+        False,
+        f"{len(found)} classes without evidence",
+        "They have no prototype of their own or no positive weight, so nothing can speak for them.",
+        classes=tuple(found),
+    )
+
+
+CHECKS: tuple[Callable[[Checked], Remark], ...] = (
+    _receptive_field,
+    _same_patch,
+    _nearly_equal,
+    _background,
+    _no_evidence,
+)
+
+
+def _nearly_equal_pairs(prototypes: Float[np.ndarray, "p D"], *, use_length: bool) -> list[tuple[int, int]]:
+    lengths = np.linalg.norm(prototypes, axis=1)
+    units = prototypes / np.maximum(lengths, 1e-12)[:, None]
+    near = units @ units.T >= COSINE
+    if use_length:
+        longer = np.maximum(lengths[:, None], lengths)
+        near &= np.abs(lengths[:, None] - lengths) <= LENGTH * longer
+    first, second = np.nonzero(np.triu(near, k=1))
+    return list(zip(first.tolist(), second.tolist(), strict=True))
+
+
+def _groups(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
+    """The members of pairs, those that hang together in one group."""
+    group_of: dict[int, set[int]] = {}
+    for pair in pairs:
+        merged = set(pair).union(*(group_of.get(member, set()) for member in pair))
+        group_of |= dict.fromkeys(merged, merged)
+    unique = {id(group): group for group in group_of.values()}
+    return tuple(sorted(tuple(sorted(group)) for group in unique.values()))
