@@ -4,7 +4,6 @@ from pixpnet.figures.charts import BarPanel, CurveLine, bars_figure, curves_figu
 from pixpnet.figures.explanations import (
     AtlasEntry,
     ContrastColumn,
-    ContrastRow,
     EvidenceRow,
     atlas_figure,
     contrast_figure,
@@ -18,7 +17,6 @@ __all__ = [
     "AtlasEntry",
     "BarPanel",
     "ContrastColumn",
-    "ContrastRow",
     "CurveLine",
     "EvidenceRow",
     "LayerPoint",

@@ -34,22 +34,31 @@ _ROW_LETTERS, _CONTRAST_LETTERS, _COLUMN_LETTERS, _ATLAS_LETTERS = 21, 58, 54, 3
 
 @dataclass(frozen=True)
 class EvidenceRow:
-    """What one prototype says about the image."""
+    """What one prototype says about the image: for a class, or for a class rather than for another."""
 
     seen: Picture
     """The image and the box of its most similar patch."""
     source: Picture | None
     """The training image that the prototype is a patch of."""
-    map: Float[np.ndarray, "H W"]
+    map: Float[np.ndarray, "H W"] | None
+    """Laid over the image, if there is one."""
     prototype: int
     class_name: str
     similarity: float
     weight: float
+    other_weight: float = 0.0
+    """Of the prototype for the other class."""
 
     @property
     def contribution(self) -> float:
-        """Similarity times weight."""
-        return self.similarity * self.weight
+        """Similarity times weight, less what the other class gets."""
+        return self.similarity * (self.weight - self.other_weight)
+
+    @property
+    def mapped(self) -> Picture:
+        """The image under its map."""
+        image = self.seen.image if self.map is None else overlay(self.seen.image, self.map)
+        return Picture(image, self.seen.box)
 
 
 def evidence_figure(
@@ -82,8 +91,7 @@ def _draw_evidence(
     if row.source is not None:
         page.patch(row.source, TRAINING_IMAGE, x=prototype, y=middle, side=small)
         page.picture(row.source, TRAINING_IMAGE, x=training, y=y, side=large)
-    mapped = Picture(overlay(row.seen.image, row.map), row.seen.box)
-    page.picture(mapped, THIS_IMAGE, x=heat, y=y, side=large)
+    page.picture(row.mapped, THIS_IMAGE, x=heat, y=y, side=large)
     name = wrapped(row.class_name, _ROW_LETTERS)
     page.text(f"prototype {row.prototype}\n{name}", x=words, y=y + 0.02)
     sum_ = f"similarity {decimal(row.similarity)}\n× weight {decimal(row.weight)}"
@@ -93,28 +101,11 @@ def _draw_evidence(
 
 
 @dataclass(frozen=True)
-class ContrastRow:
-    """A prototype that speaks for one class rather than for the other."""
-
-    seen: Picture
-    """The image and the box of its most similar patch."""
-    source: Picture | None
-    """The training image that the prototype is a patch of."""
-    map: Float[np.ndarray, "H W"] | None
-    """Laid over the image, if there is one."""
-    prototype: int
-    class_name: str
-    similarity: float
-    weights: tuple[float, float]
-    """For the class that it speaks for, and for the other."""
-
-
-@dataclass(frozen=True)
 class ContrastColumn:
     """One of the two classes."""
 
     title: str
-    rows: Sequence[ContrastRow]
+    rows: Sequence[EvidenceRow]
 
 
 def contrast_figure(
@@ -133,21 +124,19 @@ def contrast_figure(
     return page.figure
 
 
-def _draw_contrast(page: Page, row: ContrastRow, *, x: float, y: float) -> None:
+def _draw_contrast(page: Page, row: EvidenceRow, *, x: float, y: float) -> None:
     large, small, gap = _CONTRAST
     middle = y + (large - small) / 2
-    image = row.seen.image if row.map is None else overlay(row.seen.image, row.map)
-    page.picture(Picture(image, row.seen.box), THIS_IMAGE, x=x, y=y, side=large)
+    page.picture(row.mapped, THIS_IMAGE, x=x, y=y, side=large)
     page.patch(row.seen, THIS_IMAGE, x=x + large + gap, y=middle, side=small)
     if row.source is not None:
         right = x + large + small + 2 * gap
         page.patch(row.source, TRAINING_IMAGE, x=right, y=middle, side=small)
         page.picture(row.source, TRAINING_IMAGE, x=right + small + gap, y=y, side=large)
-    difference = row.similarity * (row.weights[0] - row.weights[1])
     name = wrapped(f"prototype {row.prototype}, {row.class_name}", _CONTRAST_LETTERS, lines=1)
-    own, other = (decimal(weight) for weight in row.weights)
+    own, other = (decimal(weight) for weight in (row.weight, row.other_weight))
     counted = f"{decimal(row.similarity)} × ({own} − {other})".replace("− −", "+ ")
-    page.text(f"{name}\n{counted} = {decimal(difference, sign='+')}", x=x, y=y + large + 0.05)
+    page.text(f"{name}\n{counted} = {decimal(row.contribution, sign='+')}", x=x, y=y + large + 0.05)
 
 
 @dataclass(frozen=True)
