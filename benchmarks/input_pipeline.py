@@ -25,7 +25,6 @@ from pixpnet.config import DatasetConfig
 from pixpnet.data import EpochLoader, loader, open_splits
 
 CACHES = ("none", "ram", "disk")
-PLACES = ("cpu", "gpu")
 WORKERS = (0, 1)
 BATCH = 16
 SETS = {
@@ -66,19 +65,15 @@ def epoch(batches: EpochLoader, network: nn.Module | None, *, number: int) -> tu
 
 def measure(root: Path, *, size: int, rounds: int) -> None:
     """Print the table of one set."""
-    ways: dict[tuple[str, str, int], EpochLoader] = {}
-    for cache, place, workers in itertools.product(CACHES, PLACES, WORKERS):
-        config = DatasetConfig(
-            name="FOLDER", root=str(root), val_size=0.0, size=size, cache=cache, augment_on=place
-        )
+    ways: dict[tuple[str, int], EpochLoader] = {}
+    for cache, workers in itertools.product(CACHES, WORKERS):
+        config = DatasetConfig(name="FOLDER", root=str(root), val_size=0.0, size=size, cache=cache)
         train = open_splits(config, seed=0).train
-        ways[cache, place, workers] = loader(
-            train, batch_size=BATCH, shuffle=True, seed=0, epoch=0, workers=workers
-        )
+        ways[cache, workers] = loader(train, batch_size=BATCH, shuffle=True, seed=0, epoch=0, workers=workers)
     backbone = build_backbone("resnet18", layer="layer2", pretrained=False)
     backbone = backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    alone: dict[tuple[str, str, int], list[float]] = {way: [] for way in ways}
-    waiting: dict[tuple[str, str, int], list[float]] = {way: [] for way in ways}
+    alone: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    waiting: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
     for number in range(rounds + 1):
         for way, batches in ways.items():
             rate, _ = epoch(batches, None, number=number)
@@ -86,15 +81,15 @@ def measure(root: Path, *, size: int, rounds: int) -> None:
             if number > 0:  # the first round fills the caches and starts the workers
                 alone[way].append(rate)
                 waiting[way].append(share)
-    print("cache  augment-on  workers  images/s  waiting")
+    print("cache  workers  images/s  waiting")
     for way in ways:
-        cache, place, workers = way
+        cache, workers = way
         rate, share = statistics.median(alone[way]), statistics.median(waiting[way])
-        print(f"{cache:5}  {place:10}  {workers:7}  {rate:8.0f}  {share:7.1%}")
+        print(f"{cache:5}  {workers:7}  {rate:8.0f}  {share:7.1%}")
 
 
 def main() -> None:
-    """Print images a second and the share of waiting for each cache, place of augmentation and workers."""
+    """Print images a second and the share of waiting for each cache and number of workers."""
     parser = argparse.ArgumentParser(description="Measure the input pipeline.")
     parser.add_argument("--images", type=int, default=64, help="training images of each set")
     parser.add_argument("--rounds", type=int, default=3)
@@ -102,7 +97,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(
         f"batches of {BATCH}, one thread, {len(os.sched_getaffinity(0))} cores, median of {options.rounds} "
-        "epochs; waiting: of a training step of resnet18/layer2; 'gpu' runs on the CPU here"
+        "epochs; waiting: of a training step of resnet18/layer2"
     )
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PIXPNET_CACHE"] = str(Path(folder) / "cache")

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pixel_space import cell_loop
-from pixpnet.data.parts import merge_sides
+from pixpnet.data import merge_sides
 from pixpnet.evaluation import METRICS, PROTOCOL_IMAGES, Settings, Subject
 from pixpnet.metrics import (
     PROTOCOLS,

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pixpnet.data.synthbirds import render_dataset
+from pixpnet.synthbirds import render_dataset
 
 
 def main() -> None:

@@ -11,11 +11,8 @@ from datetime import datetime
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from pixpnet.cli.arguments import Parser, whole_number
-from pixpnet.cli.main import exit_code
-from pixpnet.config import Config, parse_config
-from pixpnet.config.options import did_you_mean
-from pixpnet.config.ranges import FROM_1
+from pixpnet.cli import Parser, exit_code, number_in
+from pixpnet.config import FROM_1, Config, parse_config
 from pixpnet.errors import ConfigError
 
 FOLDER = Path("results", "hackjob")
@@ -24,7 +21,7 @@ DEBUG = "_DEBUG"
 ORIGINAL = ("--dataset.name", "IMAGENETTE", "--dataset.val-size", "0", "--train.batch-size", "32")
 """Settings of the original."""
 
-TRAIN_OPTIONS = ("--dataset.", "--seed", "--gpus", "--model.no-pretrained", "--train.batch-size")
+TRAIN_OPTIONS = ("dataset.", "seed", "gpus", "model.pretrained", "train.batch-size")
 """Options of `pixpnet train`, or beginnings of their names, that are taken as well."""
 
 
@@ -35,8 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Measure, and print the advice and the files."""
-    parser = _parser()
-    options, others = parser.parse_known_args(arguments)
+    options, others = _parser().parse_beside_configuration(arguments, in_use=TRAIN_OPTIONS)
     config = _config(others, debug=options.debug)
     from pixpnet.goldilocks import explore
 
@@ -88,29 +84,23 @@ def _table_to_resume(table: Path, *, debug: bool) -> Path:
 
 
 def _parser() -> Parser:
-    description = (
-        "Accuracy of every stage of every backbone of the paper, finetuned: the Goldilocks experiments."
+    parser = Parser(
+        "hackjobs",
+        "Accuracy of every stage of every backbone of the paper, finetuned: the Goldilocks experiments.",
+        of=["pixpnet.goldilocks:explore"],
     )
-    parser = Parser(prog="hackjobs", description=description)
     parser.add_argument("--filter", default="", metavar="TEXT", help="only models whose name holds the text")
-    epochs = "of each stage's training (default: 10)"
-    parser.add_argument("--epochs", type=whole_number(FROM_1), default=10, metavar="N", help=epochs)
+    parser.take("epochs", type=number_in(FROM_1), metavar="N")
     parser.add_argument("--debug", action="store_true", help="three batches of the training and test images")
     resume = "table of an interrupted run: only what is missing is measured"
     parser.add_argument("--resume", type=Path, metavar="CSV", help=resume)
-    jobs = "processes on this machine (default: 1)"
-    parser.add_argument("--jobs", type=whole_number(FROM_1), default=1, metavar="N", help=jobs)
-    parser.epilog = f"Also, as in pixpnet train: {' '.join(TRAIN_OPTIONS)}* (from {' '.join(ORIGINAL)})."
+    parser.take("jobs", type=number_in(FROM_1), metavar="N")
+    others = "--dataset.* --seed --gpus --model.no-pretrained --train.batch-size"
+    parser.epilog = f"Also, as in pixpnet train: {others} (from {' '.join(ORIGINAL)})."
     return parser
 
 
 def _config(others: Sequence[str], *, debug: bool) -> Config:
-    for argument in others:
-        name = argument.partition("=")[0].replace("_", "-")
-        if argument.startswith("-") and not name.startswith(TRAIN_OPTIONS):
-            known = ["--filter", "--epochs", "--debug", "--resume", "--jobs", *TRAIN_OPTIONS]
-            nearest = did_you_mean(name, known)
-            raise ConfigError(f"unknown option {name}{nearest} (options: {', '.join(known)}*)")
     with as_file(files("pixpnet") / "configs" / "goldilocks.yaml") as packaged:
         debugging = ["--debug"] if debug else []
         return parse_config(["-c", str(packaged), *ORIGINAL, *others, *debugging])

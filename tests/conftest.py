@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from pixpnet.config import parse_config
-from pixpnet.data.synthbirds import render_dataset
+from pixpnet.synthbirds import render_dataset
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from torch import optim
 
 from pixpnet.config import (
+    OPTIONS,
+    SECTIONS,
     Config,
+    Option,
+    Range,
+    Text,
     TrainConfig,
     config_from_yaml,
     config_to_yaml,
@@ -20,10 +25,8 @@ from pixpnet.config import (
     resolve_optimizer,
     validate,
 )
-from pixpnet.config.help import options_help
-from pixpnet.config.options import OPTIONS, SECTIONS, Option
-from pixpnet.config.ranges import Range, Text
 from pixpnet.errors import ConfigError
+from pixpnet.prototypes import DISTANCES
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "protonets"
 PACKAGED = Path(__file__).parents[1] / "src" / "pixpnet" / "configs"
@@ -53,7 +56,6 @@ DEFAULTS = {
     "dataset.imagenette-size": None,
     "dataset.workers": None,
     "dataset.cache": "ram",
-    "dataset.augment-on": "cpu",
     "model.name": None,
     "model.feature-extractor": None,
     "model.feature-layer": None,
@@ -266,11 +268,11 @@ def test_later_files_and_the_command_line_win(tmp_path: Path) -> None:
 
 def numbers(option: Option) -> st.SearchStrategy[int] | st.SearchStrategy[float]:
     """Numbers in an option's range."""
-    assert isinstance(option.range, Range)
-    low, high = max(option.range.minimum, option.range.above), min(option.range.maximum, option.range.below)
+    assert isinstance(option.rule, Range)
+    low, high = max(option.rule.minimum, option.rule.above), min(option.rule.maximum, option.rule.below)
     if option.type is float:
         bounds = (low if math.isfinite(low) else -1e300, high if math.isfinite(high) else 1e300)
-        return st.floats(*bounds).filter(option.range.holds)
+        return st.floats(*bounds).filter(option.rule.holds)
     return st.integers(int(low), int(high) if math.isfinite(high) else 10**10)
 
 
@@ -289,8 +291,8 @@ def values(option: Option) -> st.SearchStrategy[object]:
         some = st.lists(st.integers(1, 10**6), min_size=1).map(tuple)
     elif option.type is str:
         any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
-        assert isinstance(option.range, Text)
-        some = (any_text | st.sampled_from(["null", "~", "1e-3", "yes"])).filter(option.range.holds)
+        assert isinstance(option.rule, Text)
+        some = (any_text | st.sampled_from(["null", "~", "1e-3", "yes"])).filter(option.rule.holds)
     else:
         some = numbers(option)
     return some | st.none() if option.optional else some
@@ -330,21 +332,15 @@ def test_written_configuration_is_complete_and_kebab_case() -> None:
     assert "_" not in text
 
 
-def test_help_lists_every_option_with_its_default() -> None:
-    text = options_help()
-    assert max(map(len, text.splitlines())) <= 100
-    assert "`" + "`" not in text
-    described = text.replace("\n        ", " ")
-    for option in OPTIONS.values():
-        names = f"--{option.name} / --{option.negative_name}" if option.is_flag else f"--{option.name} "
-        (line,) = [line for line in described.splitlines() if line.startswith(f"  {names}")]
-        assert "default:" in line, option.name
-        assert option.help.split()[0].replace("``", "`") in line
-        assert all(choice in line for choice in option.choices)
-    assert "  --model.pretrained / --model.no-pretrained Start the backbone" in described
-    assert "(≥ 1; default: 50)" in described
-    assert "(≥ 0 and ≤ 4294967295; default: none)" in described
-    assert "Kind of network. (default: none, it is required)" in described
+def test_choices_are_those_of_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = dataclasses.replace(
+        Config().model, name="protonet", feature_extractor="resnet18", distance="mine"
+    )
+    with pytest.raises(ConfigError, match=r"^model.distance: mine is not one of l2, cosine"):
+        validate(Config(model=model))
+    monkeypatch.setitem(DISTANCES, "mine", DISTANCES["l2"])
+    validate(Config(model=model))
+    assert parse_config([*REQUIRED, "--model.distance", "mine"]).model.distance == "mine"
 
 
 @pytest.mark.parametrize(

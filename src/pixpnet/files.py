@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
-from pixpnet.errors import FileError
+from pixpnet.errors import DataError, FileError
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -94,3 +96,32 @@ def read_if_there(path: Path) -> dict[str, Any]:
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def whole_folder(destination: Path) -> Iterator[Path]:
+    """A folder to fill that becomes the destination at the end, or vanishes on any error.
+
+    Where another process made the destination in the meantime, that one stays.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        name = tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent)
+    except OSError as error:
+        raise DataError(
+            f"{destination} cannot be written ({error}); give a folder that can be (dataset.root)."
+        ) from error
+    folder = Path(name) / "whole"  # with the permissions of any new folder, which a temporary one has not
+    folder.mkdir()
+    try:
+        yield folder
+        try:
+            folder.replace(destination)
+        except OSError:
+            if not destination.is_dir() or not any(destination.iterdir()):
+                raise
+    finally:
+        shutil.rmtree(name, ignore_errors=True)

@@ -36,6 +36,6 @@ def test_synthbirds_defaults_are_those_of_training(
         asked.update(parameters)
         return root
 
-    monkeypatch.setattr("pixpnet.data.synthbirds.render_dataset", render)
+    monkeypatch.setattr("pixpnet.synthbirds.render_dataset", render)
     assert pixpnet("data", "synthbirds", "--out", tmp_path).code == 0
     assert asked == {"classes": 10, "size": 128, "train_images": 60, "test_images": 30, "seed": 0}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pixpnet.cli.evaluate import NAMES
 from pixpnet.evaluation import METRICS
+from pixpnet.pixel_space import MAPPINGS
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_interrupted(pixpnet: Callable, run_copy: Path, monkeypatch: pytest.Monk
         (["--steps", "none"], "argument --steps: 'none' is not a whole number ≥ 1"),
         (["--samples", "0"], "argument --samples"),
         (["--pairs", "0"], "argument --pairs"),
-        (["--half-size", "nan"], "'nan' is not a positive number"),
+        (["--half-size", "nan"], "'nan' is not a number > 0"),
         (["--metrics", ","], "argument --metrics: no name is given"),
         (["--metrics", "purty"], "metric='purty' is none of .*did you mean purity"),
         (["--methods", "prp2"], "method='prp2' is none of"),
@@ -119,5 +119,6 @@ def test_wrong_usage(pixpnet: Callable, tiny_run: Path, wrong: list[str], words:
     assert not (tiny_run / "results" / "interpretability.yaml").exists()
 
 
-def test_the_help_names_every_metric() -> None:
-    assert tuple(METRICS) == NAMES
+def test_the_help_names_every_metric_and_mapping(pixpnet: Callable) -> None:
+    out = pixpnet("evaluate", "--help").out
+    assert all(name in out for name in (*METRICS, *MAPPINGS))

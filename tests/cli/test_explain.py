@@ -39,7 +39,7 @@ def test_explain_hands_on_its_arguments(
 ) -> None:
     asked: list[object] = []
 
-    def explain_images(run_dir: Path, images: list[Path], **options: object) -> list[Path]:
+    def explain_images(*, run_dir: Path, images: list[Path], **options: object) -> list[Path]:
         asked.append((run_dir, images, options))
         return [Path("one.png"), Path("two.png")]
 

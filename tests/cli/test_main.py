@@ -13,6 +13,7 @@ import pytest
 
 from pixpnet import cli
 from pixpnet.cli.main import COMMANDS
+from pixpnet.config import OPTIONS
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.log import LEVELS, start_logging
 
@@ -44,12 +45,22 @@ def test_every_command_has_help(pixpnet: Callable, command: str) -> None:
     assert ended.out.startswith(f"usage: pixpnet {command}")
 
 
-def test_train_help_has_the_options(pixpnet: Callable) -> None:
+def test_help_lists_every_option_with_its_default(pixpnet: Callable) -> None:
     for command in ("train", "demo"):
         out = pixpnet(command, "--help").out
-        assert "\n  --train.checkpoint / --train.no-checkpoint\n" in out
+        assert max(map(len, out.splitlines())) <= 104
+        described = out.replace("\n        ", " ")
+        for option in OPTIONS.values():
+            names = f"--{option.name}, --{option.negative_name}" if option.is_flag else f"--{option.name} "
+            (line,) = [line for line in described.splitlines() if line.startswith(f"  {names}")]
+            assert "default: " in line, option.name
+            assert option.help.split()[0].rstrip(".") in line
+            assert all(choice in line for choice in option.choices)
+        assert "  --model.pretrained, --model.no-pretrained Start the backbone" in described
+        assert "Number of epochs, those of the backbone stage included (≥ 1; default: 50)" in described
+        assert "Kind of network (default: none, it is required)" in described
+        assert "GPUs to use (≥ 0; default: one if there is one, else the CPU)" in described
         assert "--resume RUN_DIR" in out or command == "demo"
-        assert max(map(len, out.splitlines())) <= 105
 
 
 @pytest.mark.parametrize("line", ["--help", "--version", *(f"{name} --help" for name in COMMANDS)])

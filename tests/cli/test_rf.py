@@ -1,4 +1,4 @@
-"""``pixpnet rf``: the table and the JSON."""
+"""``pixpnet rf``: tables, JSON, and the page of the documentation that it prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixpnet.cli.arguments import image_size
+from pixpnet.cli import rf
+from pixpnet.cli.rf import as_markdown, backbones, stage_fields
+
+PAGE = Path(__file__).parents[2] / "docs" / "receptive_fields.md"
+FEW = ["resnet18", "squeezenet1_1", "vgg11", "vgg11_bn"]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rf, "backbones", lambda: FEW)
+
+
+def _rows(markdown: str) -> dict[str, list[list[str]]]:
+    """Backbone -> its rows: stage, grid, stride, mean and max RF."""
+    found: dict[str, list[list[str]]] = {}
+    names: list[str] = []
+    for line in markdown.splitlines():
+        if not line.startswith("| ") or line.startswith("| backbone"):
+            continue
+        first, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        names = first.split(", ") if first else names
+        for name in names:
+            found.setdefault(name, []).append(cells)
+    return found
 
 
 def test_json_holds_every_layer_with_a_grid(pixpnet: Callable) -> None:
@@ -23,7 +46,7 @@ def test_json_holds_every_layer_with_a_grid(pixpnet: Callable) -> None:
     assert "flatten" not in fields
 
 
-def test_json_meets_the_golden_values(pixpnet: Callable, golden: Path) -> None:
+def test_json_of_layers_meets_the_golden_values(pixpnet: Callable, golden: Path) -> None:
     fields = json.loads(pixpnet("rf", "vgg11_bn", "--size", "64", "--json").out)
     expected = np.load(golden / "rf" / "vgg11_bn_64x64.npz")
     for layer in ("conv1", "maxpool1", "maxpool2", "maxpool3", "maxpool4", "maxpool5", "avgpool"):
@@ -47,6 +70,87 @@ def test_table(pixpnet: Callable) -> None:
     assert rows["fc"][0] == "no"
 
 
-@pytest.mark.parametrize(("text", "size"), [("224", (224, 224)), ("160x224", (160, 224)), ("9×8", (9, 8))])
-def test_sizes_are_height_times_width(text: str, size: tuple[int, int]) -> None:
-    assert image_size(text) == size
+def test_the_page_is_what_the_code_gives() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    text = as_markdown(stage_fields(["densenet121", *FEW], (224, 224)), (224, 224))
+    written, computed = _rows(page), _rows(text)
+    assert sorted(written) == sorted(backbones())
+    assert {name: written[name] for name in computed} == computed
+    assert page.partition("\n| ")[0] == text.partition("\n| ")[0]
+    assert "`pixpnet rf --all --markdown`" in page
+
+
+def test_the_page_is_linked() -> None:
+    explanation = PAGE.parent / "explanation" / PAGE.name
+    assert "(../receptive_fields.md)" in explanation.read_text(encoding="utf-8")
+
+
+def test_backbones_come_in_the_order_of_their_numbers() -> None:
+    names = backbones()
+    assert names[:2] == ["densenet121", "densenet161"]
+    assert names[5:8] == ["resnet18", "resnet34", "resnet50"]
+    assert {"small_resnet", "wide_resnet101_2", "vgg19_bn"} <= set(names)
+    assert "mobilenet_v2" not in names
+
+
+@pytest.mark.usefixtures("few")
+def test_json_of_stages_meets_the_golden_values(pixpnet: Callable, golden: Path) -> None:
+    ended = pixpnet("rf", "--all", "--size", "64", "--json")
+    assert (ended.code, ended.err) == (0, "")
+    fields = json.loads(ended.out)
+    assert list(fields) == FEW
+    expected = np.load(golden / "rf" / "vgg11_bn_64x64.npz")
+    assert "maxpool3" in fields["vgg11_bn"]
+    for stage, found in fields["vgg11_bn"].items():
+        if stage == "classifier":
+            assert (found["grid"], found["mean_percent"], found["stride"]) == ([1, 1], 100, [None, None])
+            continue
+        top, bottom, left, right = np.moveaxis(expected[stage], -1, 0)
+        percents = (bottom - top) * (right - left) * 100 / 64**2
+        assert found["grid"] == list(percents.shape)
+        assert found["mean_percent"] == pytest.approx(percents.mean())
+        assert found["max_percent"] == pytest.approx(percents.max())
+    assert fields["resnet18"]["layer2"]["stride"] == [8, 8]
+
+
+@pytest.mark.usefixtures("few")
+def test_table_puts_equal_backbones_together(pixpnet: Callable) -> None:
+    ended = pixpnet("rf", "--all", "--size", "64x96")
+    assert (ended.code, ended.err) == (0, "")
+    assert "64×96" in ended.out
+    assert "vgg11, vgg11_bn" in ended.out
+    assert ended.out.count("maxpool4") == 1
+    row = next(line for line in ended.out.splitlines() if "layer3" in line)
+    assert [cell.strip() for cell in row.split("│")][3:5] == ["4×6", "16×16"]
+
+
+@pytest.mark.usefixtures("few")
+def test_the_page_of_another_size_names_its_command(pixpnet: Callable) -> None:
+    ended = pixpnet("rf", "--all", "--size", "64x96", "--markdown")
+    assert "`pixpnet rf --all --size 64x96 --markdown`" in ended.out
+    assert "64×96 pixels" in ended.out
+    assert list(_rows(ended.out)) == FEW
+
+
+@pytest.mark.usefixtures("few")
+def test_backbones_that_do_not_take_the_size_are_left_out(pixpnet: Callable) -> None:
+    ended = pixpnet("rf", "--all", "--size", "16", "--json")
+    assert ended.code == 0
+    assert list(json.loads(ended.out)) == ["resnet18"]
+    assert [
+        line.partition(" is left out: the network cannot run")[0] for line in ended.err.splitlines()
+    ] == FEW[1:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "rf: give a BACKBONE or --all, not neither"),
+        ("resnet18 --all", "rf: give a BACKBONE or --all, not resnet18 and --all"),
+        ("resnet18 --markdown", "rf: --markdown is for --all, without --json"),
+        ("--all --json --markdown", "rf: --markdown is for --all, without --json"),
+    ],
+)
+def test_wrong_combinations(arguments: str, message: str, pixpnet: Callable) -> None:
+    ended = pixpnet("rf", *arguments.split())
+    assert (ended.code, ended.out, ended.err) == (2, "", f"pixpnet: error: {message}\n")

@@ -55,12 +55,10 @@ def test_resume_stands_alone(pixpnet: Callable, trained: list[Config | Path], li
 def test_demo_trains_with_the_packaged_options_explains_and_reports(
     pixpnet: Callable, trained: list[Config | Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "pixpnet.explanation.explain_images", lambda run_dir, *, top_k: [run_dir / f"{top_k}.png"]
-    )
+    monkeypatch.setattr("pixpnet.explanation.explain_images", lambda run_dir: [run_dir / "one.png"])
     monkeypatch.setattr("pixpnet.report.write_report", lambda run_dir: run_dir / "report.html")
     ended = pixpnet("demo", "--train.epochs", "70")
-    assert ended == (0, "run: the/run\nexplanation: the/run/5.png\nreport: the/run/report.html\n", "")
+    assert ended == (0, "run: the/run\nexplanation: the/run/one.png\nreport: the/run/report.html\n", "")
     (config,) = trained
     assert isinstance(config, Config)
     assert (config.train.epochs, config.dataset.name, config.seed) == (70, "SYNTHBIRDS", 42)

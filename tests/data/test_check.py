@@ -5,9 +5,7 @@ import pytest
 from PIL import Image
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.check import check_dataset
-from pixpnet.data.contact_sheet import annotated_sheet
-from pixpnet.data.datasets import read_dataset
+from pixpnet.data import annotated_sheet, check_dataset, read_dataset
 
 
 def read(root):

@@ -10,8 +10,7 @@ from PIL import Image
 from real_layouts import CIFAR, write_cifar10
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.cifar10 import unpack_cifar10
-from pixpnet.data.datasets import read_dataset
+from pixpnet.data import read_dataset
 from pixpnet.errors import DataError
 
 
@@ -48,13 +47,13 @@ def test_the_batches_are_unpacked_once(tmp_path):
 
 
 def test_an_interrupted_unpacking_leaves_nothing(tmp_path):
-    batches = write_cifar10(tmp_path)
+    write_cifar10(tmp_path)
 
     def interrupt(done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        unpack_cifar10(batches, tmp_path / "png", progress=interrupt)
+        read(tmp_path, progress=interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["cifar-10-batches-py"]
 
 

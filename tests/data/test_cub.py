@@ -5,8 +5,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from pixpnet.data.cub import read_cub
-from pixpnet.data.datasets import DATASETS
+from pixpnet.data import DATASETS, read_cub
 from pixpnet.errors import DataError
 from pixpnet.types import Box
 
@@ -109,24 +108,23 @@ WRONG = {
     "no text": (LABELS, ..., b"\xff\xfe\x00", "image_class_labels.txt cannot be read"),
     "label missing": (LABELS, "5 1", None, "no line `<image id> <class id>` for image 5 (images"),
     "label of nothing": (LABELS, "5 1", "99 1", "line 5: image 99 does not stand in images.txt"),
-    "label not whole": (LABELS, "5 1", "5 1.5", "wanted the id of a class (a whole number), got '1.5'"),
+    "label not whole": (LABELS, "5 1", "5 1.5", "wanted class id as a whole number, got '1.5'"),
     "half a line": (LABELS, "5 1", "5", "line 5: wanted `<image id> <class id>`, got '5'"),
-    "image twice": (IMAGES, BIRD, "1 001.Class 1/bird 1.png", "line 2: image 1 again"),
-    "id not whole": (IMAGES, BIRD, "b 001.Class 1/bird 1.png", "line 2: wanted the id"),
+    "image twice": (IMAGES, BIRD, "1 001.Class 1/bird 1.png", "line 2: image id 1 again"),
+    "id not whole": (IMAGES, BIRD, "b 001.Class 1/bird 1.png", "line 2: wanted image id as"),
     "image missing": (IMAGES, BIRD, "2 gone.png", "line 2: the image"),
-    "image outside": (IMAGES, BIRD, "2 ../x.png", "line 2: wanted a path below images/"),
-    "image absolute": (IMAGES, BIRD, "2 /x.png", "line 2: wanted a path below images/"),
-    "split neither": (SPLIT, "3 1", "3 2", "line 3: wanted 1 for training, 0 for test (0 or 1)"),
-    "class without images": (CLASSES, "3 003.Class 3", "3 x\n4 dodo", "1 of 4 classes have no image: 4 (do"),
+    "image outside": (IMAGES, BIRD, "2 ../x.png", "images.txt, line 2: wanted a path below "),
+    "image absolute": (IMAGES, BIRD, "2 /x.png", "images.txt, line 2: wanted a path below "),
+    "split neither": (SPLIT, "3 1", "3 2", "line 3: wanted 0 or 1 (1 train, 0 test), got '2'"),
     "class without name": (CLASSES, "3 003.Class 3", None, "line 13: class 3 does not stand in classes.txt"),
-    "class twice": (CLASSES, "3 003.Class 3", "2 dodo", "line 3: class 2 again; it stands on line 2"),
-    "box of words": (BOXES, BOX, "2 4 a 5 5", "line 2: wanted x, y, width and"),
-    "box of nan": (BOXES, BOX, "2 4 nan 5 5", "line 2: wanted x, y, width and"),
+    "class twice": (CLASSES, "3 003.Class 3", "2 dodo", "line 3: class id 2 again; it stands on line 2"),
+    "box of words": (BOXES, BOX, "2 4 a 5 5", "line 2: wanted x, y, width, height"),
+    "box of nan": (BOXES, BOX, "2 4 nan 5 5", "line 2: wanted x, y, width, height"),
     "box of nothing": (BOXES, BOX, "2 4 4 0 5", "line 2: wanted a box with a"),
     "part unknown": (PARTS, PART, "2 9 1 1 1", "line 3: part 9 does not stand in"),
     "part of nothing": (PARTS, PART, "99 1 1 1 1", "line 3: image 99 does not stand"),
-    "part in words": (PARTS, PART, "2 1 x 1 1", "line 3: wanted x and y of a part"),
-    "part half seen": (PARTS, PART, "2 1 1 1 .5", "line 3: wanted whether the part"),
+    "part in words": (PARTS, PART, "2 1 x 1 1", "line 3: wanted x, y as numbers"),
+    "part half seen": (PARTS, PART, "2 1 1 1 .5", "line 3: wanted 0 or 1 (visible)"),
 }  # fmt: skip
 
 
@@ -150,12 +148,12 @@ def test_an_error_names_file_and_line(cub_folder, case):
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        (LABELS, "1 1", "1 0", "line 1: wanted the id of a class (from 1), got 0"),
+        (LABELS, "1 1", "1 0", "line 1: wanted class id from 1 to inf, got 0"),
         (
             "parts/part_locs.txt",
             "1 1 10.0 12.5 1",
             "1 0 1 1 1",
-            "line 1: wanted the id of a part (from 1), got 0",
+            "line 1: wanted part id from 1 to inf, got 0",
         ),
     ],
 )

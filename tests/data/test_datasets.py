@@ -4,11 +4,13 @@ import subprocess
 import sys
 
 import pytest
-from PIL import Image
+from dataset_tester import LAYOUTS, check_entry
+from real_layouts import write_image
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.datasets import DATASETS, find_dataset, read_dataset
+from pixpnet.data import DATASETS, DatasetSpec, ImageSet, find_dataset, find_root, read_dataset
 from pixpnet.errors import ConfigError, DataError
+from pixpnet.types import ImageRecord, Normalization
 
 # Of the description of PixPNet 1.0.0: side of the input, classes, mean of red.
 DESCRIBED = {
@@ -45,10 +47,41 @@ def test_free_sizes(name, side):
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_names_are_spelled_loosely(name):
-    assert find_dataset(name) is DATASETS[name]
-    assert find_dataset("-".join(name.lower())) is DATASETS[name]
-    assert find_dataset("_".join(name)) is DATASETS[name]
+def test_every_entry_does_what_training_relies_on(tmp_path, name):
+    assert name in LAYOUTS, f"dataset_tester.LAYOUTS has no writer of a small copy of {name}"
+    check_entry(name, LAYOUTS[name], tmp_path)
+
+
+def open_stripes(spec, config, progress):
+    """An outsider's data set: what a user's own file would hold, with the record below."""
+    root = find_root(spec, config)
+    names = ("flat", "steep")
+    records = {
+        split: tuple(
+            ImageRecord(f"{split}/{path.name}", path, names.index(path.stem.split("_")[0]))
+            for path in sorted((root / split).glob("*.png"))
+        )
+        for split in ("learn", "try")
+    }
+    return ImageSet(spec, root, class_names=names, train=records["learn"], test=records["try"])
+
+
+STRIPES = DatasetSpec(
+    name="STRIPES", open=open_stripes, folder="stripes", markers=("learn", "try"), source="Paint some."
+)
+
+
+def write_stripes(root):
+    for split in ("learn", "try"):
+        for name in ("flat_1", "flat_2", "steep_1", "steep_2"):
+            write_image(root / "stripes" / split / f"{name}.png")
+
+
+def test_an_outsiders_entry_is_tested_by_adding_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATASETS, "STRIPES", STRIPES)
+    with pytest.raises(DataError, match=r"STRIPES was not found: looked for learn and try in .*Paint some"):
+        read_dataset(DatasetConfig(name="stripes", root=str(tmp_path)))
+    check_entry("STRIPES", write_stripes, tmp_path)
 
 
 def test_an_unknown_name_gets_the_nearest_ones():
@@ -96,43 +129,6 @@ def test_a_missing_set_says_where_it_was_looked_for(tmp_path, name):
     assert message.endswith(DATASETS[name].source)
 
 
-def make_folder(root, tree):
-    for path in tree:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8)).save(root / path)
-
-
-def test_a_tree_of_folders(tmp_path):
-    tree = ["train/cat/b.png", "train/cat/a.JPG", "train/ant/deep/c.png", "test/cat/d.png"]
-    make_folder(tmp_path, tree)
-    (tmp_path / "train" / "cat" / "notes.txt").write_text("not an image")
-    (tmp_path / "train" / ".hidden").mkdir()
-    images = read_dataset(DatasetConfig(name="folder", root=str(tmp_path)))
-    assert images.class_names == ("ant", "cat")
-    assert [(record.image_id, record.label) for record in images.train] == [
-        ("train/ant/deep/c.png", 0),
-        ("train/cat/a.JPG", 1),
-        ("train/cat/b.png", 1),
-    ]
-    assert [record.path for record in images.test] == [tmp_path / "test" / "cat" / "d.png"]
-
-
-def test_a_wrong_tree_of_folders(tmp_path):
-    def read():
-        return read_dataset(DatasetConfig(name="folder", root=str(tmp_path)))
-
-    make_folder(tmp_path, ["train/a.png", "test/a.png"])
-    with pytest.raises(DataError, match="train holds no folder; wanted one for each class"):
-        read()
-    make_folder(tmp_path, ["train/cat/a.png"])
-    (tmp_path / "train" / "dog").mkdir()
-    with pytest.raises(DataError, match=r"train/dog holds no image \(of .*\.png"):
-        read()
-    make_folder(tmp_path, ["train/dog/a.png", "test/emu/a.png"])
-    with pytest.raises(DataError, match=r"test/emu is a class that .*train does not have"):
-        read()
-
-
 def test_importing_the_table_of_names_does_not_import_torch():
     # A fresh process, since this one has everything.
     code = "import sys, pixpnet, pixpnet.data; assert 'torch' not in sys.modules and 'PIL' not in sys.modules"
@@ -146,3 +142,21 @@ def test_what_the_package_does_not_have():
         assert getattr(pixpnet.data, name).__class__ is not None
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         _ = pixpnet.data.nonsense
+
+
+@pytest.mark.parametrize(
+    ("name", "choice", "mean"),
+    [
+        ("CUB200", "own", (0.4862, 0.5005, 0.4334)),
+        ("CUB200", "imagenet", (0.485, 0.456, 0.406)),
+        ("CUB200", "measured", None),
+        ("cub-layout", "own", None),
+        ("cub-layout", "imagenet", (0.485, 0.456, 0.406)),
+    ],
+)
+def test_normalisation(cub_folder, name, choice, mean):
+    root = cub_folder()
+    images = read_dataset(DatasetConfig(name=name, root=str(root), normalization=choice))
+    found = images.spec.normalization
+    assert (found and found.mean) == mean
+    assert found is None or isinstance(found, Normalization)

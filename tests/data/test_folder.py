@@ -12,9 +12,7 @@ from PIL import Image
 from real_layouts import write_image, write_tree
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.datasets import read_dataset
-from pixpnet.data.folder import set_aside
-from pixpnet.data.masks import object_pixels
+from pixpnet.data import load_image, object_pixels, read_dataset, set_aside
 from pixpnet.errors import DataError
 from pixpnet.types import Box, ImageRecord
 
@@ -129,8 +127,6 @@ def test_grey_and_transparent_images(tmp_path):
     write_tree(tmp_path, ("",), ("cat", "ant"), 3)
     write_image(tmp_path / "ant" / "grey.png", mode="L")
     write_image(tmp_path / "ant" / "clear.png", mode="RGBA")
-    from pixpnet.data.images import load_image
-
     images = read(tmp_path)
     assert {load_image(record.path).mode for record in (*images.train, *images.test)} == {"RGB"}
     assert len(images.train) + len(images.test) == 8
@@ -205,17 +201,17 @@ CAT = "train/cat/train0.png"
 PARTS, BOXES = "image,part,x,y\n", "image,x,y,width,height\n"
 WRONG = {
     "header of parts": ("parts.csv", "image,part,x\n", "line 1: wanted a header with image, part, x, y, got"),
-    "nothing in parts": ("parts.csv", "", "parts.csv is empty; wanted a header with image, part, x, y"),
+    "nothing in parts": ("parts.csv", "", "line 1: wanted a header with image, part, x, y, got ''"),
     "semicolons": ("parts.csv", "image;part;x;y\n", "line 1: wanted a header with image, part, x, y"),
     "half a line": ("parts.csv", f"{PARTS}{CAT},ear,1\n", "line 2: wanted 4 fields, got"),
     "decimal commas": ("parts.csv", f"{PARTS}{CAT},ear,1,5,2,5\n", "line 2: wanted 4 fields, got"),
     "open quote": ("parts.csv", f'{PARTS}"{CAT},ear,1,2\n' + 200000 * "x", "is a quotation mark not closed?"),
     "part of nothing": ("parts.csv", f"{PARTS}x.png,ear,1,2\n", "line 2: there is no image 'x.png'"),
     "part twice": ("parts.csv", f"{PARTS}{CAT},ear,1,2\n{CAT},ear,1,3\n", "line 3: part ear of train"),
-    "part in words": ("parts.csv", f"{PARTS}\n{CAT},ear,left,2\n", "line 3: wanted x and y of a part"),
-    "part half seen": ("parts.csv", f"image,part,x,y,visible\n{CAT},ear,1,2,.5\n", "line 2: wanted whether"),
+    "part in words": ("parts.csv", f"{PARTS}\n{CAT},ear,left,2\n", "line 3: wanted x, y as numbers"),
+    "part half seen": ("parts.csv", f"image,part,x,y,visible\n{CAT},ear,1,2,.5\n", "line 2: wanted 0 or 1"),
     "box of nothing": ("boxes.csv", f"{BOXES}{CAT},1,2,0,3\n", "line 2: wanted a box with a"),
-    "box of words": ("boxes.csv", f"{BOXES}{CAT},1,2,x,3\n", "line 2: wanted x, y, width and"),
+    "box of words": ("boxes.csv", f"{BOXES}{CAT},1,2,x,3\n", "line 2: wanted x, y, width, height"),
     "box twice": ("boxes.csv", f"{BOXES}{CAT},1,2,3,3\n{CAT},1,2,3,3\n", "on line 2 already"),
     "no text": ("boxes.csv", b"\xff\xfe", "boxes.csv cannot be read"),
     "mask of nothing": ("masks/cat/x.png", "", "x.png is the mask of no image: there is no cat/x.*"),

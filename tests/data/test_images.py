@@ -5,9 +5,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from pixpnet.data.cache import memory_cache
-from pixpnet.data.images import ClassificationImages, Draw, load_image
-from pixpnet.data.spec import Geometry
+from pixpnet.data import CACHES, ClassificationImages, Draw, Geometry, load_image
 from pixpnet.errors import DataError
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.types import Box, ImageRecord, Normalization
@@ -134,13 +132,13 @@ def test_every_view_epoch_and_seed_is_drawn_anew(records):
             assert not torch.equal(draws[first], draws[second])
     again = open_images(records, augment=True, seed=5, views=2)
     assert torch.equal(again[5].image, draws[1])
-    again.set_epoch(1)
+    again.epoch = 1
     assert torch.equal(again[1].image, draws[2])
 
 
 def test_pictures_handed_out_are_not_the_kept_ones(records):
     geometry = Geometry(resize=(30, 40))
-    images = open_images(records, geometry=geometry, cache=memory_cache(records, geometry=geometry))
+    images = open_images(records, geometry=geometry, cache=CACHES["ram"](records, geometry=geometry))
     before = images[0].image
     images.pixels(0).paste("white", (0, 0, 40, 30))
     assert torch.equal(images[0].image, before)

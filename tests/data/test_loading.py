@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data import loading
-from pixpnet.data.loading import EpochBatches, loader, worker_count
-from pixpnet.data.splits import open_splits
+from pixpnet.data import EpochBatches, loader, open_splits, worker_count
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ def test_every_view_of_every_image_comes_once(images):
 def test_order_and_pixels_depend_on_seed_and_epoch_only(images):
     one = load(images)
     torch.manual_seed(99)
-    images.set_epoch(17)
+    images.epoch = 17
     assert torch.equal(pixels(one), pixels(load(images)))
     for other in (load(images, epoch=2), load(images, seed=4)):
         assert not torch.equal(torch.cat([b.index for b in one]), torch.cat([b.index for b in other]))
@@ -127,7 +125,7 @@ def test_epochs_are_told_by_the_draws():
     [(1, 1, 0), (2, 1, 0), (4, 1, 3), (16, 1, 8), (16, 4, 3), (16, 16, 0), (8, 16, 0)],
 )
 def test_workers_take_the_free_cores(monkeypatch, cores, processes, workers):
-    monkeypatch.setattr(loading, "free_cores", lambda: cores)
+    monkeypatch.setattr("pixpnet.data.images.free_cores", lambda: cores)
     assert worker_count(processes) == workers
 
 
@@ -136,8 +134,64 @@ def test_cores_are_counted():
 
 
 def test_workers_may_be_left_to_us(images, monkeypatch):
-    monkeypatch.setattr(loading, "free_cores", lambda: 2)
+    monkeypatch.setattr("pixpnet.data.images.free_cores", lambda: 2)
     assert loader(images, batch_size=5, shuffle=False, seed=3, epoch=1, workers=None).num_workers == 0
-    monkeypatch.setattr(loading, "free_cores", lambda: 4)
+    monkeypatch.setattr("pixpnet.data.images.free_cores", lambda: 4)
     two = loader(images, batch_size=5, shuffle=False, seed=3, epoch=1, workers=None, rank=1, world_size=2)
     assert two.num_workers == 1
+
+
+@given(
+    steps=st.integers(1, 6),
+    batch_size=st.integers(1, 5),
+    world_size=st.integers(1, 4),
+    shuffle=st.booleans(),
+)
+def test_processes_share_the_steps_of_one(steps, batch_size, world_size, shuffle):
+    """Step k of w processes with batches of b holds the images of step k of one with batches of w·b."""
+    length = steps * batch_size * world_size
+    options = {"shuffle": shuffle, "epoch": 2}
+    shared = batches_of(length, world_size, batch_size=batch_size, **options)
+    (alone,) = batches_of(length, 1, batch_size=batch_size * world_size, **options)
+    for step, wanted in enumerate(alone):
+        dealt = [draw for turn in zip(*(rank[step] for rank in shared), strict=True) for draw in turn]
+        assert dealt == wanted
+
+
+def test_pixels_do_not_depend_on_workers_or_processes(cub_folder):
+    config = DatasetConfig(name="cub-layout", root=str(cub_folder()), size=16, val_size=0.0, augment_factor=2)
+    train = open_splits(config, seed=3).train
+
+    def images(**options):
+        batches = list(loader(train, shuffle=True, seed=3, epoch=1, **options))
+        return {
+            (int(index), round(float(image.sum()), 3))
+            for batch in batches
+            for index, image in zip(batch.index, batch.image, strict=True)
+        }
+
+    alone = images(batch_size=6)
+    assert len(alone) == 24
+    assert images(batch_size=6, workers=2) == alone
+    halves = [images(batch_size=3, rank=rank, world_size=2, workers=rank) for rank in range(2)]
+    assert halves[0] | halves[1] == alone
+    assert not halves[0] & halves[1]
+
+
+def test_validation_is_the_same_for_every_process_and_epoch(cub_folder):
+    config = DatasetConfig(name="cub-layout", root=str(cub_folder(train=8)), size=16, val_size=0.25)
+    first, second = (open_splits(config, seed=3).validation for _ in range(2))
+    batches = [list(loader(first, batch_size=4, shuffle=False, seed=3, epoch=epoch)) for epoch in (0, 5)]
+    parts = [
+        torch.cat(
+            [
+                b.index
+                for b in loader(second, batch_size=2, shuffle=False, seed=9, epoch=1, rank=r, world_size=2)
+            ]
+        )
+        for r in range(2)
+    ]
+    assert torch.equal(torch.cat([b.image for b in batches[0]]), torch.cat([b.image for b in batches[1]]))
+    assert torch.cat([b.index for b in batches[0]]).tolist() == list(range(len(first)))
+    assert sorted(torch.cat(parts).tolist()) == list(range(len(first)))
+    assert [record.image_id for record in first.records] == [record.image_id for record in second.records]

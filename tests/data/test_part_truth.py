@@ -13,8 +13,13 @@ from PIL import Image
 from real_layouts import write_funnybirds
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data import ClassificationImages, Geometry, read_dataset
-from pixpnet.data.part_truth import part_map, read_part_truth
+from pixpnet.data import (
+    ClassificationImages,
+    Geometry,
+    part_map,
+    read_dataset,
+    read_part_truth,
+)
 from pixpnet.errors import DataError
 from pixpnet.metrics import telling_parts
 from pixpnet.types import Normalization

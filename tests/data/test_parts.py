@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pixpnet.data.parts import merge_sides, met, mirror_order
+from pixpnet.data import merge_sides, met, mirror_order
 
 CUB = (
     *("back", "beak", "belly", "breast", "crown", "forehead", "left eye", "left leg", "left wing"),

@@ -10,20 +10,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import v2
 
-from pixpnet.data.datasets import DATASETS
-from pixpnet.data.decode import load_mask
-from pixpnet.data.images import ClassificationImages
-from pixpnet.data.spec import Geometry
-from pixpnet.data.transforms import (
-    Enlarge,
-    HorizontalFlip,
-    RandomResizedCrop,
-    Resize,
+from pixpnet.data import (
+    DATASETS,
+    ClassificationImages,
+    Geometry,
     annotate,
     evaluation_transform,
     first_transform,
+    load_mask,
     training_transform,
 )
+from pixpnet.data.transforms import Enlarge, HorizontalFlip, RandomResizedCrop, Resize
 from pixpnet.errors import DataError
 from pixpnet.seeds import seeded
 from pixpnet.types import Box, ImageRecord, Normalization

@@ -6,9 +6,9 @@ import multiprocessing
 import pytest
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.datasets import read_dataset
-from pixpnet.data.synthbirds import render_dataset
+from pixpnet.data import read_dataset
 from pixpnet.errors import ConfigError, DataError
+from pixpnet.synthbirds import render_dataset
 
 TINY = {"name": "synth-birds", "classes": 2, "size": 32, "train_images": 2, "test_images": 1, "seed": 7}
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.normalization import measure_normalization
-from pixpnet.data.splits import evenly_over_classes, hold_out, open_splits
+from pixpnet.data import evenly_over_classes, hold_out, measure_normalization, open_splits
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.types import ImageRecord, Normalization
 
@@ -97,7 +96,7 @@ def test_only_training_images_are_augmented(cub_folder):
     assert not torch.equal(splits.train[0].image, splits.train[9].image)
     for images in (splits.validation, splits.projection, splits.test):
         first = images[0].image
-        images.set_epoch(5)
+        images.epoch = 5
         assert torch.equal(first, images[0].image)
 
 

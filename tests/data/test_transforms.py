@@ -12,18 +12,17 @@ from PIL import Image
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, KeyPoints
 
-from pixpnet.data.datasets import DATASETS, find_dataset
-from pixpnet.data.spec import Geometry
-from pixpnet.data.transforms import (
-    Enlarge,
-    HorizontalFlip,
+from pixpnet.data import (
+    DATASETS,
+    Geometry,
     annotate,
     evaluation_transform,
+    find_dataset,
     first_transform,
-    object_window,
     to_normalized,
     training_transform,
 )
+from pixpnet.data.transforms import Enlarge, HorizontalFlip, object_window
 from pixpnet.seeds import seeded
 from pixpnet.types import Box, ImageRecord, Normalization
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn import functional
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from pixpnet.data.parts import merge_sides
+from pixpnet.data import merge_sides
 from pixpnet.errors import DataError
 from pixpnet.evaluation import METRICS, Settings, Subject, make_plan
 from pixpnet.pixel_space import pixel_space_map

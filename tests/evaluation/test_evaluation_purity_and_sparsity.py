@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pixpnet.data.parts import merge_sides
+from pixpnet.data import merge_sides
 from pixpnet.evaluation import METRICS, Settings, Subject
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.runs import load

@@ -10,9 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixpnet.data.cub import read_cub
-from pixpnet.data.datasets import DATASETS
-from pixpnet.data.parts import merge_sides
+from pixpnet.data import DATASETS, merge_sides, read_cub
 from pixpnet.errors import DataError
 from pixpnet.metrics import (
     PartCounts,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import timm
@@ -26,6 +29,11 @@ class Twice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(self.stem(x))
         return self.pool(self.tail(x)) * self.scale * torch.tensor(1.0)
+
+
+class Flat(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(1, 600)
 
 
 SIZE = (16, 14)
@@ -135,9 +143,28 @@ def test_channels_last_and_tuples_are_no_maps():
 
     fields = receptive_fields(Split(), (4, 4))
     assert fields == {}
-    assert receptive_field(Split(), (4, 4), "permute").boxes.tolist() == [[[0, 0, 4, 4]]]
     with pytest.raises(ConfigError, match="output is not one tensor"):
         receptive_field(Split(), (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("about", "function"),
+    [
+        ("1, 2", lambda x: x.permute(0, 2, 3, 1)),
+        ("2, 3", lambda x: x.transpose(2, 3)),
+        ("0, 1", lambda x: x[0].permute(1, 2, 0)),
+        ("1", lambda x: x.flatten(2).transpose(1, 2)),
+        ("2", lambda x: x.mean(3)),
+    ],
+)
+def test_rows_and_columns_elsewhere_are_no_grid_of_one_cell(about: str, function):
+    class Moves(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return function(x)
+
+    with pytest.raises(ConfigError, match=rf"dimensions {about}, where .* permute it"):
+        receptive_field(Moves(), (4, 5))
+    assert receptive_fields(Moves(), (4, 5)) == {}
 
 
 def test_layers_before_what_is_not_known_are_known():
@@ -203,12 +230,39 @@ def test_unknown_layer_lists_the_nearest():
         (nn.Sequential(nn.Flatten(), nn.Linear(10, 2)), SIZE, 3, "takes 10 features and gets 672"),
         (nn.ReflectionPad2d(9), (4, 4), 3, "[Pp]adding"),
         (Twice(), (0, 4), 3, "must be positive"),
+        (
+            nn.Conv2d(1, 4, 3),
+            SIZE,
+            3,
+            "takes 1 channels and gets 3. For an image of 1 channels pass channels=1",
+        ),
         (nn.PixelUnshuffle(3), SIZE, 3, "3 does not divide 16x14"),
+        (fx.symbolic_trace(Flat()), SIZE, 3, r"image of this size: operation reshape .* has no view"),
     ],
 )
 def test_images_that_do_not_fit(network: nn.Module, size: tuple[int, int], channels: int, message: str):
     with pytest.raises(ConfigError, match=message):
         receptive_field(nn.Sequential(network), size, channels=channels)
+
+
+WRONG_SIZES = """
+from torch import nn
+from pixpnet.errors import ConfigError
+from pixpnet.receptive_fields import receptive_field
+for size in (64, (3, 64, 64), (64,), "64", (64.5, 64), None):
+    try:
+        receptive_field(nn.Conv2d(3, 4, 3), size)
+    except ConfigError as error:
+        assert "image_size is (height, width) in pixels, as in (224, 224)" in str(error), error
+    else:
+        raise AssertionError(size)
+"""
+
+
+def test_sizes_that_are_none():
+    """In a process of its own, where the tests' checker of types does not come first."""
+    done = subprocess.run([sys.executable, "-c", WRONG_SIZES], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_traced_network_with_a_second_input():

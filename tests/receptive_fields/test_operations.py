@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import DropBlock2d, StochasticDepth
 
 from pixpnet.errors import UnsupportedOperationError
-from pixpnet.receptive_fields import probe_receptive_field, receptive_field
-from pixpnet.receptive_fields.rules import MODULES
+from pixpnet.receptive_fields import probe_receptive_field, receptive_field, receptive_fields
 
 SIZE = (13, 10)
 
@@ -125,6 +125,9 @@ CASES = {
     "softmax over channels": Net(lambda a, b: torch.cat([a, b], 1).softmax(dim=1)[:, :2]),
     "softmax over rows": Net(lambda a, b: b.softmax(dim=2)),
     "normalize": Net(lambda a, b: F.normalize(torch.cat([a, b], 1))[:, :1]),
+    "normalized tokens": Net(
+        lambda a, b: F.normalize(b.flatten(2).transpose(1, 2), dim=1).transpose(1, 2).reshape(b.shape)
+    ),
     "glu": Net(lambda a, b: F.glu(torch.cat([a, b, a, a], 1), 1)[:, :3]),
     "max over channels": Net(lambda a, b: torch.cat([a, b], 1).max(1, keepdim=True)[0]),
     "max of two": Net(torch.max),
@@ -193,6 +196,20 @@ CASES = {
     "in place without its name": Net(lambda a, b: F.relu(b, True) + a),
     "attribute ndim": Net(lambda a, b: b if b.ndim == 4 and b.dtype == torch.float32 else a),
     "autocast": Net(autocast),
+    "one dimension": Net(lambda a, b, conv: conv(b.mean(3)).unsqueeze(3), nn.Conv1d(4, 4, 3)),
+    "output_size": Net(lambda a, b, conv: conv(b, output_size=(27, 20)), nn.ConvTranspose2d(4, 1, 2, 2)),
+    "maxima beside their indices": Net(lambda a, b, pool: pool(b)[0], nn.MaxPool2d(2, return_indices=True)),
+    "einsum": Net(lambda a, b: torch.einsum("bchw,dc->bdhw", b, torch.ones(3, 4))),
+    "matrix times rows": Net(lambda a, b: torch.ones(3, 13) @ b),
+    "repeated by views": Net(
+        lambda a, b: b[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 3).reshape(1, 4, 26, 30)
+    ),
+    "shuffled by views": Net(
+        lambda a, b: b.view(1, 2, 2, 13, 10).transpose(1, 2).reshape(1, 4, 13, 10)[:, 1:]
+    ),
+    "rms norm": Net(lambda a, b: F.rms_norm(b.permute(0, 2, 3, 1), (4,)).permute(0, 3, 1, 2)),
+    "noise of its size": Net(lambda a, b: b + torch.zeros_like(b) + b.new_ones(4, 1, 1)),
+    "half": Net(lambda a, b: b.half().to(a.dtype)),
     "in place, the changed": AddsInPlace(True),
     "in place, the other": AddsInPlace(False),
 }
@@ -236,37 +253,109 @@ ARGUMENTS = {
     nn.PixelShuffle: (1,),
     nn.PixelUnshuffle: (1,),
     nn.ChannelShuffle: (3,),
-    nn.Unflatten: (2, (13, 1)),
+    nn.Flatten: (1,),
     nn.Threshold: (0.1, 0.0),
 }
-ELSEWHERE = {nn.Conv1d, nn.BatchNorm1d}
-"""Not of four dimensions."""
+WITHOUT_ARGUMENTS = (
+    nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.Identity,
+    nn.LeakyReLU, nn.LogSigmoid, nn.Mish, nn.PReLU, nn.RReLU, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU,
+    nn.Sigmoid, nn.Softmax2d, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in MODULES if kind not in ELSEWHERE], ids=lambda k: k.__name__
+    ("kind", "arguments"),
+    [*((kind, ()) for kind in WITHOUT_ARGUMENTS), *ARGUMENTS.items()],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_every_module_with_a_rule_sees_what_the_probe_finds(kind: type[nn.Module]):
-    if kind.__module__.startswith("torchvision") or kind in (nn.Dropout1d, nn.Dropout3d):
-        arguments: tuple = (0.5, "row") if "Stochastic" in kind.__name__ else (0.5, 3)
-        arguments = (0.5,) if kind.__module__.startswith("torch.nn") else arguments
-        np.testing.assert_array_equal(
-            receptive_field(nn.Sequential(kind(*arguments)), SIZE).boxes,
-            receptive_field(nn.Identity(), SIZE).boxes,
-        )
-        return
+def test_modules_see_what_the_probe_finds(kind: type[nn.Module], arguments: tuple):
     # A convolution before it, and the module in a container, so that it is kept whole.
-    network = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), kind(*ARGUMENTS.get(kind, ())))
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), kind(*arguments))
     ours, probed = receptive_field(network, SIZE), probe_receptive_field(network, SIZE)
     np.testing.assert_array_equal(ours.boxes, probed.boxes)
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(kind(0.5) for kind in (nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout)),
+        StochasticDepth(0.5, "row"),
+        DropBlock2d(0.5, 3),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_dropout_counts_as_it_does_when_the_network_predicts(module: nn.Module):
+    field = receptive_field(nn.Sequential(module), SIZE)
+    np.testing.assert_array_equal(field.boxes, receptive_field(nn.Identity(), SIZE).boxes)
+    assert receptive_fields(nn.Sequential(module), SIZE, ["_0"])
+
+
 def test_both_choices_of_where_count():
     """Which one it takes is a matter of values, and the probe only finds the one that is taken."""
-    network = Net(lambda a, b: torch.where(torch.ones(1, 4, 1, 1) > 0, a, b))
-    np.testing.assert_array_equal(
-        receptive_field(network, SIZE).boxes, receptive_field(network, SIZE, "wide").boxes
-    )
+    for function in (
+        lambda a, b: torch.where(torch.ones(1, 4, 1, 1) > 0, a, b),
+        lambda a, b: torch.where(b > 1, a, 2.0),
+        lambda a, b: a.masked_fill(b > 0, 0.0),
+    ):
+        network = Net(function)
+        np.testing.assert_array_equal(
+            receptive_field(network, SIZE).boxes, receptive_field(network, SIZE, "wide").boxes
+        )
+
+
+INTERPOLATIONS = [
+    {"mode": "nearest"},
+    {"mode": "nearest-exact"},
+    {"mode": "area"},
+    *(
+        {"mode": mode, "align_corners": aligned, "antialias": antialias}
+        for mode in ("bilinear", "bicubic")
+        for aligned in (False, True)
+        for antialias in (False, True)
+    ),
+]
+
+
+@pytest.mark.parametrize("options", INTERPOLATIONS, ids=str)
+@pytest.mark.parametrize(
+    "target",
+    [{"scale_factor": 2}, {"scale_factor": 3}, {"scale_factor": 0.5}, {"size": (11, 15)}, {"size": (3, 4)}],
+    ids=str,
+)
+def test_taps_of_weight_zero_are_not_seen(options: dict, target: dict):
+    """The smallest box: that of the pixels with a derivative."""
+
+    def function(x: Tensor) -> Tensor:
+        return F.interpolate(x, **target, **options)
+
+    field = receptive_field(Net(lambda a, b: function(a)), (6, 8))
+    derivatives = torch.autograd.functional.jacobian(function, torch.zeros(1, 1, 6, 8))[0, 0, :, :, 0, 0]
+    for row, column in np.ndindex(*field.grid_size):
+        rows, columns = (derivatives[row, column] != 0).nonzero(as_tuple=True)
+        expected = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+        assert field.box(row, column) == expected
+
+
+def test_borders_of_doubled_images_see_one_pixel():
+    field = receptive_field(nn.Upsample(scale_factor=2, mode="bilinear"), (3, 4))
+    assert field.rows.tolist() == [[0, 1], [0, 2], [0, 2], [1, 3], [1, 3], [2, 3]]
+    assert field.box(0, 0) == (0, 0, 1, 1)
+    probed = probe_receptive_field(nn.Upsample(scale_factor=2, mode="bilinear"), (3, 4))
+    np.testing.assert_array_equal(field.boxes, probed.boxes)
+
+
+class WritesIntoAConstant(nn.Module):
+    """What is no operation on the image holds it afterwards."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = torch.zeros(1, 3, 13, 10)
+        kept.copy_(x)
+        return F.avg_pool2d(x, 3, 1, 1) * kept
+
+
+def test_constants_that_the_image_is_written_into_are_refused():
+    with pytest.raises(UnsupportedOperationError, match="into a tensor that does not"):
+        receptive_field(WritesIntoAConstant(), SIZE)
 
 
 def test_batch_norm_of_a_vector():
@@ -329,7 +418,25 @@ class ChangesAViewByOperator(nn.Module):
         return part
 
 
-@pytest.mark.parametrize("network", [ChangesAView(), ChangesAViewByOperator()])
+class FailsInPlace(nn.Module):
+    """What an in-place operation without a rule leaves behind is read."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * 1
+        y.cumsum_(1)
+        return y
+
+
+class ChangesAShape(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * 1
+        y.transpose_(2, 3)
+        return y
+
+
+@pytest.mark.parametrize(
+    "network", [ChangesAView(), ChangesAViewByOperator(), FailsInPlace(), ChangesAShape()]
+)
 def test_memory_shared_with_what_changes_in_place_is_refused(network: nn.Module):
     with pytest.raises(UnsupportedOperationError, match="shares its memory"):
         receptive_field(network, SIZE)
@@ -340,17 +447,17 @@ REFUSED = {
     "cuts rows or columns": Net(lambda a, b: b[:, :, :12].reshape(1, 4, 6, 2, 10)),
     "in two dimensions at once": Net(lambda a, b: b.flatten(2).transpose(1, 2) @ b.flatten(2)),
     "lie in different dimensions": Net(lambda a, b: b[:, :, :10] + b[:, :, :10].transpose(2, 3)),
-    "no rule for this operation": Net(lambda a, b: F.grid_sample(b, torch.zeros(1, 4, 4, 2))),
-    "no rule for this module": Net(lambda a, b, unfold: unfold(b), nn.Unfold(2)),
+    r"grid_sample .* no rule for torch's aten.grid_sampler_2d": Net(
+        lambda a, b: F.grid_sample(b, torch.zeros(1, 4, 4, 2), align_corners=False)
+    ),
+    r"Unfold .* no rule for torch's aten.im2col": Net(lambda a, b, unfold: unfold(b), nn.Unfold(2)),
     "attention with a mask": Net(
         lambda a, b: F.scaled_dot_product_attention(b, b, b, is_causal=True),
     ),
     "weights depend on the image": Net(F.conv2d),
-    "indices of maxima": Net(lambda a, b, pool: pool(b)[0], nn.MaxPool2d(2, return_indices=True)),
+    "indices of maxima": Net(lambda a, b, pool: pool(b)[1] * 2, nn.MaxPool2d(2, return_indices=True)),
     "which elements it picks depends": Net(lambda a, b: b[b > 0]),
     "attribute grad": Net(lambda a, b: b.grad),
-    "one dimension while rows": Net(lambda a, b, conv: conv(b.mean(3)), nn.Conv1d(4, 4, 3)),
-    "output_size": Net(lambda a, b, conv: conv(b, output_size=(26, 20)), nn.ConvTranspose2d(4, 1, 2, 2)),
 }
 
 

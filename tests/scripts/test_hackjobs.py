@@ -118,11 +118,14 @@ def test_the_defaults_are_the_originals(hackjobs: ModuleType) -> None:
     ("wrong", "message"),
     [
         ("--filter nothing", "--filter: no model's name holds 'nothing'; there are densenet121, "),
-        ("--epoch 3", "unknown option --epoch; did you mean --epochs? (options: --filter, "),
+        (
+            "--epoch 3",
+            "hackjobs: unknown option --epoch; did you mean --epochs? (options: --help, --filter, ",
+        ),
         ("--epochs 0", "hackjobs: argument --epochs: '0' is not a whole number ≥ 1"),
         ("--resume gone.csv", "--resume: there is no file gone.csv"),
-        ("--dataset.nam X", "unknown option --dataset.nam (its value: X); did you mean --dataset.name?"),
-        ("--model.num-prototypes 3", "unknown option --model.num-prototypes"),
+        ("--dataset.nam X", "hackjobs: unknown option --dataset.nam; did you mean --dataset.name?"),
+        ("--model.num-prototypes 3", "hackjobs: --model.num-prototypes has no effect here"),
     ],
 )
 def test_errors_are_one_line(

@@ -1,5 +1,6 @@
 """The ``pixpnet`` command."""
 
-from pixpnet.cli.main import main
+from pixpnet.cli.main import exit_code, main
+from pixpnet.cli.parser import Parser, number_in
 
-__all__ = ["main"]
+__all__ = ["Parser", "exit_code", "main", "number_in"]

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pixpnet.cli.arguments import Parser, file_to_write, whole_number
+from pixpnet.choices import did_you_mean
 from pixpnet.cli.console import progress_bar
-from pixpnet.config.options import OPTIONS, did_you_mean
-from pixpnet.config.ranges import Range
+from pixpnet.cli.parser import Parser, file_to_write, number_in
+from pixpnet.config import OPTIONS, DatasetConfig, Range, to_kebab
 from pixpnet.errors import ConfigError, DataError
-
-__all__ = ["run"]
 
 USAGE = """\
 usage: pixpnet data list
@@ -21,8 +19,10 @@ usage: pixpnet data list
 
 `pixpnet data prepare --help` and so on tell more."""
 
+OPTIONS_OF = "pixpnet.config:DatasetConfig"
 
-def run(arguments: Sequence[str]) -> int:
+
+def data(arguments: Sequence[str]) -> int:
     """List, prepare or check data sets, or render SynthBirds."""
     name, *rest = arguments or ["--help"]
     if name in ("-h", "--help"):
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _list(arguments: Sequence[str]) -> int:
-    Parser(prog="pixpnet data list", description="Names for dataset.name.").parse(arguments)
+    Parser("pixpnet data list", "Names for dataset.name.").parse(arguments)
     from pixpnet.data import DATASETS
 
     print("\n".join(DATASETS))
@@ -44,12 +44,13 @@ def _list(arguments: Sequence[str]) -> int:
 
 def _prepare(arguments: Sequence[str]) -> int:
     parser = Parser(
-        prog="pixpnet data prepare",
-        description="Download, unpack or render a data set, and read its tables, so that training can start.",
+        "pixpnet data prepare",
+        "Download, unpack or render a data set, and read its tables, so that training can start.",
+        of=[OPTIONS_OF],
     )
     _add_name_and_root(parser)
     options = parser.parse(arguments)
-    from pixpnet.data.datasets import prepare
+    from pixpnet.data import prepare
 
     with progress_bar("preparing") as progress:
         images = prepare(options.name, options.root, progress=progress)
@@ -62,36 +63,24 @@ def _prepare(arguments: Sequence[str]) -> int:
 
 def _check(arguments: Sequence[str]) -> int:
     parser = Parser(
-        prog="pixpnet data check",
-        description=(
-            "Read every image of a data set: counts, damaged files, images in both splits, class balance, "
-            "visible parts; and draw a sheet of them. The exit code is 1 if an image is damaged or stands "
-            "in training and test."
-        ),
+        "pixpnet data check",
+        "Read every image of a data set: counts, damaged files, images in both splits, class balance, "
+        "visible parts; and draw a sheet of them. The exit code is 1 if an image is damaged or stands "
+        "in training and test.",
+        of=[OPTIONS_OF],
     )
     _add_name_and_root(parser)
-    parser.add_argument(
-        "--out", type=file_to_write, metavar="FILE", help="the sheet, a PNG (default: logs/data/<name>.png)"
-    )
+    out_help = "the sheet, a PNG (default: logs/data/<name>.png)"
+    parser.add_argument("--out", type=file_to_write, metavar="FILE", help=out_help)
     _add_synthbirds(parser)
-    options = parser.parse(arguments)
-    from pixpnet.config import DatasetConfig
-    from pixpnet.data.check import check_dataset
-    from pixpnet.data.contact_sheet import annotated_sheet
-    from pixpnet.data.datasets import read_dataset
+    options = vars(parser.parse(arguments))
+    from pixpnet.data import annotated_sheet, check_dataset, read_dataset
 
-    config = DatasetConfig(
-        name=options.name,
-        root=str(options.root),
-        size=options.size,
-        classes=options.classes,
-        train_images=options.train_images,
-        test_images=options.test_images,
-        seed=options.seed,
-    )
+    out = options.pop("out")
+    config = DatasetConfig(**options)
     with progress_bar("reading images") as progress:
         found = check_dataset(read_dataset(config, progress=progress), progress=progress)
-    out = options.out or Path("logs", "data", f"{found.images.name.lower()}.png")
+    out = out or Path("logs", "data", f"{found.images.name.lower()}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
     annotated_sheet(found.images).save(out, format="PNG")
     print("\n".join([*found.lines(), f"sheet of images: {out}"]))
@@ -103,55 +92,38 @@ def _check(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _add_name_and_root(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a name of `pixpnet data list`")
-    parser.add_argument(
-        "--root", type=Path, default=Path(OPTIONS["dataset.root"].default), help="folder of the data sets"
-    )
-
-
 def _synthbirds(arguments: Sequence[str]) -> int:
-    options = _synthbirds_parser().parse(arguments)
-    from pixpnet.data import DATASETS
-    from pixpnet.data.synthbirds import render_dataset
-
-    with progress_bar("rendering images") as progress:
-        render_dataset(
-            options.out,
-            classes=options.classes,
-            size=options.size or DATASETS["SYNTHBIRDS"].default_size,
-            train_images=options.train_images,
-            test_images=options.test_images,
-            seed=options.seed,
-            progress=progress,
-        )
-    print(options.out)
-    return 0
-
-
-def _synthbirds_parser() -> Parser:
-    """The options of the data set that `pixpnet train` has too, with their defaults and ranges."""
     parser = Parser(
-        prog="pixpnet data synthbirds",
-        description="Render SynthBirds in the folder layout of CUB-200-2011; a seed gives the same pixels.",
+        "pixpnet data synthbirds",
+        "Render SynthBirds in the folder layout of CUB-200-2011; a seed gives the same pixels.",
+        of=[OPTIONS_OF],
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder to write")
     _add_synthbirds(parser)
-    return parser
+    options = vars(parser.parse(arguments))
+    from pixpnet.data import DATASETS
+    from pixpnet.synthbirds import render_dataset
+
+    options["size"] = options["size"] or DATASETS["SYNTHBIRDS"].default_size
+    out = options.pop("out")
+    with progress_bar("rendering images") as progress:
+        render_dataset(out, **options, progress=progress)
+    print(out)
+    return 0
+
+
+def _add_name_and_root(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a name of `pixpnet data list`")
+    parser.take("root", says="folder of the data sets")
 
 
 def _add_synthbirds(parser: Parser) -> None:
-    for name in ("size", "classes", "train-images", "test-images", "seed"):
-        option = OPTIONS[f"dataset.{name}"]
-        assert isinstance(option.range, Range)
-        shown = "128" if option.default is None else option.default
-        parser.add_argument(
-            f"--{name}",
-            type=whole_number(option.range),
-            default=option.default,
-            metavar="N",
-            help=f"{option.help.removeprefix('SYNTHBIRDS: ')} (default: {shown})",
-        )
+    """The options of the data set that `pixpnet train` has too, with their defaults and ranges."""
+    for name in ("size", "classes", "train_images", "test_images", "seed"):
+        rule = OPTIONS[f"dataset.{to_kebab(name)}"].rule
+        assert isinstance(rule, Range)
+        says = "side of the images in pixels; None: 128" if name == "size" else ""
+        parser.take(name, type=number_in(rule), metavar="N", says=says)
 
 
 ACTIONS: Mapping[str, Callable[[Sequence[str]], int]] = {

@@ -5,41 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 
 import pixpnet
-from pixpnet.config.options import did_you_mean
+from pixpnet.choices import did_you_mean
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.log import start_logging
 
-__all__ = ["COMMANDS", "exit_code", "main"]
-
-
-@dataclass(frozen=True)
-class Command:
-    """A sub-command; its module has ``run(arguments) -> exit code``, and is imported when it is called."""
-
-    name: str
-    module: str
-    help: str
-
-
 COMMANDS = {
-    command.name: command
-    for command in (
-        Command("train", "pixpnet.cli.train", "train a network, project its prototypes, test it"),
-        Command("demo", "pixpnet.cli.demo", "train on built-in pictures of birds, then explain some"),
-        Command("explain", "pixpnet.cli.explain", "draw why a trained network decides as it does"),
-        Command("verify", "pixpnet.cli.verify", "try whether pixels outside the displayed boxes matter"),
-        Command("evaluate", "pixpnet.cli.evaluate", "measure how good its explanations are"),
-        Command("report", "pixpnet.cli.report", "write one HTML file that shows a run"),
-        Command("compare", "pixpnet.cli.compare", "runs side by side, as Markdown and HTML"),
-        Command("rf", "pixpnet.cli.rf", "receptive fields of every layer of a backbone"),
-        Command("goldilocks", "pixpnet.cli.goldilocks", "which layer of which backbone is just right"),
-        Command("data", "pixpnet.cli.data", "list, prepare and check data sets; render SynthBirds"),
-    )
+    "train": ("train", "train a network, project its prototypes, test it"),
+    "demo": ("train", "train on built-in pictures of birds, then explain some"),
+    "explain": ("runs", "draw why a trained network decides as it does"),
+    "verify": ("runs", "try whether pixels outside the displayed boxes matter"),
+    "evaluate": ("evaluate", "measure how good its explanations are"),
+    "report": ("runs", "write one HTML file that shows a run"),
+    "compare": ("runs", "runs side by side, as Markdown and HTML"),
+    "rf": ("rf", "receptive fields of every layer of a backbone"),
+    "goldilocks": ("goldilocks", "which layer of which backbone is just right"),
+    "data": ("data", "list, prepare and check data sets; render SynthBirds"),
 }
+"""Sub-command -> the module of its function of that name, imported when it is called, and its help."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,14 +65,15 @@ def _dispatch(arguments: list[str]) -> int:
     elif name == "--version":
         print(f"pixpnet {pixpnet.__version__}")
     elif name in COMMANDS:
-        return import_module(COMMANDS[name].module).run(rest)
+        module, _ = COMMANDS[name]
+        return getattr(import_module(f"pixpnet.cli.{module}"), name)(rest)
     else:
         raise ConfigError(f"{name!r} is not one of {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}")
     return 0
 
 
 def _help() -> str:
-    commands = "\n".join(f"  {command.name:<10} {command.help}" for command in COMMANDS.values())
+    commands = "\n".join(f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items())
     return (
         "usage: pixpnet COMMAND [...]\n\n"
         "Pixel-grounded prototypical part networks.\n\n"

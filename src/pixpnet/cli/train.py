@@ -1,49 +1,76 @@
-"""``pixpnet train``: train a network, or go on with a run."""
+"""``pixpnet train`` and ``demo``: train a network, or go on with a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import as_file, files
 from pathlib import Path
 
-from pixpnet.config.help import options_help
-from pixpnet.config.parse import parse_config
-from pixpnet.config.sections import Config
+from pixpnet.cli.parser import ConfigurationHelp, Parser
+from pixpnet.config import Config, parse_config
 from pixpnet.errors import ConfigError
 
-__all__ = ["asks_for_help", "run", "train_showing_run"]
+TRAIN_USAGE = """\
+pixpnet train -c FILE [-c FILE ...] [--section.option value ...]
+       pixpnet train --resume RUN_DIR"""
 
-USAGE = """\
-usage: pixpnet train -c FILE [-c FILE ...] [--section.option value ...]
-       pixpnet train --resume RUN_DIR
+TRAIN_USAGE = """\
+%(prog)s -c FILE [-c FILE ...] [--section.option value ...]
+       %(prog)s --resume RUN_DIR"""
 
+TRAIN = """\
 Trains a pixel-grounded prototypical part network, projects its prototypes onto training patches,
 tests it, and prints the folder of the run. A later file wins over an earlier one, and the command line
-over the files. In files, options are nested by section.
+over the files. In files, options are nested by section."""
 
-  -c FILE, --config FILE
-        YAML file with options.
-  --resume RUN_DIR
-        Go on with a run that was stopped, from the end of its last whole epoch.
-  -h, --help
-        This text."""
+DEMO_USAGE = "%(prog)s [--section.option value ...]"
+
+DEMO = """\
+Renders pictures of birds, trains a network on them, projects its prototypes, tests it, draws
+explanations and writes a report. Options change the packaged configuration; the defaults below are
+those of pixpnet train."""
 
 
-def run(arguments: Sequence[str]) -> int:
+def train(arguments: Sequence[str]) -> int:
     """Train, or resume, and print the run directory."""
-    if asks_for_help(arguments):
-        print(f"{USAGE}\n{options_help()}")
+    if _asks_for_help(arguments):
+        parser = Parser("pixpnet train", TRAIN, usage=TRAIN_USAGE, layout=ConfigurationHelp)
+        parser.add_argument("-c", "--config", metavar="FILE", help="YAML file with options")
+        resume_help = "go on with a run that was stopped, from the end of its last whole epoch"
+        parser.add_argument("--resume", metavar="RUN_DIR", help=resume_help)
+        parser.print_configuration_help()
         return 0
     stopped = _run_to_resume(arguments)
-    print(_resume(stopped) if stopped else train_showing_run(parse_config(arguments)))
+    print(_resume(stopped) if stopped else _train_showing_run(parse_config(arguments)))
     return 0
 
 
-def asks_for_help(arguments: Sequence[str]) -> bool:
-    """Whether ``-h`` or ``--help`` is among the arguments."""
+def demo(arguments: Sequence[str]) -> int:
+    """Train with the packaged configuration, explain, report, and say where everything is."""
+    if _asks_for_help(arguments):
+        parser = Parser("pixpnet demo", DEMO, usage=DEMO_USAGE, layout=ConfigurationHelp)
+        parser.print_configuration_help()
+        return 0
+    with as_file(files("pixpnet") / "configs" / "demo.yaml") as packaged:
+        config = parse_config(["-c", str(packaged), *arguments])
+    run_dir = _train_showing_run(config)
+    from pixpnet.explanation import explain_images
+    from pixpnet.report import write_report
+
+    pictures = explain_images(run_dir)
+    report = write_report(run_dir)
+    print(f"run: {run_dir}")
+    for picture in pictures:
+        print(f"explanation: {picture}")
+    print(f"report: {report}")
+    return 0
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
     return "-h" in arguments or "--help" in arguments
 
 
-def train_showing_run(config: Config) -> Path:
+def _train_showing_run(config: Config) -> Path:
     """Train; when interrupted, say which run it was and where it can go on.
 
     Raises:

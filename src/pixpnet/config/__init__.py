@@ -1,8 +1,18 @@
 """The options of a run: their data classes, reading them, checking them and writing them out."""
 
-from pixpnet.config.optimizers import resolve_optimizer
-from pixpnet.config.parse import config_from_yaml, parse_config
+from pixpnet.config._sources import keys, parameters
+from pixpnet.config.options import FROM_1, SEED, Option, Range, Text, to_kebab
+from pixpnet.config.parsing import (
+    REQUIRED,
+    config_from_yaml,
+    config_to_yaml,
+    parse_config,
+    resolve_optimizer,
+    validate,
+)
 from pixpnet.config.sections import (
+    OPTIONS,
+    SECTIONS,
     Config,
     DatasetConfig,
     LossConfig,
@@ -11,20 +21,29 @@ from pixpnet.config.sections import (
     TestConfig,
     TrainConfig,
 )
-from pixpnet.config.validate import validate
-from pixpnet.config.yaml_files import config_to_yaml
 
 __all__ = [
+    "FROM_1",
+    "OPTIONS",
+    "REQUIRED",
+    "SECTIONS",
+    "SEED",
     "Config",
     "DatasetConfig",
     "LossConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "Option",
+    "Range",
     "TestConfig",
+    "Text",
     "TrainConfig",
     "config_from_yaml",
     "config_to_yaml",
+    "keys",
+    "parameters",
     "parse_config",
     "resolve_optimizer",
+    "to_kebab",
     "validate",
 ]

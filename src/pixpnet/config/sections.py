@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pixpnet.config.options import (
+    BelowOne,
+    From0,
+    From1,
+    KeyOf,
+    NotNegative,
+    Option,
+    Positive,
+    Range,
+    Seed,
+    Text,
+    options_of,
+)
 
 
 @dataclass(frozen=True)
@@ -16,36 +31,34 @@ class DatasetConfig:
         val_size: Share of the training images held out for validation.
         augment_factor: Augmented views per training image and epoch.
         crop_to_bbox: Crop every image to its object's bounding box first.
-        size: Side of the network's input in pixels, where the data set leaves it free; none: its own default.
+        size: Side of the network's input in pixels, where the data set leaves it free; None: its own default.
         classes: SYNTHBIRDS: number of species.
         train_images: SYNTHBIRDS: training images per class.
         test_images: SYNTHBIRDS: test images per class.
         seed: Seed of what is made once: SYNTHBIRDS' images, and the test images of a FOLDER that has none.
         test_size: FOLDER: share of each class for the test, where the folder has no test/ and no val/.
         normalization: Mean and standard deviation: the data set's own (else measured), measured or imagenet.
-        imagenette_size: IMAGENETTE: which of fastai's archives; none: the one that is there, else full.
-        workers: Loader processes (0: load in the main process); none: one per free core, at most 8.
+        imagenette_size: IMAGENETTE: which of fastai's archives; None: the one that is there, else full.
+        workers: Loader processes (0: load in the main process); None: one per free core, at most 8.
         cache: Where decoded images are kept: ram (as far as there is room), disk (in the user's cache folder,
             for later runs too) or none.
-        augment_on: Where training images are augmented: cpu, or gpu (in batches, on the run's device).
     """
 
     name: str = "SYNTHBIRDS"
     root: str = "data"
-    val_size: float = 0.2
-    augment_factor: int = 1
+    val_size: BelowOne = 0.2
+    augment_factor: From1 = 1
     crop_to_bbox: bool = False
-    size: int | None = None
-    classes: int = 10
-    train_images: int = 60
-    test_images: int = 30
-    seed: int = 0
-    test_size: float = 0.2
+    size: From1 | None = None
+    classes: Annotated[int, Range(minimum=1, maximum=200)] = 10
+    train_images: From1 = 60
+    test_images: From1 = 30
+    seed: Seed = 0
+    test_size: Annotated[float, Range(above=0, below=1)] = 0.2
     normalization: Literal["own", "measured", "imagenet"] = "own"
     imagenette_size: Literal["full", "320px", "160px"] | None = None
-    workers: int | None = None
+    workers: From0 | None = None
     cache: Literal["ram", "disk", "none"] = "ram"
-    augment_on: Literal["cpu", "gpu"] = "cpu"
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,7 @@ class ModelConfig:
     Args:
         name: Kind of network.
         feature_extractor: Backbone, e.g. resnet18, vgg16_bn, timm/tf_efficientnet_lite0.
-        feature_layer: Layer where the backbone is cut; none: its last feature layer.
+        feature_layer: Layer where the backbone is cut; None: its last feature layer.
         pretrained: Start the backbone from its published ImageNet weights.
         weights: File with the backbone's weights, in place of the published ones.
         num_prototypes: Number of prototypes, over all classes.
@@ -80,21 +93,21 @@ class ModelConfig:
     feature_layer: str | None = None
     pretrained: bool = True
     weights: str | None = None
-    num_prototypes: int = 500
-    prototype_dim: int = 512
-    prototype_kernel_size: int = 1
+    num_prototypes: From1 = 500
+    prototype_dim: From1 = 512
+    prototype_kernel_size: From1 = 1
     prototype_init: Literal["random", "data"] = "random"
     init_weights: bool = True
-    prototype_activation: Literal["log", "linear"] = "log"
-    add_on_layers_type: Literal["regular", "bottleneck"] = "regular"
-    add_on_activation: Literal["sigmoid", "none"] = "sigmoid"
-    epsilon: float = 1e-6
+    prototype_activation: Annotated[str, KeyOf("pixpnet.prototypes:SIMILARITIES")] = "log"
+    add_on_layers_type: Annotated[str, KeyOf("pixpnet.prototypes:ADD_ONS")] = "regular"
+    add_on_activation: Annotated[str, KeyOf("pixpnet.prototypes:ADD_ON_ACTIVATIONS")] = "sigmoid"
+    epsilon: Positive = 1e-6
     learn_prototypes: bool = True
     incorrect_strength: float = -0.5
     correct_strength: float = 1.0
     class_specific: bool = True
-    readout_type: Literal["linear", "sparse", "proto"] = "linear"
-    distance: Literal["l2", "cosine"] = "l2"
+    readout_type: Annotated[str, KeyOf("pixpnet.prototypes:HEADS")] = "linear"
+    distance: Annotated[str, KeyOf("pixpnet.prototypes:DISTANCES")] = "l2"
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,7 @@ class TrainConfig:
         gradient_clip_norm: Largest norm of the gradient.
         hparam_tune: Find the largest batch size that fits on the GPU, and train with that one.
         stochastic_weight_averaging: Average the weights of the last quarter of the joint epochs.
-        val_every_n_epoch: Epochs between validations; none: max(1, round(epochs / 50)).
+        val_every_n_epoch: Epochs between validations; None: max(1, round(epochs / 50)).
         push_prototypes: Project prototypes onto training patches.
         push_every: Epochs between projections; also after the first and the last epoch.
         readout_push_epochs: Epochs of the head alone after each projection.
@@ -119,18 +132,18 @@ class TrainConfig:
         compile: Compile the network with torch.compile.
     """
 
-    epochs: int = 50
-    backbone_epochs: int = 0
-    batch_size: int = 128
-    accumulate_grad_batches: int | None = None
+    epochs: From1 = 50
+    backbone_epochs: From0 = 0
+    batch_size: From1 = 128
+    accumulate_grad_batches: From1 | None = None
     checkpoint: bool = False
-    gradient_clip_norm: float | None = None
+    gradient_clip_norm: Positive | None = None
     hparam_tune: bool = False
     stochastic_weight_averaging: bool = False
-    val_every_n_epoch: int | None = None
+    val_every_n_epoch: From1 | None = None
     push_prototypes: bool = True
-    push_every: int = 10
-    readout_push_epochs: int = 20
+    push_every: From1 = 10
+    readout_push_epochs: From0 = 20
     push_duplicate_filter: Literal["sample", "patch", "none"] = "sample"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
@@ -141,12 +154,12 @@ class TestConfig:
     """Testing.
 
     Args:
-        batch_size: Images per batch; none: train.batch-size.
+        batch_size: Images per batch; None: train.batch-size.
     """
 
     __test__ = False  # not a test case, whatever pytest makes of the name
 
-    batch_size: int | None = None
+    batch_size: From1 | None = None
 
 
 @dataclass(frozen=True)
@@ -167,15 +180,15 @@ class OptimizerConfig:
     """
 
     name: str = "sgd"
-    lr: float = 0.1
-    fine_tune_lr: float = 1e-4
-    readout_lr: float = 1e-4
-    lr_scheduler: Literal["cosine", "step", "multistep"] = "cosine"
-    lr_factor: float = 0.1
-    lr_schedule: tuple[int, ...] = (100, 150)
-    weight_decay: float = 2e-4
-    momentum: float = 0.9
-    warmup_period: int = 5
+    lr: Positive = 0.1
+    fine_tune_lr: NotNegative = 1e-4
+    readout_lr: NotNegative = 1e-4
+    lr_scheduler: Annotated[str, KeyOf("pixpnet.training:SCHEDULES")] = "cosine"
+    lr_factor: Positive = 0.1
+    lr_schedule: tuple[From1, ...] = (100, 150)
+    weight_decay: NotNegative = 2e-4
+    momentum: BelowOne = 0.9
+    warmup_period: From0 = 5
 
 
 @dataclass(frozen=True)
@@ -200,8 +213,8 @@ class Config:
     """All options of a run.
 
     Args:
-        seed: The run's seed; none: a fresh one is drawn and recorded.
-        gpus: GPUs to use; none: one if there is one, else the CPU.
+        seed: The run's seed; None: a fresh one is drawn and recorded.
+        gpus: GPUs to use; None: one if there is one, else the CPU.
         log_dir: Folder of the runs.
         run_id: Suffix of the data set's folder under log-dir.
         profile: Measure where the run's time goes, and write it to profile/ in the run directory.
@@ -217,12 +230,12 @@ class Config:
         loss: Coefficients of the loss.
     """
 
-    seed: int | None = None
-    gpus: int | None = None
+    seed: Seed | None = None
+    gpus: From0 | None = None
     log_dir: str = "logs/protonet"
-    run_id: str | None = None
+    run_id: Annotated[str, Text(without="\0/\\")] | None = None
     profile: bool = False
-    profiler: Literal["simple", "advanced", "pytorch"] = "simple"
+    profiler: Annotated[str, KeyOf("pixpnet.training:PROFILERS")] = "simple"
     debug: bool = False
     tb_logging: bool = False
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
@@ -231,3 +244,8 @@ class Config:
     test: TestConfig = field(default_factory=TestConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+
+
+OPTIONS: Mapping[str, Option] = {option.name: option for option in options_of(Config)}
+
+SECTIONS = tuple(dict.fromkeys(option.section for option in OPTIONS.values() if option.section))

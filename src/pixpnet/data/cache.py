@@ -3,27 +3,33 @@
 Every image has a slot of its own whose place is known from the start, and a checksum that is written after
 its pixels. So processes fill and read the same slots without locks: the same image always gives the same
 bytes, and what is not whole yet, or was damaged, does not fit its checksum and is decoded anew.
+
+A file is shared with later runs and with runs at the same time. Its name tells the images, the geometry and
+the state of the files that the images come from (path, size, times of modification and change), so a changed
+image makes another file, and the old one is deleted.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import mmap
 import os
+import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+import PIL
+import torchvision
 from PIL import Image
 
-from pixpnet.data.decode import prepared_size
+from pixpnet.data.pictures import prepared_size
 from pixpnet.data.spec import Geometry
+from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
-
-__all__ = ["ImageCache", "checksum", "memory_budget", "memory_cache", "slot_bytes"]
 
 _logger = logging.getLogger(__name__)
 
@@ -31,45 +37,45 @@ MEMORY_SHARE = 4
 """The cache in memory takes at most one part in so many of the machine's (or the container's) memory."""
 
 _CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
-
-@runtime_checkable
-class Storage(Protocol):
-    """Bytes that several processes share."""
-
-    view: UInt8[np.ndarray, " size"]
-    """What is stored now, also by others."""
-
-    def write(self, offset: int, data: bytes) -> None:
-        """Store bytes; raises OSError where there is no room."""
-        ...
+_FORMAT = "pixpnet pixels 2"
 
 
 class ImageCache:
-    """A slot for each image.
+    """A checksum of 4 bytes for each image (0: not there yet), then the pixels, slot after slot.
+
+    They lie in a file, or else in memory that this process shares with those it forks; one that is spawned
+    gets its own, empty.
 
     Args:
         records: The images, in the order of their slots.
         sizes: (width, height) of each after the first resize.
-        storage: A checksum of 4 bytes for each slot (0: empty), then the pixels, slot after slot.
-        start: Where the checksums begin in the storage.
+        path: A file of the length that the slots need.
     """
 
     def __init__(
-        self,
-        records: Sequence[ImageRecord],
-        sizes: Int[np.ndarray, "n 2"],
-        *,
-        storage: Storage,
-        start: int = 0,
+        self, records: Sequence[ImageRecord], sizes: Sequence[tuple[int, int]], *, path: Path | None = None
     ) -> None:
         self._slot_of = {_key(record): slot for slot, record in enumerate(records)}
         self._sizes = sizes
-        self._offsets = start + 4 * len(records) + np.concatenate(([0], np.cumsum(slot_bytes(sizes))))
-        self._start = start
-        self._storage = storage
+        self._offsets = _slot_offsets(sizes)
+        self._path = path
         self._is_checked = bytearray(len(records))
         self._is_full = False
+        self._open()
+
+    def _open(self) -> None:
+        self._file = None if self._path is None else self._path.open("r+b", buffering=0)
+        if self._file is None:
+            self._bytes = mmap.mmap(-1, max(1, self._offsets[-1]))
+        else:
+            self._bytes = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_file", "_bytes")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._open()
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -79,47 +85,38 @@ class ImageCache:
         slot = self._slot_of.get(_key(record))
         if slot is None:
             return None
-        wanted = int.from_bytes(self._bytes(self._start + 4 * slot, 4), "little")
+        wanted = int.from_bytes(self._bytes[4 * slot : 4 * slot + 4], "little")
         if wanted == 0:
             return None
-        pixels = self._bytes(int(self._offsets[slot]), int(self._offsets[slot + 1] - self._offsets[slot]))
+        pixels = self._bytes[self._offsets[slot] : self._offsets[slot + 1]]
         if not self._is_checked[slot]:
-            if checksum(pixels) != wanted:
+            if _checksum(pixels) != wanted:
                 _logger.warning("The kept pixels of %s are damaged; it is decoded anew.", record.path)
                 return None
             self._is_checked[slot] = 1
-        width, height = map(int, self._sizes[slot])
-        return Image.frombytes("RGB", (width, height), pixels)
+        return Image.frombytes("RGB", self._sizes[slot], pixels)
 
     def put(self, record: ImageRecord, image: Image.Image) -> None:
         """Keep the image, if it has a slot of its size."""
         slot = self._slot_of.get(_key(record))
-        if slot is None or self._is_full or image.size != tuple(self._sizes[slot]):
+        if slot is None or self._is_full or image.size != self._sizes[slot]:
             return
         pixels = image.tobytes()
         try:
-            self._storage.write(int(self._offsets[slot]), pixels)
-            self._storage.write(self._start + 4 * slot, checksum(pixels).to_bytes(4, "little"))
+            self._write(self._offsets[slot], pixels)
+            self._write(4 * slot, _checksum(pixels).to_bytes(4, "little"))
         except OSError as error:
             self._is_full = True
             _logger.warning("No more images are kept: %s.", error)
 
-    def _bytes(self, offset: int, length: int) -> bytes:
-        return self._storage.view[offset : offset + length].tobytes()
-
-
-class Memory:
-    """Memory that this process shares with those it forks; one that is spawned gets its own, empty."""
-
-    def __init__(self, size: int) -> None:
-        self._map = mmap.mmap(-1, max(size, 1))
-        self.view = np.frombuffer(self._map, dtype=np.uint8)
-
-    def write(self, offset: int, data: bytes) -> None:
-        self._map[offset : offset + len(data)] = data
-
-    def __reduce__(self) -> tuple[type[Memory], tuple[int]]:
-        return Memory, (len(self.view),)
+    def _write(self, offset: int, data: bytes) -> None:
+        if self._file is None:
+            self._bytes[offset : offset + len(data)] = data
+            return
+        # A store to the mapping of a file would end the process where the disk is full.
+        while data:
+            written = os.pwrite(self._file.fileno(), data, offset)
+            data, offset = data[written:], offset + written
 
 
 def memory_cache(records: Sequence[ImageRecord], *, geometry: Geometry) -> ImageCache:
@@ -132,19 +129,46 @@ def memory_cache(records: Sequence[ImageRecord], *, geometry: Geometry) -> Image
             _logger.info("%d of %d images are kept in memory.", len(sizes), len(records))
             break
         sizes.append((width, height))
-    table = np.array(sizes, dtype=np.int64).reshape(-1, 2)
-    memory = Memory(4 * len(sizes) + int(slot_bytes(table).sum()))
-    return ImageCache(records[: len(sizes)], table, storage=memory)
+    return ImageCache(records[: len(sizes)], sizes)
 
 
-def checksum(data: bytes) -> int:
-    """CRC-32, but never 0, which means that there is nothing."""
-    return zlib.crc32(data) or 1
+def file_cache(records: Sequence[ImageRecord], *, geometry: Geometry) -> ImageCache:
+    """Images in a file of the cache folder, made now if there is none for them.
+
+    Raises:
+        DataError: The folder cannot be written, or has no room; an image is missing or damaged.
+    """
+    folder, place = cache_folder() / "images", _place(records, geometry)
+    path = folder / f"{place}-{_state(records)}.pixels"
+    sizes = [prepared_size(record, geometry) for record in records]
+    try:
+        _make_room(path, _slot_offsets(sizes)[-1])
+        cache = ImageCache(records, sizes, path=path)
+        for old in folder.glob(f"{place}-*.pixels"):
+            if old != path:
+                old.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"the cache of decoded images {path} cannot be used ({error}); set PIXPNET_CACHE to a folder "
+            "that can be written, or give --dataset.cache ram."
+        ) from error
+    return cache
 
 
-def slot_bytes(sizes: Int[np.ndarray, "n 2"]) -> Int[np.ndarray, " n"]:
-    """Bytes of the pixels of images of these sizes."""
-    return 3 * sizes[:, 0].astype(np.int64) * sizes[:, 1]
+CACHES: dict[str, Callable[..., ImageCache | None]] = {
+    "ram": memory_cache,
+    "disk": file_cache,
+    "none": lambda records, *, geometry: None,
+}
+"""What `dataset.cache` chooses from; each takes the images and their geometry."""
+
+
+def cache_folder() -> Path:
+    """$PIXPNET_CACHE, else $XDG_CACHE_HOME/pixpnet, else ~/.cache/pixpnet."""
+    chosen = os.environ.get("PIXPNET_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixpnet"
 
 
 def memory_budget() -> int:
@@ -160,6 +184,53 @@ def memory_budget() -> int:
 def _machine_memory() -> int:
     """Bytes; 4 GiB where the system (Windows) has no such call."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 4 * 2**30
+
+
+def _make_room(path: Path, length: int) -> None:
+    """Give the file its length; what is there stays, and what is new are zeros: empty slots."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = path.stat().st_size if path.exists() else 0
+    if found not in (0, length):
+        _logger.warning("%s is damaged; what is missing in it is decoded anew.", path)
+    free = shutil.disk_usage(path.parent).free
+    if length - found > free:
+        raise DataError(
+            f"decoded, the images take {length / 1e9:.1f} GB, {path.parent} has {free / 1e9:.1f} GB free; "
+            "set PIXPNET_CACHE to a folder with more room, or give --dataset.cache ram."
+        )
+    with path.open("ab") as file:
+        file.truncate(length)
+
+
+def _place(records: Sequence[ImageRecord], geometry: Geometry) -> str:
+    """Which images, from where, at which size: what stays the same when a file changes."""
+    digest = hashlib.sha256(repr((geometry.to_box, geometry.resize, geometry.crop)).encode())
+    for record in records:
+        digest.update(repr((record.image_id, str(record.path.absolute()))).encode())
+    return digest.hexdigest()[:16]
+
+
+def _state(records: Sequence[ImageRecord]) -> str:
+    """The state of the images' files and boxes, and of the programs that decode and resize them."""
+    digest = hashlib.sha256(repr((_FORMAT, PIL.__version__, torchvision.__version__)).encode())
+    for record in records:
+        try:
+            state = record.path.stat()
+        except OSError:
+            raise DataError(f"{record.path} is missing; wanted an image.") from None
+        # A copy with the old times, or an archive that is unpacked again, has another time of change.
+        digest.update(repr((state.st_size, state.st_mtime_ns, state.st_ctime_ns, record.box)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _slot_offsets(sizes: Sequence[tuple[int, int]]) -> list[int]:
+    """Where the pixels of each image begin, and where the last ones end."""
+    return np.cumsum([4 * len(sizes), *(3 * width * height for width, height in sizes)]).tolist()
+
+
+def _checksum(data: bytes) -> int:
+    """CRC-32, but never 0, which means that there is nothing."""
+    return zlib.crc32(data) or 1
 
 
 def _key(record: ImageRecord) -> tuple[str, str]:

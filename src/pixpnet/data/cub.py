@@ -12,7 +12,7 @@ the first visible one counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -21,9 +21,7 @@ from jaxtyping import Bool, Float
 from pixpnet.data.spec import DatasetSpec, ImageSet
 from pixpnet.data.tables import Row, read_rows, unique
 from pixpnet.errors import DataError
-from pixpnet.types import Box, ImageRecord
-
-__all__ = ["read_cub"]
+from pixpnet.types import ImageRecord
 
 
 def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part_locs.txt") -> ImageSet:
@@ -32,20 +30,22 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
     Raises:
         DataError: Naming file and line, and what was wanted, for anything missing or wrong.
     """
-    image_rows = unique(read_rows(root / "images.txt", "<image id> <path>"), "image")
-    if not image_rows:
+    images = unique(read_rows(root / "images.txt", "<image id> <path>"), "image id")
+    if not images:
         raise DataError(f"{root / 'images.txt'} lists no image.")
-    paths = {image: _image_path(root, row) for image, row in image_rows.items()}
-    labels, class_names = _read_labels(root, image_rows)
-    is_training = {
-        image: row.flag(1, "1 for training, 0 for test")
-        for image, row in _per_image(
-            root / "train_test_split.txt", "<image id> <1 train, 0 test>", image_rows
-        )
-    }
-    boxes = _read_boxes(root, image_rows)
-    part_names, points, visible = _read_parts(root, root / part_locations, image_rows)
-    masks = _find_masks(root, image_rows)
+    paths = {image: row.file_below(root / "images", row.fields["path"]) for image, row in images.items()}
+    labels, class_names = _read_labels(root, images)
+    split = _per_image(root / "train_test_split.txt", "<image id> <1 train, 0 test>", images)
+    is_training = {image: row.flag("1 train, 0 test") for image, row in split.items()}
+    boxes, masks = {}, {}
+    if (root / "bounding_boxes.txt").exists():
+        rows = _per_image(root / "bounding_boxes.txt", "<image id> <x> <y> <width> <height>", images)
+        boxes = {image: row.box() for image, row in rows.items()}
+    if (root / "segmentations").is_dir():
+        found = {image: root / "segmentations" / row.fields["path"] for image, row in images.items()}
+        found = {image: path.with_suffix(".png") for image, path in found.items()}
+        masks = {image: path for image, path in found.items() if path.is_file()}
+    part_names, points, visible = _read_parts(root, root / part_locations, images)
     records = {
         image: ImageRecord(
             image_id=str(image),
@@ -56,7 +56,7 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
             part_visible=visible[index] if part_names else None,
             mask=masks.get(image),
         )
-        for index, image in enumerate(image_rows)
+        for index, image in enumerate(images)
     }
     return ImageSet(
         spec=spec,
@@ -68,79 +68,37 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
     )
 
 
-def _per_image(path: Path, layout: str, images: dict[int, Row]) -> Iterable[tuple[int, Row]]:
+def _per_image(path: Path, layout: str, images: dict[int, Row]) -> dict[int, Row]:
     """One row for every image and none for any other, in the order of `images`."""
-    rows = unique(read_rows(path, layout), "image")
+    rows = unique(read_rows(path, layout), "image id")
     for image, row in rows.items():
         if image not in images:
             raise row.error(f"image {image} does not stand in images.txt.")
-    for image, image_row in images.items():
+    for image, row in images.items():
         if image not in rows:
             raise DataError(
-                f"{path} has no line `{layout}` for image {image} "
-                f"({image_row.path.name}, line {image_row.number})."
+                f"{path} has no line `{layout}` for image {image} ({row.path.name}, line {row.number})."
             )
-        yield image, rows[image]
-
-
-def _image_path(root: Path, row: Row) -> Path:
-    relative = PurePosixPath(row.fields[1])
-    if relative.is_absolute() or ".." in relative.parts:
-        raise row.error(f"wanted a path below images/, got {row.fields[1]!r}.")
-    path = root / "images" / relative
-    if not path.is_file():
-        raise row.error(f"the image {path} is missing.")
-    return path
+    return {image: rows[image] for image in images}
 
 
 def _read_labels(root: Path, images: dict[int, Row]) -> tuple[dict[int, int], tuple[str, ...]]:
     """Labels from 0, and the names of the classes."""
-    rows = dict(_per_image(root / "image_class_labels.txt", "<image id> <class id>", images))
-    class_of = {image: row.integer(1, "the id of a class") for image, row in rows.items()}
+    rows = _per_image(root / "image_class_labels.txt", "<image id> <class id>", images)
     if (root / "classes.txt").exists():
-        names = {
-            key: row.fields[1]
-            for key, row in unique(read_rows(root / "classes.txt", "<class id> <name>"), "class").items()
-        }
-        for image, row in rows.items():
-            if class_of[image] not in names:
-                raise row.error(f"class {class_of[image]} does not stand in classes.txt.")
+        classes = unique(read_rows(root / "classes.txt", "<class id> <name>"), "class id")
+        names = {key: row.fields["name"] for key, row in classes.items()}
+        class_of = {image: row.whole("class id") for image, row in rows.items()}
     else:
-        for image, row in rows.items():
-            if class_of[image] < 1:
-                raise row.error(f"wanted the id of a class (from 1), got {class_of[image]}.")
+        class_of = {image: row.whole("class id", least=1) for image, row in rows.items()}
         names = {key: f"class {key}" for key in range(1, max(class_of.values()) + 1)}
         for image, key in class_of.items():
-            names[key] = PurePosixPath(images[image].fields[1]).parent.name or names[key]
-    empty = sorted(set(names) - set(class_of.values()))
-    if empty:
-        some = ", ".join(f"{key} ({names[key]})" for key in empty[:3])
-        raise DataError(
-            f"{root / 'image_class_labels.txt'}: {len(empty)} of {len(names)} classes have no image: {some}."
-        )
-    order = {key: label for label, key in enumerate(sorted(names))}
-    return {image: order[key] for image, key in class_of.items()}, tuple(names[key] for key in order)
-
-
-def _read_boxes(root: Path, images: dict[int, Row]) -> dict[int, Box]:
-    path = root / "bounding_boxes.txt"
-    if not path.exists():
-        return {}
-    boxes = {}
-    for image, row in _per_image(path, "<image id> <x> <y> <width> <height>", images):
-        left, top, width, height = row.numbers(slice(1, 5), "x, y, width and height of a box")
-        if width <= 0 or height <= 0:
-            raise row.error(f"wanted a box with a width and a height, got {width:g} x {height:g}.")
-        boxes[image] = Box(left, top, left + width, top + height)
-    return boxes
-
-
-def _find_masks(root: Path, images: dict[int, Row]) -> dict[int, Path]:
-    folder = root / "segmentations"
-    if not folder.is_dir():
-        return {}
-    paths = {image: (folder / row.fields[1]).with_suffix(".png") for image, row in images.items()}
-    return {image: path for image, path in paths.items() if path.is_file()}
+            names[key] = PurePosixPath(images[image].fields["path"]).parent.name or names[key]
+    for image, row in rows.items():
+        if class_of[image] not in names:
+            raise row.error(f"class {class_of[image]} does not stand in classes.txt.")
+    label_of = {key: label for label, key in enumerate(sorted(names))}
+    return {image: label_of[key] for image, key in class_of.items()}, tuple(names[key] for key in label_of)
 
 
 def _read_parts(
@@ -149,29 +107,24 @@ def _read_parts(
     """Names, continuous points and visibility of every part in every image, in the order of `images`."""
     names = {}
     if (root / "parts" / "parts.txt").exists():
-        rows = unique(read_rows(root / "parts" / "parts.txt", "<part id> <name>"), "part")
-        names = {key: row.fields[1] for key, row in rows.items()}
+        rows = unique(read_rows(root / "parts" / "parts.txt", "<part id> <name>"), "part id")
+        names = {key: row.fields["name"] for key, row in rows.items()}
     locations = read_rows(path, "<image id> <part id> <x> <y> <visible>") if path.exists() else []
-    parts = [row.integer(1, "the id of a part") for row in locations]
-    if not names:
-        if parts and min(parts) < 1:
-            raise locations[int(np.argmin(parts))].error(
-                f"wanted the id of a part (from 1), got {min(parts)}."
-            )
-        names = {key: f"part {key}" for key in range(1, max(parts, default=0) + 1)}
+    parts = [row.whole("part id", least=-math.inf if names else 1) for row in locations]
+    names = names or {key: f"part {key}" for key in range(1, max(parts, default=0) + 1)}
     column_of = {key: column for column, key in enumerate(sorted(names))}
     row_of = {image: index for index, image in enumerate(images)}
     points = np.zeros((len(images), len(names), 2))
     visible = np.zeros((len(images), len(names)), dtype=bool)
     for part, row in zip(parts, locations, strict=True):
-        image = row.integer(0, "the id of an image")
+        image = row.whole("image id")
         if image not in row_of:
             raise row.error(f"image {image} does not stand in images.txt.")
         if part not in column_of:
             raise row.error(f"part {part} does not stand in parts/parts.txt.")
-        point = row.numbers(slice(2, 4), "x and y of a part")
         place = row_of[image], column_of[part]
-        if row.flag(4, "whether the part is visible") and not visible[place]:
+        point = row.numbers(("x", "y"))
+        if row.flag("visible") and not visible[place]:
             points[place] = np.add(point, 0.5)
             visible[place] = True
     return tuple(names[key] for key in column_of), points, visible

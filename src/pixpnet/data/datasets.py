@@ -1,37 +1,125 @@
-"""The table of data sets: one entry each, found by a loosely spelled name."""
+"""The table of data sets, one record and one function that opens it each, found by a loosely spelled name."""
 
 from __future__ import annotations
 
-import difflib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pixpnet.choices import nearest_names
 from pixpnet.config import DatasetConfig
-from pixpnet.data.cifar10 import BATCHES, cifar10_archive
-from pixpnet.data.imagenet import imagenette_archive
-from pixpnet.data.readers import (
-    open_cars,
-    open_cifar10,
-    open_cub,
-    open_folder,
-    open_funnybirds,
-    open_imagenet,
-    open_imagenette,
-)
-from pixpnet.data.rendered import open_synthbirds
-from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet, Normalization, Progress
-from pixpnet.errors import ConfigError
-
-__all__ = ["DATASETS", "find_dataset", "prepare", "read_dataset"]
+from pixpnet.data.cars import read_cars
+from pixpnet.data.cifar10 import BATCHES, UNPACKED, unpack_cifar10
+from pixpnet.data.cub import read_cub
+from pixpnet.data.folder import find_tree, read_folder, read_imagenet, read_imagenette
+from pixpnet.data.funnybirds import read_funnybirds
+from pixpnet.data.sources import find_root, holds, missing
+from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
+from pixpnet.errors import ConfigError, DataError
+from pixpnet.synthbirds import GENERATOR_VERSION, render_dataset
+from pixpnet.types import IMAGENET, Normalization, Progress, no_progress
 
 _logger = logging.getLogger(__name__)
 
-_IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 _CUB = Normalization(mean=(0.4862, 0.5005, 0.4334), std=(0.2321, 0.2277, 0.2665))
 _CARS = Normalization(mean=(0.4708, 0.4602, 0.4550), std=(0.2891, 0.2882, 0.2967))
 _CIFAR10 = Normalization(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
+
+
+def open_cub(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
+    """A folder in the layout of CUB-200-2011; CUB itself is downloaded where it is missing."""
+    return read_cub(find_root(spec, config, progress), spec=spec)
+
+
+def open_cars(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
+    """Stanford Cars in any layout."""
+    for folder in ("", spec.folder):
+        if images := read_cars(Path(config.root, folder), spec=spec):
+            return images
+    raise missing(spec, config)
+
+
+def open_cifar10(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
+    """CIFAR-10, downloaded and written as PNG files on first use."""
+    for place in (Path(config.root, folder, UNPACKED) for folder in ("", spec.folder)):
+        if holds(place, ("images.txt",)):
+            return read_cub(place, spec=spec)
+    batches = find_root(spec, config, progress)
+    place = batches.parent if batches.name == BATCHES else batches
+    _logger.info("unpacking %s to %s", place / BATCHES, place / UNPACKED)
+    return read_cub(unpack_cifar10(place / BATCHES, place / UNPACKED, progress=progress), spec=spec)
+
+
+def open_imagenet(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
+    """A folder of ImageNet's synsets."""
+    return read_imagenet(find_root(spec, config), spec=spec)
+
+
+def open_imagenette(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
+    """ImageNette: fastai's folder, or ten folders of ImageNet; downloaded where neither is there."""
+    size = config.imagenette_size
+    archives = [_IMAGENETTE[size]] if size else [*_IMAGENETTE.values()]
+    folders = ["", spec.folder, *archives, *(f"{spec.folder}/{name}" for name in archives)]
+    if size is None:
+        folders.append("imagenet")
+    return read_imagenette(find_root(spec, config, progress, folders=folders), spec=spec)
+
+
+def open_funnybirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
+    """FunnyBirds as it is published, or in the layout of CUB-200-2011."""
+    for place in (Path(config.root, folder) for folder in ("", spec.folder)):
+        if holds(place, spec.markers):
+            return read_funnybirds(place, spec=spec, progress=progress)
+        if holds(place, ("images.txt",)):
+            return read_cub(place, spec=spec)
+    raise missing(spec, config)
+
+
+def open_folder(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
+    """A folder of folders of images."""
+    root = find_tree(spec, Path(config.root))
+    return read_folder(root, spec=spec, test_size=config.test_size, seed=config.seed)
+
+
+def open_synthbirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
+    """Read SynthBirds from a folder of `root` that names what it was rendered with; render it, if need be.
+
+    Raises:
+        ConfigError: A parameter out of range.
+        DataError: `root` itself holds a rendered set, but not the one that the options describe.
+    """
+    root = Path(config.root)
+    wanted = {
+        "classes": config.classes,
+        "size": spec.image_size(config.size)[0],
+        "train_images": config.train_images,
+        "test_images": config.test_images,
+        "seed": config.seed,
+    }
+    if holds(root, spec.markers):
+        _check_rendered(root, wanted)
+        return read_cub(root, spec=spec)
+    name = "-".join(f"{option.removesuffix('_images')}{value}" for option, value in wanted.items())
+    folder = render_dataset(root / spec.folder / f"{name}-v{GENERATOR_VERSION}", **wanted, progress=progress)
+    return read_cub(folder, spec=spec)
+
+
+def _check_rendered(root: Path, wanted: Mapping[str, int]) -> None:
+    """Hold what a folder was rendered with against what is wanted."""
+    path = root / "attributes.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["parameters"]
+        different = [name for name, value in wanted.items() if found[name] != value]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} does not tell what SynthBirds was rendered with: {error!r}.") from error
+    if different:
+        values = ", ".join(f"{name.replace('_', '-')} {found[name]}" for name in different)
+        raise DataError(
+            f"{root} holds another SynthBirds than the options describe: it has {values}. Ask for these, or "
+            "for another root."
+        )
 
 
 def _cub_archive(config: DatasetConfig) -> Archive:
@@ -39,8 +127,27 @@ def _cub_archive(config: DatasetConfig) -> Archive:
         url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
         md5="97eceeb196236b17998738112f37df78",
         folder="CUB_200_2011",
-        limit=4 * 10**9,
     )
+
+
+def _cifar10_archive(config: DatasetConfig) -> Archive:
+    """The authors' archive, as torchvision knows it."""
+    from torchvision.datasets import CIFAR10
+
+    return Archive(url=CIFAR10.url, md5=CIFAR10.tgz_md5, folder=BATCHES)
+
+
+_IMAGENETTE = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
+"""What fastai's archives unpack to."""
+
+
+def _imagenette_archive(config: DatasetConfig) -> Archive:
+    """Fastai's archive of the size that is asked for (full), as torchvision knows it."""
+    from torchvision.datasets import Imagenette
+
+    size = config.imagenette_size or "full"
+    url, md5 = Imagenette._ARCHIVES[size]
+    return Archive(url=url, md5=md5, folder=_IMAGENETTE[size])
 
 
 def _cub(name: str, geometry: Geometry) -> DatasetSpec:
@@ -82,7 +189,7 @@ _ALL = (
         folder="cifar10",
         markers=(BATCHES,),
         source="It is downloaded on first use (https://www.cs.toronto.edu/~kriz/cifar.html).",
-        archive=cifar10_archive,
+        archive=_cifar10_archive,
         num_classes=10,
         normalization=_CIFAR10,
         fixed_geometry=Geometry(resize=(32, 32), padding=4),
@@ -97,7 +204,7 @@ _ALL = (
             "wanted are train/<synset>/ and val/<synset>/ with the images."
         ),
         num_classes=1000,
-        normalization=_IMAGENET,
+        normalization=IMAGENET,
         fixed_geometry=Geometry(crop=224),
     ),
     DatasetSpec(
@@ -106,9 +213,9 @@ _ALL = (
         folder="imagenette",
         markers=("train", "val"),
         source="It is downloaded on first use (https://github.com/fastai/imagenette).",
-        archive=imagenette_archive,
+        archive=_imagenette_archive,
         num_classes=10,
-        normalization=_IMAGENET,
+        normalization=IMAGENET,
         fixed_geometry=Geometry(crop=224),
     ),
     DatasetSpec(
@@ -150,7 +257,7 @@ _ALL = (
 
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _ALL}
 
-_NORMALIZATIONS: Mapping[str, Normalization | None] = {"imagenet": _IMAGENET, "measured": None}
+_NORMALIZATIONS: Mapping[str, Normalization | None] = {"imagenet": IMAGENET, "measured": None}
 
 
 def find_dataset(name: str) -> DatasetSpec:
@@ -165,12 +272,12 @@ def find_dataset(name: str) -> DatasetSpec:
     known = {_plain(spec.name): spec for spec in DATASETS.values()}
     if _plain(name) in known:
         return known[_plain(name)]
-    near = [known[match].name for match in difflib.get_close_matches(_plain(name), known, n=3)]
+    near = [known[match].name for match in nearest_names(_plain(name), known, most=3, cutoff=0.6)]
     hint = f"; did you mean {' or '.join(near)}?" if near else "."
     raise ConfigError(f"dataset.name {name!r} is not known{hint} There are {', '.join(DATASETS)}.")
 
 
-def read_dataset(config: DatasetConfig, *, progress: Progress | None = None) -> ImageSet:
+def read_dataset(config: DatasetConfig, *, progress: Progress = no_progress) -> ImageSet:
     """Find the data set below `dataset.root` and read its tables.
 
     What can be made (SYNTHBIRDS) or downloaded (CUB*, CIFAR10, IMAGENETTE) is, where it is missing.
@@ -195,7 +302,7 @@ def read_dataset(config: DatasetConfig, *, progress: Progress | None = None) -> 
     return images
 
 
-def prepare(name: str, root: Path | str = "data", *, progress: Progress | None = None) -> ImageSet:
+def prepare(name: str, root: Path | str = "data", *, progress: Progress = no_progress) -> ImageSet:
     """Bring a data set into a state in which training can start: downloaded, unpacked, rendered, readable.
 
     Raises:

@@ -1,8 +1,9 @@
-"""Reader of a tree of images, one folder for each class.
+"""Readers of trees of images, one folder for each class: one's own, ImageNet's (ILSVRC2012) and ImageNette's.
 
 Either `train/<class>/<image>` and `test/<class>/<image>` (or `val/`, `valid/`, `validation/` as the test), or
 one tree `<class>/<image>`, of which a share is set aside for the test. That share depends on the names of the
-images and `dataset.seed` only: not on the run's seed, and an image that is added moves few others.
+images and `dataset.seed` only: not on the run's seed, and an image that is added moves few others. ImageNet
+and ImageNette are tested on their validation images, as is usual for both.
 """
 
 from __future__ import annotations
@@ -14,20 +15,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pixpnet.data.annotations import MASKS, annotated
 from pixpnet.data.spec import DatasetSpec, ImageSet
+from pixpnet.data.tables import MASKS, annotated
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
-
-__all__ = [
-    "class_folders",
-    "find_tree",
-    "image_records",
-    "images_below",
-    "read_folder",
-    "read_trees",
-    "set_aside",
-]
 
 _logger = logging.getLogger(__name__)
 
@@ -87,42 +78,75 @@ def read_folder(root: Path, *, spec: DatasetSpec, test_size: float, seed: int) -
     return annotated(images)
 
 
-def read_trees(root: Path, train: Path, test: Path | None, *, spec: DatasetSpec) -> ImageSet:
-    """The images of two trees; the folders below `train` are the classes, in the order of their names.
+def read_trees(
+    root: Path, train: Path, test: Path | None, *, spec: DatasetSpec, names: Sequence[str] | None = None
+) -> ImageSet:
+    """The images of two trees; the folders of these names are the classes, else all below `train`, sorted.
 
     Raises:
         DataError: No class, a class without images, or a class of `test` that `train` does not have.
     """
-    class_names = class_folders(train)
+    class_names = class_folders(train) if names is None else tuple(names)
     if not class_names:
         raise DataError(f"{train} holds no folder; wanted one for each class.")
-    for name in () if test is None else class_folders(test):
+    for name in () if test is None or names is not None else class_folders(test):
         if name not in class_names:
             raise DataError(f"{test}/{name} is a class that {train} does not have.")
+    records: list[tuple[ImageRecord, ...]] = []
     for tree in (train, test):
         if tree is not None:
             _warn_of_loose_images(tree)
-    records = [
-        tuple(
-            record
-            for label, name in enumerate(class_names)
-            for record in image_records(root, tree / name, label=label)
-        )
-        for tree in (train, test)
-        if tree is not None
-    ]
+            found = [_records(root, tree / name, label) for label, name in enumerate(class_names)]
+            records.append(tuple(record for of_class in found for record in of_class))
     filled = {record.label for record in records[0]}
     for label, name in enumerate(class_names):
         if label not in filled:
             raise DataError(f"{train / name} holds no image (of {', '.join(sorted(_SUFFIXES))}).")
-    return ImageSet(
-        spec=spec,
-        root=root,
-        class_names=class_names,
-        part_names=(),
-        train=records[0],
-        test=records[1] if test is not None else (),
-    )
+    return ImageSet(spec, root, class_names, train=records[0], test=records[1] if test is not None else ())
+
+
+def read_imagenet(root: Path, *, spec: DatasetSpec) -> ImageSet:
+    """Read folders of synsets; with all thousand of them, the classes get torchvision's names.
+
+    Raises:
+        DataError: No folder of synsets, or one without images.
+    """
+    _check_validation(root)
+    images = read_trees(root, root / "train", root / "val", spec=spec)
+    if images.num_classes != 1000:
+        return images
+    from torchvision.models import ResNet18_Weights
+
+    return replace(images, class_names=tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"]))
+
+
+def read_imagenette(root: Path, *, spec: DatasetSpec) -> ImageSet:
+    """Read the ten classes of ImageNette from its own folder or from that of ImageNet.
+
+    Raises:
+        DataError: One of the ten is missing or empty.
+    """
+    from torchvision.datasets import Imagenette
+
+    names = {synset: words[0] for synset, words in Imagenette._WNID_TO_CLASS.items()}
+    _check_validation(root)
+    missing = [synset for synset in names if not (root / "train" / synset).is_dir()]
+    if missing:
+        raise DataError(
+            f"{root / 'train'} has {len(names) - len(missing)} of ImageNette's ten folders; "
+            f"missing: {', '.join(f'{synset} ({names[synset]})' for synset in missing[:3])}."
+        )
+    images = read_trees(root, root / "train", root / "val", spec=spec, names=tuple(names))
+    return replace(images, class_names=tuple(names.values()))
+
+
+def _check_validation(root: Path) -> None:
+    """The validation images come as one heap."""
+    if not class_folders(root / "val") and _images_below(root / "val"):
+        raise DataError(
+            f"{root / 'val'} holds images, wanted a folder of them for each synset as in {root / 'train'}; "
+            "sort them by ILSVRC2012_validation_ground_truth.txt (docs/howto/imagenet.md shows how)."
+        )
 
 
 def _check_names(root: Path, *, has_train: bool) -> None:
@@ -163,7 +187,7 @@ def class_folders(place: Path) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def images_below(place: Path) -> list[Path]:
+def _images_below(place: Path) -> list[Path]:
     """The image files of a folder by their names, then those of the folders in it, linked ones too.
 
     A folder that several links lead to is read once.
@@ -207,9 +231,8 @@ def _warn_of_loose_images(tree: Path) -> None:
         )
 
 
-def image_records(root: Path, place: Path, *, label: int) -> list[ImageRecord]:
+def _records(root: Path, place: Path, label: int) -> list[ImageRecord]:
     """Records of the images below a folder; their ids are their paths below `root`."""
-    start = (
-        len(root.as_posix().rstrip("/")) + 1 if root != Path() else 0
-    )  # relative_to takes ten times as long
-    return [ImageRecord(path.as_posix()[start:], path, label) for path in images_below(place)]
+    # relative_to takes ten times as long
+    start = len(root.as_posix().rstrip("/")) + 1 if root != Path() else 0
+    return [ImageRecord(path.as_posix()[start:], path, label) for path in _images_below(place)]

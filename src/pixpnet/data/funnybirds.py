@@ -11,23 +11,19 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
-from pixpnet.data.annotations import PartTable, read_parts
-from pixpnet.data.spec import DatasetSpec, ImageSet, Progress
-from pixpnet.errors import DataError
-from pixpnet.types import ImageRecord
-
-__all__ = ["MIN_PIXELS", "PART_COLOURS", "read_funnybirds"]
+from pixpnet.data.spec import DatasetSpec, ImageSet
+from pixpnet.data.tables import PartTable, Row, read_parts, unique
+from pixpnet.errors import DataError, FileError
+from pixpnet.files import write_text
+from pixpnet.types import ImageRecord, Progress, no_progress
 
 _logger = logging.getLogger(__name__)
 
@@ -45,65 +41,42 @@ PART_COLOURS = {
 MIN_PIXELS = 8
 
 
-def read_funnybirds(root: Path, *, spec: DatasetSpec, progress: Progress | None = None) -> ImageSet:
+def read_funnybirds(root: Path, *, spec: DatasetSpec, progress: Progress = no_progress) -> ImageSet:
     """Read the benchmark's own layout.
 
     Raises:
         DataError: Naming the file, the entry and what was wanted.
     """
-    names = _class_names(root / "classes.json")
-    train = _records(root, "train", names)
-    test = _records(root, "test", names)
-    empty = sorted(set(names) - {record.label for record in train})
-    if empty:
-        raise DataError(
-            f"{root / 'dataset_train.json'}: {len(empty)} of {len(names)} classes have no image: "
-            f"{', '.join(names[label] for label in empty[:3])}."
-        )
-    has_maps = [(root / f"{split}_part_map").is_dir() for split in ("train", "test")]
-    if all(has_maps):
-        train = _with_parts(root, "train", train, progress)
-        test = _with_parts(root, "test", test, progress)
+    classes = unique(_read_list(root / "classes.json"), "class_idx")
+    if sorted(classes) != list(range(len(classes))):
+        raise DataError(f"{root / 'classes.json'}: wanted every class_idx from 0 to {len(classes) - 1}.")
+    names = [str(classes[k].fields.get("class_name", f"FunnyBird_{k:02d}")) for k in range(len(classes))]
+    records = {split: _records(root, split, len(names)) for split in ("train", "test")}
+    has_maps = all((root / f"{split}_part_map").is_dir() for split in records)
+    if has_maps:
+        records = {split: _with_parts(root, split, some, progress) for split, some in records.items()}
     else:
         _logger.warning("%s has no part maps (train_part_map/, test_part_map/): parts are not known", root)
     return ImageSet(
         spec=spec,
         root=root,
-        class_names=tuple(names.values()),
-        part_names=tuple(PART_COLOURS) if all(has_maps) else (),
-        train=train,
-        test=test,
+        class_names=tuple(names),
+        part_names=tuple(PART_COLOURS) if has_maps else (),
+        train=records["train"],
+        test=records["test"],
     )
 
 
-def _class_names(path: Path) -> dict[int, str]:
-    entries = _read_list(path)
-    names: dict[int, str] = {}
-    for number, entry in enumerate(entries):
-        label = _whole(entry, "class_idx", number, path)
-        if label in names:
-            raise DataError(f"{path}, entry {number}: class_idx {label} again.")
-        names[label] = str(entry.get("class_name", f"FunnyBird_{label:02d}"))
-    if sorted(names) != list(range(len(names))):
-        raise DataError(f"{path}: wanted every class_idx from 0 to {len(names) - 1}.")
-    return dict(sorted(names.items()))
-
-
-def _records(root: Path, split: str, names: dict[int, str]) -> tuple[ImageRecord, ...]:
-    path = root / f"dataset_{split}.json"
+def _records(root: Path, split: str, classes: int) -> tuple[ImageRecord, ...]:
     records = []
-    for number, entry in enumerate(_read_list(path)):
-        label = _whole(entry, "class_idx", number, path)
-        if label not in names:
-            raise DataError(f"{path}, entry {number}: class_idx {label} does not stand in classes.json.")
-        image_id = f"{split}/{label}/{number:06d}.png"
-        if not (root / image_id).is_file():
-            raise DataError(f"{path}, entry {number}: the image {root / image_id} is missing.")
-        records.append(ImageRecord(image_id, root / image_id, label))
+    for entry in _read_list(root / f"dataset_{split}.json"):
+        label = entry.whole("class_idx", least=0, most=classes - 1)
+        image_id = f"{split}/{label}/{entry.number:06d}.png"
+        records.append(ImageRecord(image_id, entry.file_below(root, image_id), label))
     return tuple(records)
 
 
-def _read_list(path: Path) -> list[dict[str, Any]]:
+def _read_list(path: Path) -> list[Row]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -112,25 +85,18 @@ def _read_list(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path} cannot be read: {error}.") from error
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{path}: wanted a list of objects.")
-    return entries
-
-
-def _whole(entry: dict[str, Any], key: str, number: int, path: Path) -> int:
-    value = entry.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise DataError(f"{path}, entry {number}: wanted {key!r} as a whole number, got {value!r}.")
-    return value
+    return [Row(path, number, entry, unit="entry") for number, entry in enumerate(entries)]
 
 
 def _with_parts(
-    root: Path, split: str, records: tuple[ImageRecord, ...], progress: Progress | None
+    root: Path, split: str, records: tuple[ImageRecord, ...], progress: Progress
 ) -> tuple[ImageRecord, ...]:
     path = root / f"part_points_{split}.csv"
-    if not path.exists():
+    if path.exists():
+        table = read_parts(path, {record.image_id for record in records})
+    else:
         table = _measure(root, split, records, progress)
         _keep(path, table)
-    else:
-        table = read_parts(path, {record.image_id for record in records})
     order = [table.names.index(part) if part in table.names else None for part in PART_COLOURS]
     nothing = np.zeros(2)
 
@@ -145,16 +111,14 @@ def _with_parts(
     return tuple(map(with_parts, records))
 
 
-def _measure(root: Path, split: str, records: Sequence[ImageRecord], progress: Progress | None) -> PartTable:
+def _measure(root: Path, split: str, records: Sequence[ImageRecord], progress: Progress) -> PartTable:
     _logger.info("finding the parts in the maps of %d images of %s", len(records), root / split)
     points, visible = {}, {}
     for done, record in enumerate(records, start=1):
-        path = root / f"{split}_part_map" / Path(record.image_id).relative_to(split)
-        found = [_point(_load_map(path), colour) for colour in PART_COLOURS.values()]
+        found = _middles(root / f"{split}_part_map" / Path(record.image_id).relative_to(split))
         points[record.image_id] = np.array([(0.0, 0.0) if point is None else point for point in found])
         visible[record.image_id] = np.array([point is not None for point in found])
-        if progress is not None:
-            progress(done, len(records))
+        progress(done, len(records))
     if not any(seen.any() for seen in visible.values()):
         _logger.warning(
             "the maps of %s have none of the known colours: no part is visible anywhere", root / split
@@ -162,23 +126,30 @@ def _measure(root: Path, split: str, records: Sequence[ImageRecord], progress: P
     return PartTable(tuple(PART_COLOURS), points, visible)
 
 
-def _load_map(path: Path) -> Int[np.ndarray, "H W"]:
+def part_numbers(part_map: Image.Image) -> UInt8[np.ndarray, "H W"]:
+    """The number of the part that each pixel shows, from 1 in the order of `PART_COLOURS`; else 0."""
+    colours = np.asarray(part_map.convert("RGB"))
+    numbers = np.zeros(colours.shape[:2], dtype=np.uint8)
+    for number, colour in enumerate(PART_COLOURS.values(), start=1):
+        numbers[(colours == colour).all(axis=2)] = number
+    return numbers
+
+
+def _middles(path: Path) -> list[tuple[float, float] | None]:
+    """Of each part, the centre of its pixel nearest to the middle of them all."""
     try:
         with Image.open(path) as image:
-            pixels: UInt8[np.ndarray, "H W 3"] = np.asarray(image.convert("RGB"))
+            numbers = part_numbers(image)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path} is not a part map that can be read: {error}.") from error
-    return pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-
-
-def _point(part_map: Int[np.ndarray, "H W"], colour: tuple[int, int, int]) -> tuple[float, float] | None:
-    """The centre of the part's pixel nearest to the middle of them all."""
-    red, green, blue = colour
-    rows, columns = np.nonzero(part_map == (red << 16) + (green << 8) + blue)
-    if len(rows) < MIN_PIXELS:
-        return None
-    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-    return float(columns[nearest]) + 0.5, float(rows[nearest]) + 0.5
+    found: list[tuple[float, float] | None] = []
+    for number in range(1, len(PART_COLOURS) + 1):
+        rows, columns = np.nonzero(numbers == number)
+        found.append(None)
+        if len(rows) >= MIN_PIXELS:
+            nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+            found[-1] = (float(columns[nearest]) + 0.5, float(rows[nearest]) + 0.5)
+    return found
 
 
 def _keep(path: Path, table: PartTable) -> None:
@@ -188,9 +159,6 @@ def _keep(path: Path, table: PartTable) -> None:
         for name, (x, y), seen in zip(table.names, points, table.visible[image], strict=True):
             lines.append(f"{image},{name},{x - 0.5:g},{y - 0.5:g},1" if seen else f"{image},{name},0,0,0")
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        _logger.warning("%s cannot be written (%s); the parts will be measured again next time", path, error)
+        write_text(path, "\n".join(lines) + "\n")
+    except FileError as error:
+        _logger.warning("%s The parts will be measured again next time.", error)

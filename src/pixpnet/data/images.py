@@ -1,20 +1,21 @@
-"""Images as the network takes them, each with its own reproducible randomness."""
+"""Images as the network takes them, and batches of them; pixels and order depend on seed and epoch only."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, TypeVar
 
-from jaxtyping import Float, Int, UInt8
+import torch
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
-from torchvision.transforms import v2
-from torchvision.transforms.v2.functional import pil_to_tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pixpnet.data.augment import Augmentation, draw_augmentation
 from pixpnet.data.cache import ImageCache
-from pixpnet.data.decode import load_image, load_mask, load_window
-from pixpnet.data.spec import Geometry, Normalization
+from pixpnet.data.pictures import load_mask, load_window
+from pixpnet.data.spec import Geometry
 from pixpnet.data.transforms import (
     AnnotatedImage,
     annotate,
@@ -24,9 +25,7 @@ from pixpnet.data.transforms import (
     training_transform,
 )
 from pixpnet.seeds import seeded, stable_seed
-from pixpnet.types import ImageRecord
-
-__all__ = ["ClassificationImages", "Draw", "Postponed", "Sample", "load_image"]
+from pixpnet.types import ImageRecord, Normalization
 
 _Item = TypeVar("_Item", Image.Image, AnnotatedImage)
 
@@ -41,16 +40,6 @@ class Sample(NamedTuple):
     """Position in `ClassificationImages.records`."""
 
 
-class Postponed(NamedTuple):
-    """An image of a data set and what is to be done to it."""
-
-    image: UInt8[Tensor, "3 H W"]
-    """After the first resize."""
-    augmentation: Augmentation
-    label: int
-    index: int
-
-
 class Draw(NamedTuple):
     """What to load: a position of the data set, as it is in an epoch."""
 
@@ -58,41 +47,28 @@ class Draw(NamedTuple):
     position: int
 
 
+@dataclass(eq=False, repr=False)
 class ClassificationImages(Dataset[Sample]):
     """Images with their labels, augmented or not.
 
     With `views` = v, each image stands v times in the set, at i, i + n, i + 2n, ...; each view is augmented
     on its own. What is drawn depends on (seed, epoch, image, view) only, so neither on workers nor on order.
-    `augment_on` tells loaders where to augment; here it is done on the CPU.
     """
 
-    def __init__(
-        self,
-        records: tuple[ImageRecord, ...],
-        *,
-        geometry: Geometry,
-        normalization: Normalization,
-        augment: bool = False,
-        seed: int = 0,
-        views: int = 1,
-        cache: ImageCache | None = None,
-        augment_on: str = "cpu",
-    ) -> None:
-        self.records = records
-        self.geometry = geometry
-        self.normalization = normalization
-        self.augment = augment
-        self.seed = seed
-        self.views = views
-        self.cache = cache
-        self.augment_on = augment_on
-        self.epoch = 0
-        self._first = first_transform(geometry)
-        self._last = training_transform(geometry) if augment else evaluation_transform(geometry)
+    records: tuple[ImageRecord, ...]
+    _: KW_ONLY
+    geometry: Geometry
+    normalization: Normalization
+    augment: bool = False
+    seed: int = 0
+    views: int = 1
+    cache: ImageCache | None = None
+    epoch: int = 0
+    """Whose augmentations plain indexing draws."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Let plain indexing draw the augmentations of this epoch."""
-        self.epoch = epoch
+    def __post_init__(self) -> None:
+        self._first = first_transform(self.geometry)
+        self._last = (training_transform if self.augment else evaluation_transform)(self.geometry)
 
     @property
     def labels(self) -> list[int]:
@@ -103,26 +79,12 @@ class ClassificationImages(Dataset[Sample]):
         return len(self.records) * self.views
 
     def __getitem__(self, key: int | Draw) -> Sample:
-        index, seed = self._drawn(key)
-        image = self._finish(self._prepared(index), seed)
+        epoch, position = key if isinstance(key, Draw) else (self.epoch, key)
+        if not 0 <= position < len(self):
+            raise IndexError(f"image {position} of {len(self)}")
+        view, index = divmod(position, len(self.records))
+        image = self._finish(self._prepared(index), stable_seed(self.seed, epoch, index, view))
         return Sample(to_normalized(image, self.normalization), self.records[index].label, index)
-
-    def postponed(self, key: int | Draw) -> Postponed:
-        """The same image with the same augmentation, which is drawn, but is done later, in a batch."""
-        index, seed = self._drawn(key)
-        image = self._prepared(index)
-        assert isinstance(self._last, v2.Compose)
-        with seeded(seed):
-            augmentation = draw_augmentation(self._last, size=image.size)
-        return Postponed(pil_to_tensor(image), augmentation, self.records[index].label, index)
-
-    def _drawn(self, key: int | Draw) -> tuple[int, int]:
-        """The image's index, and the seed of its augmentation."""
-        draw = key if isinstance(key, Draw) else Draw(self.epoch, key)
-        if not 0 <= draw.position < len(self):
-            raise IndexError(f"image {draw.position} of {len(self)}")
-        view, index = divmod(draw.position, len(self.records))
-        return index, stable_seed(self.seed, draw.epoch, index, view)
 
     def annotated(self, index: int) -> AnnotatedImage:
         """The image before normalisation (of view 0), with its object's box and its parts moved along."""
@@ -150,3 +112,107 @@ class ClassificationImages(Dataset[Sample]):
             return self._last(item)
         with seeded(seed):
             return self._last(item)
+
+
+@dataclass(eq=False, repr=False)
+class EpochBatches(Sampler[list[Draw]]):
+    """The batches of one process in one epoch of so many images.
+
+    In training (`shuffle`) the order is drawn from (seed, epoch) and padded from its start, so that all
+    processes have the same number of batches; a last batch of a single image is left out (batch norm cannot
+    train on it), unless it is the only one. Otherwise the images come in order, each exactly once over all
+    processes.
+    """
+
+    length: int
+    _: KW_ONLY
+    batch_size: int
+    shuffle: bool
+    seed: int
+    epoch: int
+    rank: int
+    world_size: int
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        positions = self._positions()
+        for batch in range(len(self)):
+            start = batch * self.batch_size
+            yield [Draw(self.epoch, position) for position in positions[start : start + self.batch_size]]
+
+    def __len__(self) -> int:
+        size = len(range(self.rank, self._padded_length, self.world_size))
+        batches, rest = divmod(size, self.batch_size)
+        is_lonely = self.shuffle and rest == 1 and batches > 0
+        return batches + (rest > 0 and not is_lonely)
+
+    @property
+    def _padded_length(self) -> int:
+        missing = -self.length % self.world_size if self.shuffle else 0
+        return self.length + missing
+
+    def _positions(self) -> list[int]:
+        order = list(range(self.length))
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(stable_seed(self.seed, self.epoch, "order"))
+            order = torch.randperm(self.length, generator=generator).tolist()
+        return [order[turn % self.length] for turn in range(self.rank, self._padded_length, self.world_size)]
+
+
+class EpochLoader(DataLoader[Sample]):
+    """A loader of `Sample` batches that can go on to another epoch with the same worker processes."""
+
+    batch_sampler: EpochBatches
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next iteration be that epoch."""
+        self.batch_sampler.epoch = epoch
+
+
+def loader(
+    images: ClassificationImages,
+    *,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int | None = 0,
+) -> EpochLoader:
+    """Batches of one epoch for one of `world_size` processes; see `EpochBatches` for their order.
+
+    `workers` processes load (0: this one; None: as `worker_count` says). Order and pixels do not depend on
+    their number, and torch's global random state is left alone.
+    """
+    count = worker_count(world_size) if workers is None else workers
+    batches = EpochBatches(
+        len(images),
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        epoch=epoch,
+        rank=rank,
+        world_size=world_size,
+    )
+    return EpochLoader(
+        images,
+        batch_sampler=batches,
+        num_workers=count,
+        persistent_workers=count > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else every iteration draws from torch's global one
+    )
+
+
+def worker_count(processes: int = 1) -> int:
+    """Loader processes for each of so many training processes on this machine.
+
+    One for each free core, at most 8; none on two cores, which training needs itself.
+    """
+    cores = free_cores()
+    return 0 if cores <= 2 else max(0, min(8, cores // processes - 1))
+
+
+def free_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,8 +10,6 @@ from pixpnet.config import DatasetConfig
 from pixpnet.errors import ConfigError
 from pixpnet.types import ImageRecord, Normalization, Progress
 
-__all__ = ["Archive", "DatasetSpec", "Geometry", "ImageSet", "Normalization", "Progress"]
-
 
 @dataclass(frozen=True)
 class Geometry:
@@ -23,7 +21,7 @@ class Geometry:
     to_box: bool = False
     """Crop to the object's bounding box first."""
     resize: int | tuple[int, int] | None = None
-    """Shorter side, keeping the aspect ratio, or (height, width); none: only enlarge what is below `crop`."""
+    """Shorter side, keeping the aspect ratio, or (height, width); None: only enlarge what is below `crop`."""
     crop: int | None = None
     """Side of the centre crop; in training, of the random resized crop."""
     padding: int = 0
@@ -36,13 +34,9 @@ class Geometry:
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of what the network sees."""
-        return self.cropped_size if self.final is None else (self.final, self.final)
-
-    @property
-    def cropped_size(self) -> tuple[int, int]:
-        """(height, width) after the crop, before a last resize."""
-        if self.crop is not None:
-            return (self.crop, self.crop)
+        side = self.crop if self.final is None else self.final
+        if side is not None:
+            return (side, side)
         assert isinstance(self.resize, tuple), "a geometry without a crop must end in a fixed size"
         return self.resize
 
@@ -55,9 +49,9 @@ class ImageSet:
     root: Path
     """The folder that holds the set's own files."""
     class_names: tuple[str, ...]
-    part_names: tuple[str, ...]
     train: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...]
+    part_names: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -76,8 +70,6 @@ class Archive:
     md5: str
     folder: str
     """The outermost folder in it."""
-    limit: int
-    """Bytes that it may unpack to."""
 
     @property
     def file(self) -> str:
@@ -87,10 +79,10 @@ class Archive:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One entry of the table of data sets (`pixpnet.data.datasets.DATASETS`)."""
+    """One entry of the table of data sets (`pixpnet.data.DATASETS`)."""
 
     name: str
-    open: Callable[[DatasetSpec, DatasetConfig, Progress | None], ImageSet]
+    open: Callable[[DatasetSpec, DatasetConfig, Progress], ImageSet]
     """Finds (or makes) and reads the set."""
     folder: str
     """The set's folder under `dataset.root`."""
@@ -99,7 +91,7 @@ class DatasetSpec:
     source: str
     """Where people get the set: the end of the error when it is missing."""
     archive: Callable[[DatasetConfig], Archive] | None = None
-    """What is downloaded when the set is missing; none: people get it themselves."""
+    """What is downloaded when the set is missing; None: people get it themselves."""
     num_classes: int | None = None
     """None: whatever the files hold."""
     normalization: Normalization | None = None

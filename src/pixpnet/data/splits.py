@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from PIL import Image
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data.cache import ImageCache, memory_cache
-from pixpnet.data.cache_file import file_cache
+from pixpnet.data.cache import CACHES, ImageCache
 from pixpnet.data.datasets import find_dataset, read_dataset
 from pixpnet.data.images import ClassificationImages
-from pixpnet.data.normalization import measure_normalization
-from pixpnet.data.spec import Geometry, ImageSet, Normalization, Progress
+from pixpnet.data.spec import Geometry, ImageSet
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.seeds import stable_seed
-from pixpnet.types import ImageRecord
-
-__all__ = ["Splits", "evenly_over_classes", "hold_out", "open_splits"]
+from pixpnet.types import ImageRecord, Normalization, Progress, no_progress
 
 _DEBUG_BATCHES = 3
-
-
-def no_cache(records: Sequence[ImageRecord], *, geometry: Geometry) -> None:
-    """Every image is decoded each time."""
-
-
-CACHES: dict[str, Callable[..., ImageCache | None]] = {
-    "ram": memory_cache,
-    "disk": file_cache,
-    "none": no_cache,
-}
-"""What `dataset.cache` chooses from; each takes the images and their geometry."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +63,7 @@ def open_splits(
     debug: bool = False,
     batch_size: int = 32,
     normalization: Normalization | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Splits:
     """Read a data set and split it.
 
@@ -117,13 +104,7 @@ def open_splits(
         image_set=image_set,
         geometry=geometry,
         normalization=normalization,
-        train=view(
-            training,
-            augment=True,
-            seed=seed,
-            views=config.augment_factor,
-            augment_on=config.augment_on,
-        ),
+        train=view(training, augment=True, seed=seed, views=config.augment_factor),
         validation=view(validation) if validation else None,
         projection=view(projection),
         test=view(test),
@@ -177,6 +158,30 @@ def _measure(records: tuple[ImageRecord, ...], geometry: Geometry, cache: ImageC
     unchanged = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     images = ClassificationImages(records, geometry=geometry, normalization=unchanged, cache=cache)
     return measure_normalization(images.pixels(index) for index in range(len(records)))
+
+
+def measure_normalization(images: Iterable[Image.Image]) -> Normalization:
+    """Mean and standard deviation of each colour over all pixels of 8-bit RGB images.
+
+    The sums are whole numbers, so neither order nor number of the images costs precision. A colour that never
+    changes gets the standard deviation 1/255, one step of an 8-bit image, so that it can be divided by.
+
+    Raises:
+        DataError: There is no image.
+    """
+    pixels, sums, squares = 0, [0, 0, 0], [0, 0, 0]
+    for image in images:
+        pixels += image.width * image.height
+        histogram = np.array(image.histogram()).reshape(3, 256)
+        for colour in range(3):
+            sums[colour] += int(histogram[colour] @ np.arange(256))
+            squares[colour] += int(histogram[colour] @ np.arange(256) ** 2)
+    if pixels == 0:
+        raise DataError("there is no training image to measure the mean colour on.")
+    variances = (pixels * square - total**2 for total, square in zip(sums, squares, strict=True))
+    red, green, blue = (total / pixels / 255 for total in sums)
+    red_std, green_std, blue_std = (max(math.sqrt(v) / pixels, 1.0) / 255 for v in variances)
+    return Normalization(mean=(red, green, blue), std=(red_std, green_std, blue_std))
 
 
 def _check_share(share: float) -> None:

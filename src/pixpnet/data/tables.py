@@ -1,71 +1,112 @@
-"""Tables in text files, and errors that name file and line."""
+"""Tables and lists in files, with errors that name file and place, and what may lie beside a tree of images.
+
+`parts.csv`, `boxes.csv` and `masks/` name images by their path below the data set's folder
+(`train/cat/1.png`). As in CUB-200-2011, part points count pixel centres as whole numbers, so they get + ½,
+and a box `x y width height` is the continuous one from (x, y) to (x + width, y + height).
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 
+from pixpnet.data.spec import ImageSet
 from pixpnet.errors import DataError
+from pixpnet.types import Box, ImageRecord
 
-__all__ = ["Row", "read_csv", "read_rows", "unique"]
+PARTS, BOXES, MASKS = "parts.csv", "boxes.csv", "masks"
+BOX = ("x", "y", "width", "height")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table; the last of its fields keeps its blanks."""
+    """One line of a table, or one entry of a list."""
 
     path: Path
     number: int
-    fields: list[str]
+    fields: Mapping[str, Any]
+    unit: str = "line"
 
     def error(self, message: str) -> DataError:
-        return DataError(f"{self.path}, line {self.number}: {message}")
+        return DataError(f"{self.path}, {self.unit} {self.number}: {message}")
 
-    def integer(self, column: int, what: str) -> int:
+    def whole(self, column: str, *, least: float = -math.inf, most: float = math.inf) -> int:
+        """A whole number, in its range."""
+        value = self.fields.get(column)
         try:
-            return int(self.fields[column])
-        except ValueError:
-            raise self.error(f"wanted {what} (a whole number), got {self.fields[column]!r}.") from None
+            number = float(value)  # pyright: ignore[reportArgumentType]
+        except (ValueError, TypeError):
+            number = math.nan
+        if not number.is_integer():
+            raise self.error(f"wanted {column} as a whole number, got {value!r}.")
+        if not least <= number <= most:
+            raise self.error(f"wanted {column} from {least} to {most}, got {value}.")
+        return int(number)
 
-    def numbers(self, columns: slice, what: str) -> list[float]:
+    def numbers(self, columns: Sequence[str]) -> list[float]:
+        texts = [self.fields[column] for column in columns]
         try:
-            numbers = [float(field) for field in self.fields[columns]]
+            numbers = [float(text) for text in texts]
         except ValueError:
             numbers = []
         if not numbers or not np.isfinite(numbers).all():
-            raise self.error(f"wanted {what} (numbers), got {' '.join(self.fields[columns])!r}.")
+            raise self.error(f"wanted {', '.join(columns)} as numbers, got {' '.join(texts)!r}.")
         return numbers
 
-    def flag(self, column: int, what: str) -> bool:
+    def flag(self, column: str) -> bool:
         if self.fields[column] not in ("0", "1"):
-            raise self.error(f"wanted {what} (0 or 1), got {self.fields[column]!r}.")
+            raise self.error(f"wanted 0 or 1 ({column}), got {self.fields[column]!r}.")
         return self.fields[column] == "1"
+
+    def box(self) -> Box:
+        """The box of columns x, y, width and height."""
+        left, top, width, height = self.numbers(BOX)
+        if width <= 0 or height <= 0:
+            raise self.error(f"wanted a box with a width and a height, got {width:g} x {height:g}.")
+        return Box(left, top, left + width, top + height)
+
+    def file_below(self, folder: Path, name: str) -> Path:
+        """An image of that name, which lies in a folder or deeper."""
+        relative = PurePosixPath(name)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise self.error(f"wanted a path below {folder}, got {name!r}.")
+        path = folder / relative
+        if not path.is_file():
+            raise self.error(f"the image {path} is missing.")
+        return path
 
 
 def read_rows(path: Path, layout: str) -> list[Row]:
     """The lines of a table with blanks between its columns; `layout` names them: `<image id> <path>`.
 
+    The last field keeps the blanks in it.
+
     Raises:
         DataError: No such file, no text, or a line with too few columns.
     """
-    columns = layout.count("<")
-    table = []
+    columns = re.findall("<([^>]+)>", layout)
+    rows = []
     for number, line in enumerate(_lines(path, layout), start=1):
-        fields = line.split(None, columns - 1)
-        if not fields:
-            continue
-        if len(fields) < columns:
+        fields = line.split(None, len(columns) - 1)
+        if 0 < len(fields) < len(columns):
             raise DataError(f"{path}, line {number}: wanted `{layout}`, got {line.strip()!r}.")
-        table.append(Row(path, number, [*fields[:-1], fields[-1].rstrip()]))
-    return table
+        if fields:
+            fields[-1] = fields[-1].rstrip()
+            rows.append(Row(path, number, dict(zip(columns, fields, strict=True))))
+    return rows
 
 
 def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> list[Row]:
-    """The lines of a CSV file with a header; each row has the fields of `columns`, then of `optional`.
+    """The lines of a CSV file with a header.
 
     An optional column that is not there has empty fields; columns of other names are left aside.
 
@@ -73,36 +114,30 @@ def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()
         DataError: No such file, no text, a column missing in the header, or a line with too few or too many
             fields.
     """
-    header: list[str] = []
-    places: list[int | None] = []
-    table = []
-    reader = csv.reader(_lines(path, ",".join(columns)), skipinitialspace=True)
+    reader = csv.DictReader(_lines(path, ",".join(columns)), skipinitialspace=True)
+    rows = []
     try:
-        lines = [(reader.line_num, line) for line in reader]
+        names = [name.strip().lower() for name in reader.fieldnames or ()]
+        missing = [name for name in columns if name not in names]
+        if missing:
+            raise DataError(
+                f"{path}, line 1: wanted a header with {', '.join(columns)}, "
+                f"got {','.join(names)!r} without {', '.join(missing)}."
+            )
+        reader.fieldnames = names
+        for values in reader:
+            beyond = values.pop(None, [])  # pyright: ignore[reportArgumentType, reportCallIssue]
+            if None in values.values() or any(beyond):
+                got = sum(value is not None for value in values.values()) + len(beyond)
+                raise DataError(f"{path}, line {reader.line_num}: wanted {len(names)} fields, got {got}.")
+            fields = dict.fromkeys(optional, "") | {name: value.strip() for name, value in values.items()}
+            if any(fields.values()):
+                rows.append(Row(path, reader.line_num, fields))
     except csv.Error as error:
         raise DataError(
             f"{path}, line {reader.line_num}: {error}; is a quotation mark not closed?"
         ) from error
-    for number, line in lines:
-        fields = [field.strip() for field in line]
-        if not any(fields):
-            continue
-        if not header:
-            header = [name.lower() for name in fields]
-            missing = [name for name in columns if name not in header]
-            if missing:
-                raise DataError(
-                    f"{path}, line {number}: wanted a header with {', '.join(columns)}, "
-                    f"got {','.join(fields)!r} without {', '.join(missing)}."
-                )
-            places = [header.index(name) if name in header else None for name in (*columns, *optional)]
-        elif len(fields) < len(header) or any(fields[len(header) :]):
-            raise DataError(f"{path}, line {number}: wanted {len(header)} fields, got {','.join(line)!r}.")
-        else:
-            table.append(Row(path, number, ["" if place is None else fields[place] for place in places]))
-    if not header:
-        raise DataError(f"{path} is empty; wanted a header with {', '.join(columns)}.")
-    return table
+    return rows
 
 
 def _lines(path: Path, layout: str) -> list[str]:
@@ -114,16 +149,116 @@ def _lines(path: Path, layout: str) -> list[str]:
         raise DataError(f"{path} cannot be read: {error}.") from error
 
 
-def unique(rows: Iterable[Row], what: str) -> dict[int, Row]:
-    """The rows by the id in their first column, in the order of the file.
+def unique(rows: Iterable[Row], column: str) -> dict[int, Row]:
+    """The rows by an id, in the order of the file.
 
     Raises:
         DataError: An id that is no whole number, or stands there twice.
     """
     seen: dict[int, Row] = {}
     for row in rows:
-        key = row.integer(0, f"the id of a {what}")
+        key = row.whole(column)
         if key in seen:
-            raise row.error(f"{what} {key} again; it stands on line {seen[key].number} already.")
+            raise row.error(f"{column} {key} again; it stands on {row.unit} {seen[key].number} already.")
         seen[key] = row
     return seen
+
+
+class PartTable(NamedTuple):
+    """The parts of some images."""
+
+    names: tuple[str, ...]
+    """In the order in which the file names them first."""
+    points: Mapping[str, Float[np.ndarray, "q 2"]]
+    """By image id; continuous."""
+    visible: Mapping[str, Bool[np.ndarray, " q"]]
+
+
+def annotated(images: ImageSet) -> ImageSet:
+    """The set with the parts, boxes and masks that its folder holds.
+
+    Raises:
+        DataError: Naming file and line: an image that is not there, a second line for one, or no number.
+    """
+    ids = {record.image_id for record in (*images.train, *images.test)}
+    parts = read_parts(images.root / PARTS, ids) if (images.root / PARTS).exists() else None
+    boxes = _read_boxes(images.root / BOXES, ids) if (images.root / BOXES).exists() else {}
+    masks = _find_masks(images.root / MASKS, ids)
+
+    def with_notes(record: ImageRecord) -> ImageRecord:
+        return replace(
+            record,
+            box=boxes.get(record.image_id),
+            part_points=None if parts is None else parts.points[record.image_id],
+            part_visible=None if parts is None else parts.visible[record.image_id],
+            mask=masks.get(record.image_id),
+        )
+
+    return replace(
+        images,
+        part_names=() if parts is None else parts.names,
+        train=tuple(map(with_notes, images.train)),
+        test=tuple(map(with_notes, images.test)),
+    )
+
+
+def read_parts(path: Path, ids: set[str]) -> PartTable:
+    """The parts of every image of `ids`; a part without a line is not visible.
+
+    Raises:
+        DataError: As `annotated`.
+    """
+    rows = read_csv(path, ("image", "part", "x", "y"), optional=("visible",))
+    names = tuple(dict.fromkeys(row.fields["part"] for row in rows))
+    column = {name: index for index, name in enumerate(names)}
+    points = {image: np.zeros((len(names), 2)) for image in ids}
+    visible = {image: np.zeros(len(names), dtype=bool) for image in ids}
+    lines: dict[tuple[str, str], int] = {}
+    for row in rows:
+        image, part = _image(row, ids), row.fields["part"]
+        if (image, part) in lines:
+            raise row.error(f"part {part} of {image} again; it stands on line {lines[image, part]} already.")
+        lines[image, part] = row.number
+        if row.fields["visible"] == "" or row.flag("visible"):
+            points[image][column[part]] = np.add(row.numbers(("x", "y")), 0.5)
+            visible[image][column[part]] = True
+    return PartTable(names, points, visible)
+
+
+def _read_boxes(path: Path, ids: set[str]) -> dict[str, Box]:
+    boxes: dict[str, Box] = {}
+    lines: dict[str, int] = {}
+    for row in read_csv(path, ("image", *BOX)):
+        image = _image(row, ids)
+        if image in boxes:
+            raise row.error(f"a box of {image} again; it stands on line {lines[image]} already.")
+        boxes[image], lines[image] = row.box(), row.number
+    return boxes
+
+
+def _image(row: Row, ids: set[str]) -> str:
+    image = row.fields["image"].replace("\\", "/").removeprefix("./")
+    if image not in ids:
+        raise row.error(f"there is no image {image!r} below {row.path.parent}.")
+    return image
+
+
+def _find_masks(folder: Path, ids: set[str]) -> dict[str, Path]:
+    """The mask of an image has its path below `masks/`, with any suffix; a class may have that name, too."""
+    if not folder.is_dir() or any(image.startswith(f"{MASKS}/") for image in ids):
+        return {}
+    by_stem: defaultdict[str, list[str]] = defaultdict(list)
+    for image in sorted(ids):
+        by_stem[image.rpartition(".")[0]].append(image)
+    masks: dict[str, Path] = {}
+    for path in sorted(path for path in folder.rglob("*.*") if path.is_file() and path.name[0] != "."):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem not in by_stem:
+            raise DataError(f"{path} is the mask of no image: there is no {stem}.* below {folder.parent}.")
+        image, *others = by_stem[stem]
+        if others:
+            raise DataError(f"{path} is the mask of {image} or of {others[0]}: rename one of these.")
+        if image in masks:
+            raise DataError(f"{path} is a second mask of {image}; {masks[image]} is there already.")
+        masks[image] = path
+    return masks

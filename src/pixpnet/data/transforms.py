@@ -19,28 +19,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, KeyPoints, Mask
 
-from pixpnet.data.spec import Geometry, Normalization
+from pixpnet.data.spec import Geometry
 from pixpnet.errors import DataError
-from pixpnet.types import ImageRecord
+from pixpnet.types import ImageRecord, Normalization
 
-__all__ = [
-    "AnnotatedImage",
-    "Enlarge",
-    "HorizontalFlip",
-    "RandomResizedCrop",
-    "Resize",
-    "annotate",
-    "evaluation_transform",
-    "first_size",
-    "first_transform",
-    "object_window",
-    "to_normalized",
-    "training_transform",
-]
-
-BLUR_SIDE = 5
-"""Pixels of the Gaussian blur's kernel."""
-SHARPNESS = 1.5
 _BILINEAR = v2.InterpolationMode.BILINEAR
 
 
@@ -199,8 +181,8 @@ def training_transform(geometry: Geometry) -> v2.Compose:
     shear = v2.RandomAffine([0.0, 0.0], shear=[-10.0, 10.0], interpolation=_BILINEAR)
     return v2.Compose(
         [
-            v2.RandomApply([v2.GaussianBlur(BLUR_SIDE, sigma=(0.1, 5.0))], p=0.1),
-            v2.RandomAdjustSharpness(SHARPNESS, p=0.1),
+            v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 5.0))], p=0.1),
+            v2.RandomAdjustSharpness(1.5, p=0.1),
             v2.RandomApply([rotation], p=1 / 3),
             v2.RandomPerspective(0.2, p=1 / 3, interpolation=_BILINEAR),
             v2.RandomApply([shear], p=1 / 3),

@@ -10,8 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from pixpnet.data import Geometry
-from pixpnet.data.parts import merge_sides
+from pixpnet.data import Geometry, merge_sides
 from pixpnet.evaluation.metric import CENTERS, MetricResult, Settings
 from pixpnet.evaluation.subject import ClassBatch, ClassCenters, Noise, Subject
 from pixpnet.metrics import (

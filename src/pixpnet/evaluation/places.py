@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from pixpnet.data.part_truth import PartTruth, part_map, read_part_truth
+from pixpnet.data import PartTruth, part_map, read_part_truth
 from pixpnet.errors import DataError
 from pixpnet.evaluation.metric import MetricResult, Settings
 from pixpnet.evaluation.prototypes import region_methods

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from pixpnet.data import ClassificationImages, Geometry, ImageSet
-from pixpnet.data.transforms import to_normalized
+from pixpnet.data import ClassificationImages, Geometry, ImageSet, to_normalized
 from pixpnet.errors import DataError
 from pixpnet.metrics import box_mask
 from pixpnet.pixel_space import MAPPINGS, pixel_space_map

@@ -134,7 +134,7 @@ def _finetune(
         logits = model(images)
         return classifier_terms(logits, labels), logits
 
-    batches = partial(loader, batch_size=batch_size, seed=seed, epoch=0, workers=workers, device=device)
+    batches = partial(loader, batch_size=batch_size, seed=seed, epoch=0, workers=workers)
     training = batches(splits.train, shuffle=True)
     for epoch in range(1, epochs + 1):
         torch.manual_seed(stable_seed(seed, epoch))

@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
-from pixpnet.config.options import to_kebab
+from pixpnet.config import to_kebab
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.files import write_text
 from pixpnet.goldilocks.backbone import weights_of
 from pixpnet.goldilocks.table import Mode, Readout, Weights
 from pixpnet.goldilocks.work import Job
 
-_INDIFFERENT = ("root", "workers", "cache", "augment_on")
+_INDIFFERENT = ("root", "workers", "cache")
 """Options of the data set that do not change results."""
 
 

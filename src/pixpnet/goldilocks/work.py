@@ -16,8 +16,7 @@ from torch import Tensor
 import pixpnet
 from pixpnet.backbones import build_backbone
 from pixpnet.config import Config, DatasetConfig
-from pixpnet.data import ClassificationImages, Splits, find_dataset, open_splits, worker_count
-from pixpnet.data.splits import hold_out
+from pixpnet.data import ClassificationImages, Splits, find_dataset, hold_out, open_splits, worker_count
 from pixpnet.errors import DataError
 from pixpnet.files import write_atomically
 from pixpnet.goldilocks.backbone import frozen_backbone, weights_of

@@ -6,11 +6,13 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, fx, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pixpnet.errors import UnsupportedOperationError
 from pixpnet.receptive_fields.field import ReceptiveField
@@ -55,7 +57,7 @@ def probe_receptive_fields(
     run = _runner(network, image_size, layers, channels)
     plain = torch.ones(2, channels, *image_size)
     plain[0] = torch.nan
-    with torch.no_grad(), _plain_convolutions():
+    with torch.no_grad(), _plain_convolutions(), _Interpolations():
         batch = 1 if _mixes_images(run, plain) else BATCH
         if any(cells.any() for cells in run(plain[1:])):
             raise UnsupportedOperationError(
@@ -78,6 +80,21 @@ def _plain_convolutions() -> Iterator[None]:
         warnings.simplefilter("ignore", UserWarning)
         with torch.backends.mkldnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
             yield
+
+
+class _Interpolations(TorchDispatchMode):
+    """Where an interpolation reads NaN with weight 0, NaN does not arrive."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        if not func._schema.name.removeprefix("aten::_").removeprefix("aten::").startswith("upsample_"):
+            return func(*args, **kwargs)
+        images, *options = args
+        # Of random size, so that what cubic kernels weigh negatively cancels nothing.
+        wrong = images.isnan() * torch.rand(images.shape).add(1.0)
+        arrives = func(wrong, *options, **kwargs) != 0
+        return func(images.nan_to_num(), *options, **kwargs).masked_fill(arrives, torch.nan)
 
 
 def harmless(module: nn.Module) -> nn.Module:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import fx, nn
 
 from pixpnet.errors import ConfigError
 from pixpnet.modes import evaluating
-from pixpnet.receptive_fields.assemble import assemble
-from pixpnet.receptive_fields.evaluate import Evaluation, Unknown
 from pixpnet.receptive_fields.field import ReceptiveField
-from pixpnet.receptive_fields.tensor import FieldTensor, image
-from pixpnet.receptive_fields.trace import Trace, trace, trace_through
+from pixpnet.receptive_fields.intervals import EMPTY, Term, empty_where, unite
+from pixpnet.receptive_fields.tensor import FieldTensor
+from pixpnet.receptive_fields.trace import Unknown, trace
+
+Intervals = Int64[np.ndarray, "_ 2"]
 
 
 def receptive_field(
@@ -71,16 +75,9 @@ class Layers:
     """
 
     def __init__(self, module: nn.Module, image_size: tuple[int, int], channels: int) -> None:
-        height, width = (int(side) for side in image_size)
-        if min(height, width, channels) < 1:
-            raise ConfigError(
-                f"an image of {channels} channels and {height}x{width} pixels: all must be positive"
-            )
-        self._image_size = (height, width)
-        pixels = image(channels, self._image_size)
+        self._image_size = _checked(image_size, channels)
         with evaluating(module):
-            is_graph = isinstance(module, fx.GraphModule)
-            self._trace = _run_graph(module, pixels) if is_graph else trace(module, (pixels,))
+            self._trace = trace(module, self._image_size, channels)
         self.graph = self._trace.graph
         self._fields: dict[tuple[int, bool], ReceptiveField] = {}
 
@@ -115,47 +112,99 @@ class Layers:
         if self._trace.error is not None:
             raise self._trace.error
         nodes = [node for node in self.graph.nodes if node.op not in ("placeholder", "output")]
-        return [node for node in nodes if _is_map(self._value(node))]
+        return [node for node in nodes if (x := self._value(node)) is not None and x.is_map]
 
     def field(self, node: fx.Node, layer: str | None) -> ReceptiveField:
         """The receptive field of a node."""
+        name = "the network's output" if layer is None else f"layer {layer!r}"
         value = self._value(node)
-        if not isinstance(value, FieldTensor):
-            name = "the network's output" if layer is None else f"layer {layer!r}"
+        if value is None:
             raise ConfigError(f"{name} is not one tensor that depends on the image; name a layer that is")
+        places = [dim for dim, word in enumerate(value.dims) if word and not value.is_map and "c" not in word]
+        if places:
+            raise ConfigError(
+                f"{name}, of shape {value.shape}, has rows or columns of the image in its dimensions "
+                f"{', '.join(map(str, places))}, where a feature map is [batch, channels, rows, columns]; "
+                "permute it, or name a layer before"
+            )
         key = (id(value.fields), value.is_map)  # activations and the like share their input's fields
         if key not in self._fields:
             self._fields[key] = assemble(value, self._image_size)
         return self._fields[key]
 
-    def _value(self, node: fx.Node) -> Any:
+    def _value(self, node: fx.Node) -> FieldTensor | None:
         value = self._trace.evaluation.at_node[node]
         if isinstance(value, Unknown):
             raise value.error
         return value
 
 
-def _is_map(value: Any) -> bool:
-    return isinstance(value, FieldTensor) and value.is_map
+def _checked(image_size: Any, channels: Any) -> tuple[int, int]:
+    try:
+        height, width = (operator.index(side) for side in image_size)
+        wrong = min(height, width, operator.index(channels)) < 1
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"image_size is (height, width) in pixels, as in (224, 224), and channels a number; got "
+            f"{image_size!r} and {channels!r}"
+        ) from None
+    if wrong:
+        raise ConfigError(
+            f"an image of {channels} channels and {height}x{width} pixels: all must be positive"
+        )
+    return height, width
 
 
-def _run_graph(module: fx.GraphModule, pixels: FieldTensor) -> Trace:
-    """Evaluate a graph as it stands; modules in it that have no rule are traced."""
-    evaluation = Evaluation(module, trace_through)
-    outputs: dict[str, fx.Node] = {}
-    inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
-    for node in module.graph.nodes:
-        if node.op == "placeholder":
-            evaluation.set(node, pixels if node is inputs[0] else _default(node))
-            continue
-        stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
-        evaluation.run(node, stack[-1] if stack else "")
-        paths = [*stack, str(node.target)] if node.op == "call_module" else stack
-        outputs.update(dict.fromkeys(paths, node))
-    return Trace(module.graph, evaluation, outputs)
+def assemble(x: FieldTensor, image_size: tuple[int, int]) -> ReceptiveField:
+    """The hull over channels; a tensor that is no feature map becomes one cell that sees all of it."""
+    terms = unite(x.fields)
+    grid = x.grid
+    if not x.is_map:
+        terms = tuple(Term(term.rows.whole(1), term.columns.whole(1)) for term in terms)
+        grid = (1, 1)
+    if not terms:
+        return _seeing_nothing(grid, image_size)
+    pairs = [(term.rows.clipped, term.columns.clipped) for term in terms]
+    endless = [(term.rows.unclipped(), term.columns.unclipped()) for term in terms]
+    return ReceptiveField(
+        image_size,
+        _hull([(rows, columns) for rows, columns in pairs]),
+        _hull([(columns, rows) for rows, columns in pairs]),
+        _hull([(rows, columns) for rows, columns in endless]),
+        _hull([(columns, rows) for rows, columns in endless]),
+        None if _separable(pairs) else _cells(pairs),
+    )
 
 
-def _default(node: fx.Node) -> Any:
-    if not node.args:
-        raise ConfigError(f"the network takes more than an image: input {node.name!r} has no default")
-    return node.args[0]
+def _seeing_nothing(grid: tuple[int, int], image_size: tuple[int, int]) -> ReceptiveField:
+    rows, columns = np.zeros((grid[0], 2), dtype=np.int64), np.zeros((grid[1], 2), dtype=np.int64)
+    return ReceptiveField(image_size, rows, columns, rows, columns)
+
+
+def _hull(pairs: list[tuple[Intervals, Intervals]]) -> Intervals:
+    """Hull of the first of each pair, over pairs whose second sees anything; (0, 0) if that is nothing."""
+    if len(pairs) == 1 and not any(empty_where(intervals).any() for intervals in pairs[0]):
+        return pairs[0][0]
+    seeing = [first for first, second in pairs if not empty_where(second).all()]
+    stacked = np.stack(seeing or [np.broadcast_to(EMPTY, pairs[0][0].shape)])
+    merged = np.stack([stacked[..., 0].min(axis=0), stacked[..., 1].max(axis=0)], axis=1)
+    return np.where(empty_where(merged)[:, None], 0, merged)
+
+
+def _separable(pairs: list[tuple[Intervals, Intervals]]) -> bool:
+    """Whether rows × columns says it all: one pair, or none with empty intervals."""
+    return len(pairs) == 1 or not any(empty_where(intervals).any() for pair in pairs for intervals in pair)
+
+
+def _cells(pairs: list[tuple[Intervals, Intervals]]) -> Int64[np.ndarray, "h w 4"]:
+    """(left, top, right, bottom) of every cell, over the pairs that see anything there."""
+    low = np.full((len(pairs[0][0]), len(pairs[0][1]), 2), EMPTY[0])
+    high = np.full_like(low, EMPTY[1])
+    for rows, columns in pairs:
+        sees = ~(empty_where(rows)[:, None] | empty_where(columns))[..., None]
+        starts = np.stack(np.broadcast_arrays(columns[None, :, 0], rows[:, None, 0]), axis=-1)
+        stops = np.stack(np.broadcast_arrays(columns[None, :, 1], rows[:, None, 1]), axis=-1)
+        low = np.where(sees, np.minimum(low, starts), low)
+        high = np.where(sees, np.maximum(high, stops), high)
+    boxes = np.concatenate([low, high], axis=-1)
+    return np.where((low < high).all(axis=-1, keepdims=True), boxes, 0)

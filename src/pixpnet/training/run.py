@@ -257,7 +257,6 @@ class Training:
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
             workers=self.config.dataset.workers,
-            device=self.accelerator.device,
         )
 
     def meter(self) -> EpochMeter:
