@@ -26,8 +26,7 @@ from IPython.display import Image, display
 
 from pixpnet.figures import png_bytes
 from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
-from pixpnet.goldilocks.front import pareto_ranks
-from pixpnet.goldilocks.table import COLUMNS
+from pixpnet.goldilocks import COLUMNS, pareto_ranks
 
 # %% [markdown]
 # Your CSV goes here. (The environment variable `PIXPNET_GOLDILOCKS_CSV` wins over it.)

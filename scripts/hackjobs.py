@@ -61,7 +61,7 @@ def models_with(text: str) -> list[str]:
     Raises:
         ConfigError: There is none.
     """
-    from pixpnet.goldilocks.tasks import zoo
+    from pixpnet.goldilocks import zoo
 
     models = [name for name in zoo() if text in name]
     if not models:

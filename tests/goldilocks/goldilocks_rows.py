@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixpnet.goldilocks.table import Row
+from pixpnet.goldilocks import Row
 
 
 def row(model: str, stage: str, accuracy: float, mean_rf: float, **changes) -> Row:

@@ -12,10 +12,11 @@ from goldilocks_rows import row
 from scipy.stats import spearmanr
 
 from pixpnet.errors import DataError
-from pixpnet.goldilocks.agreement import matched_accuracies, spearman
-from pixpnet.goldilocks.table import Row, append_row
+from pixpnet.goldilocks import Row, append_row
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "goldilocks.py"
+FUNCTIONS = runpy.run_path(str(BENCHMARK))
+matched_accuracies, spearman = FUNCTIONS["matched_accuracies"], FUNCTIONS["spearman"]
 WAYS = {"first": ("probe", "average"), "second": ("finetune", "average")}
 
 

@@ -13,10 +13,10 @@ from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import DatasetConfig
 from pixpnet.data import Splits, open_splits
 from pixpnet.errors import ConfigError, PixPNetError
-from pixpnet.goldilocks import finetune
-from pixpnet.goldilocks.finetune import TopMeter, finetune_stage
+from pixpnet.goldilocks import finetune_stage, networks
+from pixpnet.goldilocks.probe import accuracies
 from pixpnet.seeds import seeded
-from pixpnet.training.measures import classifier_terms
+from pixpnet.training import PooledClassifier
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def test_it_learns_and_leaves_the_backbone_alone(splits: Splits, backbone: Backb
     trained = finetune_stage(
         backbone, _tested_on_training_images(splits), seed=0, epochs=12, batch_size=10, workers=0
     )
-    assert untrained.test_accuracy < 0.6
-    assert trained.test_accuracy > 0.9
-    assert (trained.test_accuracy_top5, trained.batch_size) == (1.0, 10)
+    assert untrained.accuracies.top1 < 0.6
+    assert trained.accuracies.top1 > 0.9
+    assert (trained.accuracies.top5, trained.batch_size) == (1.0, 10)
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
 
 
@@ -54,28 +54,27 @@ def test_the_seed_decides(splits: Splits, backbone: Backbone, monkeypatch: pytes
     for seed in (0, 0, 1):
         torch.rand(1)  # whatever was drawn before does not matter
         finetune_stage(backbone, splits, seed=seed, epochs=1, batch_size=8, workers=0)
-    first, again, other = (torch.cat(part) for part in (logits[:2], logits[2:4], logits[4:]))
+    first, again, other = logits
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
 
 
 def _record_logits(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """The logits of every batch that is tested."""
+    """The logits of the test images, of each call."""
     seen: list[torch.Tensor] = []
 
-    class Recorder(TopMeter):
-        def update(self, terms, logits, labels) -> None:
-            super().update(terms, logits, labels)
-            seen.append(logits)
+    def recording(logits, labels):
+        seen.append(logits)
+        return accuracies(logits, labels)
 
-    monkeypatch.setattr(finetune, "TopMeter", Recorder)
+    monkeypatch.setattr(networks, "accuracies", recording)
     return seen
 
 
 def _memory_for(batch: int, monkeypatch: pytest.MonkeyPatch, *, error: Callable[[], Exception]) -> list[int]:
     """Let steps of more images fail; the sizes of the batches that were tried."""
     tried: list[int] = []
-    forward = finetune.PooledClassifier.forward
+    forward = PooledClassifier.forward
 
     def limited(self, images: torch.Tensor) -> torch.Tensor:
         tried.append(len(images))
@@ -83,7 +82,7 @@ def _memory_for(batch: int, monkeypatch: pytest.MonkeyPatch, *, error: Callable[
             raise error()
         return forward(self, images)
 
-    monkeypatch.setattr(finetune.PooledClassifier, "forward", limited)
+    monkeypatch.setattr(PooledClassifier, "forward", limited)
     return tried
 
 
@@ -126,11 +125,3 @@ def test_other_errors_are_not_taken_for_it(
     with pytest.raises(RuntimeError, match="shapes differ"):
         finetune_stage(backbone, splits, seed=0, epochs=1, batch_size=8, workers=0)
     assert tried == [8]
-
-
-def test_top_five_of_seven_classes() -> None:
-    meter = TopMeter(7, torch.device("cpu"))
-    logits = torch.arange(7.0).repeat(4, 1)
-    labels = torch.tensor([6, 2, 1, 0])  # first, fifth, sixth, seventh
-    meter.update(classifier_terms(logits, labels), logits, labels)
-    assert (meter.accuracy, meter.top5_accuracy) == (0.25, 0.5)

@@ -4,7 +4,7 @@ import pytest
 
 from pixpnet.cli import main
 from pixpnet.config import parse_config
-from pixpnet.goldilocks.table import read_rows
+from pixpnet.goldilocks import read_rows
 
 DATA = "--dataset.classes 3 --dataset.size 64 --dataset.train-images 10 --dataset.test-images 4"
 

@@ -6,12 +6,9 @@ import torch
 from pixpnet.backbones import build_backbone
 from pixpnet.config import DatasetConfig
 from pixpnet.data import open_splits
-from pixpnet.errors import PixPNetError
 from pixpnet.goldilocks import features as reading
 from pixpnet.goldilocks.features import CellReader, PatchReader, Prototypes, find_prototypes, read_images
-from pixpnet.goldilocks.memory import with_fitting_batch
-from pixpnet.goldilocks.stages import AverageReader, LargestReader, StageReaders
-from pixpnet.goldilocks.tasks import stages_of
+from pixpnet.goldilocks.stages import AverageReader, LargestReader, StageReaders, stages_of
 
 CPU = torch.device("cpu")
 
@@ -100,13 +97,11 @@ def test_patches_are_cells_of_the_image_whatever_the_batches():
 def test_prototypes_are_unit_vectors_near_patches_of_their_classes(splits):
     stages = stages_of("small_resnet", (64, 64))[:3]
     backbone = build_backbone("small_resnet", layer=stages[-1].name, pretrained=False).eval()
-    found = find_prototypes(
-        backbone, stages, splits.projection, num_classes=3, seed=0, batch_size=7, device=CPU
-    )
+    found = find_prototypes(backbone, stages, splits.projection, num_classes=3, seed=0, batch_size=7)
     for stage, prototypes in zip(stages, found, strict=True):
         assert prototypes.directions.shape == (3 * reading.PROTOTYPES_PER_CLASS, stage.channels)
         assert torch.allclose(prototypes.directions.norm(dim=1), torch.ones(1), atol=1e-5)
-    readings = read_images(backbone, stages, splits.projection, prototypes=found, batch_size=7, device=CPU)
+    readings = read_images(backbone, stages, splits.projection, prototypes=found, batch_size=7)
     own = (
         torch.arange(3).repeat_interleave(reading.PROTOTYPES_PER_CLASS)
         == torch.tensor(splits.projection.labels)[:, None]
@@ -121,10 +116,8 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(splits, monkeypatch,
     backbone = build_backbone("small_resnet", layer=stages[-1].name, pretrained=False).eval()
 
     def read():
-        found = find_prototypes(
-            backbone, stages, splits.projection, num_classes=3, seed=0, batch_size=16, device=CPU
-        )
-        return read_images(backbone, stages, splits.test, prototypes=found, batch_size=16, device=CPU)
+        found = find_prototypes(backbone, stages, splits.projection, num_classes=3, seed=0, batch_size=16)
+        return read_images(backbone, stages, splits.test, prototypes=found, batch_size=16)
 
     expected = read()
     sizes = []
@@ -142,19 +135,3 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(splits, monkeypatch,
         assert torch.allclose(one.similarities, other.similarities, atol=1e-4)
     assert sizes[:3] == [16, 8, 4]
     assert "batches of 4" in caplog.text
-
-
-def test_nothing_fits():
-    def work(batch_size: int) -> None:
-        raise MemoryError("no room")
-
-    with pytest.raises(PixPNetError, match="Not even a batch of one image fits"):
-        with_fitting_batch(work, 3)
-
-
-def test_other_errors_pass():
-    def work(batch_size: int) -> None:
-        raise RuntimeError("shapes do not fit")
-
-    with pytest.raises(RuntimeError, match="shapes"):
-        with_fitting_batch(work, 3)

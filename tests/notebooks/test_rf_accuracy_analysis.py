@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
-from pixpnet.goldilocks.table import Row, append_row
+from pixpnet.goldilocks import Row, append_row
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "rf_accuracy_analysis.ipynb"
 

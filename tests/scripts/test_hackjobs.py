@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import pixpnet
-from pixpnet.goldilocks import tasks, work
+from pixpnet.goldilocks import stages, work
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "hackjobs.py"
 ORIGINAL_COLUMNS = [
@@ -34,7 +34,7 @@ def hackjobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 @pytest.fixture
 def arguments(birds: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Of a run of a few seconds on one small model."""
-    monkeypatch.setattr(tasks, "zoo", lambda: ["small_resnet", "resnet18"])
+    monkeypatch.setattr(stages, "zoo", lambda: ["small_resnet", "resnet18"])
     data = {"name": "SYNTHBIRDS", "root": birds, "classes": 3, "size": 64, "train-images": 10}
     data |= {"test-images": 4, "workers": 0}
     pairs = ([f"--dataset.{name}", str(value)] for name, value in data.items())

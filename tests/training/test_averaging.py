@@ -12,7 +12,7 @@ from pixpnet.config import parse_config
 from pixpnet.data import loader, open_splits
 from pixpnet.runs import RunDirectory, load, load_checkpoint
 from pixpnet.training import resume, train
-from pixpnet.training import run as module
+from pixpnet.training import trainer as module
 
 AVERAGED = {"train__stochastic_weight_averaging": ""}
 
@@ -25,18 +25,18 @@ def copied(network):
 def averaged_run(tiny_arguments, tmp_path_factory):
     """A finished run of one backbone, one warm-up and two averaged epochs, and the weights on its way."""
     ends, before_projection = [], []
-    take, project = module.add_to_average, module.project_prototypes
+    take, project = module.TrainState.add_to_average, module.project_prototypes
 
-    def taking(average, network):
-        ends.append(copied(network))
-        return take(average, network)
+    def taking(state):
+        ends.append(copied(state.network))
+        take(state)
 
-    def projecting(run):
-        before_projection.append(copied(run.network))
-        project(run)
+    def projecting(network, *arguments, **options):
+        before_projection.append(copied(network))
+        return project(network, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "add_to_average", taking)
+        patch.setattr(module.TrainState, "add_to_average", taking)
         patch.setattr(module, "project_prototypes", projecting)
         arguments = tiny_arguments(tmp_path_factory.mktemp("averaged"), **AVERAGED)
         return train(parse_config(arguments), progress=False), ends, before_projection
@@ -93,14 +93,14 @@ KILLED_AT = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from pixpnet.training import display
-step, seen = display.EpochBar.step, []
+from pixpnet.training import tools
+step, seen = tools.EpochBar.step, []
 def killing(self, meter):
     seen.append(1)
     if len(seen) == 11:
         os.kill(os.getpid(), signal.SIGKILL)
     step(self, meter)
-display.EpochBar.step = killing
+tools.EpochBar.step = killing
 from pixpnet.cli import main
 main(["train", *sys.argv[1:]])
 """

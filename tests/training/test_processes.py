@@ -71,14 +71,14 @@ UNEQUAL_MEMORY = """
 import sys
 import torch
 torch.set_num_threads(1)
-from pixpnet.training import batch_size, run
-original = batch_size.train_epoch
-def limited(step_function, batches, **keywords):
+from pixpnet.training import memory, trainer
+original = memory.train_epoch
+def limited(learning, batches, **keywords):
     if len(batches[0].image) > 7 - 3 * keywords["accelerator"].process_index:
         raise torch.OutOfMemoryError("too many")
-    return original(step_function, batches, **keywords)
-batch_size.train_epoch = limited
-run.require_gpu = lambda device: None
+    return original(learning, batches, **keywords)
+memory.train_epoch = limited
+trainer.require_gpu = lambda device: None
 from pixpnet.cli import main
 sys.exit(main(["train", *sys.argv[1:]]))
 """

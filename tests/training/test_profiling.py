@@ -44,7 +44,7 @@ def phases(folder):
 
 def functions(folder):
     found = {name for _, _, name in pstats.Stats(str(folder / "advanced.pstats")).stats}
-    assert {"train_epoch", "project_prototypes", "read_out", "save_checkpoint"} <= found
+    assert {"train_epoch", "project_prototypes", "train_readout", "save_checkpoint"} <= found
     assert "Ordered by: internal time" in (folder / "advanced.txt").read_text()
 
 

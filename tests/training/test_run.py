@@ -13,8 +13,13 @@ from pixpnet.config import parse_config
 from pixpnet.data import open_splits
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.runs import load
-from pixpnet.training import train
-from pixpnet.training.measures import MEASURES
+from pixpnet.training import PrototypeObjective, train
+
+MEASURES = {
+    *("accuracy", "weighted_accuracy", "xent", "xent_weighted", "cluster_loss", "cluster_loss_weighted"),
+    *("separation_loss", "separation_loss_weighted", "avg_separation_loss", "l1_loss", "l1_loss_weighted"),
+    "total_loss",
+}
 
 
 def rows(run):
@@ -194,17 +199,15 @@ def test_the_best_projected_network_is_kept_and_tested(tiny_arguments, tmp_path)
 
 
 def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tiny_arguments, tmp_path, monkeypatch):
-    import pixpnet.training.learner as module
-
-    original = module.loss_terms
+    original = PrototypeObjective.__call__
     calls = []
 
-    def failing(*arguments, **keywords):
+    def failing(*arguments):
         calls.append(1)
-        terms = original(*arguments, **keywords)
-        return terms._replace(total=terms.total * math.nan) if len(calls) > 5 else terms
+        loss = original(*arguments)
+        return loss._replace(total=loss.total * math.nan) if len(calls) > 5 else loss
 
-    monkeypatch.setattr(module, "loss_terms", failing)
+    monkeypatch.setattr(PrototypeObjective, "__call__", failing)
     arguments = tiny_arguments(tmp_path, train__backbone_epochs=0)
     with pytest.raises(PixPNetError, match=r"became nan at step 5 .*learning rates 7\.38e-05, 0\.0022"):
         train(parse_config(arguments), progress=False)
@@ -241,15 +244,15 @@ def test_what_cannot_work_is_refused_before_anything_is_written(options, message
 )
 def test_a_wrecked_network_is_not_saved(value, message, tiny_arguments, tmp_path, monkeypatch):
     """Also where the loss was finite: it was that of the weights before the last step."""
-    import pixpnet.training.run as module
+    import pixpnet.training.loop as module
 
     original = module.train_epoch
 
-    def breaking(*arguments, **keywords):
-        steps = original(*arguments, **keywords)
+    def breaking(learning, *arguments, **keywords):
+        steps = original(learning, *arguments, **keywords)
         if keywords["first_step"] > 0:
             with torch.no_grad():
-                for parameter in keywords["model"].backbone.parameters():
+                for parameter in learning.model.backbone.parameters():
                     parameter.fill_(value)
         return steps
 

@@ -25,11 +25,11 @@ def evaluate(arguments: Sequence[str]) -> int:
     from pixpnet.evaluation import EvaluationFiles, Settings, evaluate
     from pixpnet.runs import load
 
+    settings = Settings(**{field.name: options.pop(field.name) for field in fields(Settings)})
     loaded = load(run_dir, dataset_root=dataset_root)
     with progress_bar("reading the data set") as update:
         try:
-            settings = Settings(**{field.name: options.pop(field.name) for field in fields(Settings)})
-            evaluation = evaluate(loaded, settings=settings, progress=update, **options)
+            evaluation = evaluate(loaded, settings=settings, **options, progress=update)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(
                 "what was measured is written; the same command goes on from there"

@@ -15,8 +15,7 @@ from pixpnet.config import FROM_1, Range, parse_config
 from pixpnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pixpnet.goldilocks.run import Outcome
-    from pixpnet.goldilocks.table import Row
+    from pixpnet.goldilocks import Outcome, Row
 
 DESCRIPTION = """\
 How well can classes be told from each stage of each backbone, and how much of the image does a cell see
@@ -68,8 +67,7 @@ def goldilocks(arguments: Sequence[str]) -> int:
             "--epochs is for --mode finetune; to train the backbones that are probed, use "
             f"--model.no-pretrained --train.backbone-epochs {options.epochs}"
         )
-    from pixpnet.goldilocks import explore
-    from pixpnet.goldilocks.tasks import split_models
+    from pixpnet.goldilocks import explore, split_models
 
     given = {name: value for name, value in vars(options).items() if value is not None}
     given["models"] = split_models(options.models)

@@ -128,7 +128,7 @@ def _print_stages(options: Namespace) -> None:
 
 def backbones() -> list[str]:
     """The backbones of the Goldilocks experiments and ours; their numbers in order."""
-    from pixpnet.goldilocks.tasks import zoo
+    from pixpnet.goldilocks import zoo
 
     parts = {name: re.split(r"(\d+)", name) for name in [*zoo(), "small_resnet"]}
     return sorted(parts, key=lambda name: [int(part) if part.isdigit() else part for part in parts[name]])

@@ -17,13 +17,11 @@ from torch.nn import functional
 
 from pixpnet.backbones import Backbone
 from pixpnet.data import ClassificationImages, loader
-from pixpnet.goldilocks.memory import with_fitting_batch
-from pixpnet.goldilocks.stages import AverageReader, StageReaders
-from pixpnet.goldilocks.tasks import Stage
+from pixpnet.goldilocks.stages import AverageReader, Stage, StageReaders
 from pixpnet.modes import evaluating
 from pixpnet.prototypes import kmeans, random_keys
 from pixpnet.seeds import stable_seed
-from pixpnet.training.loop import to_device
+from pixpnet.training import to_device, with_fitting_batch
 
 PROTOTYPES_PER_CLASS = 10
 
@@ -65,7 +63,6 @@ def find_prototypes(
     seed: int,
     batch_size: int,
     workers: int = 0,
-    device: torch.device,
 ) -> list[Prototypes]:
     """For each stage, k-means centres of each class's own patches, as `prototype-init data` starts from.
 
@@ -81,7 +78,7 @@ def find_prototypes(
         cache=images.cache,
     )
     tables = _read(
-        backbone, stages, lambda _: PatchReader(cells, seed), some, batch_size, workers=workers, device=device
+        backbone, stages, lambda _: PatchReader(cells, seed), some, batch_size=batch_size, workers=workers
     )
     owners = torch.tensor(some.labels)
     return [_cluster(patches, owners, num_classes=num_classes, seed=seed) for patches in tables]
@@ -96,14 +93,13 @@ def read_images(
     prototypes: Sequence[Prototypes],
     batch_size: int,
     workers: int = 0,
-    device: torch.device,
 ) -> list[Readings]:
     """Averages and largest similarities at each stage, of every image in order; in eval mode and float32."""
 
     def reader(number: int) -> nn.Module:
         return CellReader(prototypes[number])
 
-    tables = _read(backbone, stages, reader, images, batch_size, workers=workers, device=device)
+    tables = _read(backbone, stages, reader, images, batch_size=batch_size, workers=workers)
     return [
         Readings(table[:, : stage.channels], table[:, stage.channels :])
         for table, stage in zip(tables, stages, strict=True)
@@ -163,12 +159,12 @@ def _read(
     stages: Sequence[Stage],
     reader: Callable[[int], nn.Module],
     images: ClassificationImages,
-    batch_size: int,
     *,
+    batch_size: int,
     workers: int,
-    device: torch.device,
 ) -> list[Tensor]:
     """What a reader makes of each stage, for all images; smaller batches where memory runs out."""
+    device = next(backbone.parameters()).device
 
     def read(batch_size: int) -> list[Tensor]:
         network = StageReaders(backbone, stages, [reader(number) for number in range(len(stages))])

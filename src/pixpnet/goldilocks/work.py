@@ -19,14 +19,13 @@ from pixpnet.config import Config, DatasetConfig
 from pixpnet.data import ClassificationImages, Splits, find_dataset, hold_out, open_splits, worker_count
 from pixpnet.errors import DataError
 from pixpnet.files import write_atomically
-from pixpnet.goldilocks.backbone import frozen_backbone, weights_of
 from pixpnet.goldilocks.features import find_prototypes, read_images
-from pixpnet.goldilocks.finetune import finetune_stage
+from pixpnet.goldilocks.networks import finetune_stage, frozen_backbone, weights_of
 from pixpnet.goldilocks.probe import Accuracies, accuracies, probe
+from pixpnet.goldilocks.stages import Stage
 from pixpnet.goldilocks.table import Key, Mode, Readout, Row, Weights
-from pixpnet.goldilocks.tasks import Stage
 from pixpnet.seeds import seeded
-from pixpnet.training.setup import make_accelerator
+from pixpnet.training import make_execution
 
 VALIDATION_SHARE = 0.2
 """Of the training images, to choose λ on, where the data set has no validation images."""
@@ -135,7 +134,6 @@ def prepare_probe(job: Job, stages: tuple[Stage, ...]) -> list[Row]:
         file=job.file("backbones", stages[0].model, ".pt"),
     )
     batch_size = job.config.test.batch_size or job.config.train.batch_size
-    device = next(backbone.parameters()).device
     prototypes = find_prototypes(
         backbone,
         stages,
@@ -144,7 +142,6 @@ def prepare_probe(job: Job, stages: tuple[Stage, ...]) -> list[Row]:
         seed=job.seed,
         batch_size=batch_size,
         workers=job.workers,
-        device=device,
     )
     images, part = _all_images(splits, seed=job.seed)
     readings = read_images(
@@ -154,7 +151,6 @@ def prepare_probe(job: Job, stages: tuple[Stage, ...]) -> list[Row]:
         prototypes=prototypes,
         batch_size=batch_size,
         workers=job.workers,
-        device=device,
     )
     tables = {"part": part, "labels": torch.tensor(images.labels)}
     for stage, reading in zip(stages, readings, strict=True):
@@ -187,7 +183,6 @@ def finetune_row(job: Job, stage: Stage) -> list[Row]:
     """Train and test the network cut at one stage."""
     start = time.perf_counter()
     splits = job.images()
-    accelerator, autocast_to = make_accelerator(job.config)
     with seeded(job.seed):
         backbone = build_backbone(
             stage.model,
@@ -202,11 +197,9 @@ def finetune_row(job: Job, stage: Stage) -> list[Row]:
         epochs=job.epochs,
         batch_size=job.config.train.batch_size,
         workers=job.workers,
-        accelerator=accelerator,
-        autocast_to=autocast_to,
+        execution=make_execution(job.config),
     )
-    accuracy = Accuracies(found.test_accuracy, found.test_accuracy_top5)
-    return [job.row(stage, accuracy, readout="average", seconds=time.perf_counter() - start)]
+    return [job.row(stage, found.accuracies, readout="average", seconds=time.perf_counter() - start)]
 
 
 def _all_images(splits: Splits, *, seed: int) -> tuple[ClassificationImages, Int[Tensor, "n"]]:

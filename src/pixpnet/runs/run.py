@@ -15,8 +15,17 @@ from torch import Tensor
 
 from pixpnet.backbones import build_backbone
 from pixpnet.config import Config, config_from_yaml
-from pixpnet.data import ClassificationImages, Geometry, ImageSet, find_dataset, load_image, read_dataset
-from pixpnet.data.transforms import evaluation_transform, first_transform, to_normalized
+from pixpnet.data import (
+    ClassificationImages,
+    Geometry,
+    ImageSet,
+    evaluation_transform,
+    find_dataset,
+    first_transform,
+    load_image,
+    read_dataset,
+    to_normalized,
+)
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.files import sha256_of
 from pixpnet.prototypes import PrototypeNetwork, build_network

@@ -1,7 +1,62 @@
 """Training: stages, projection, readout, and the files that they leave."""
 
+from pixpnet.training.learner import (
+    PooledClassifier,
+    build_optimizer,
+    classifier_groups,
+    prototype_groups,
+    set_learning_rates,
+)
+from pixpnet.training.loop import Execution, Learning, TrainedEpoch, fit, make_execution, score, to_device
+from pixpnet.training.memory import is_out_of_memory, largest_that_fits, with_fitting_batch
+from pixpnet.training.objective import (
+    Batch,
+    ClassifierObjective,
+    EpochMeter,
+    Judgement,
+    Loss,
+    Objective,
+    PrototypeObjective,
+    cross_entropy,
+)
+from pixpnet.training.plan import SCHEDULES, EpochPlan, plan_epochs
 from pixpnet.training.profiling import PROFILERS
-from pixpnet.training.run import resume, train
-from pixpnet.training.stages import SCHEDULES
+from pixpnet.training.projection import project_prototypes, start_prototypes, train_readout
+from pixpnet.training.tools import flat_options
+from pixpnet.training.trainer import resume, train
 
-__all__ = ["PROFILERS", "SCHEDULES", "resume", "train"]
+__all__ = [
+    "PROFILERS",
+    "SCHEDULES",
+    "Batch",
+    "ClassifierObjective",
+    "EpochMeter",
+    "EpochPlan",
+    "Execution",
+    "Judgement",
+    "Learning",
+    "Loss",
+    "Objective",
+    "PooledClassifier",
+    "PrototypeObjective",
+    "TrainedEpoch",
+    "build_optimizer",
+    "classifier_groups",
+    "cross_entropy",
+    "fit",
+    "flat_options",
+    "is_out_of_memory",
+    "largest_that_fits",
+    "make_execution",
+    "plan_epochs",
+    "project_prototypes",
+    "prototype_groups",
+    "resume",
+    "score",
+    "set_learning_rates",
+    "start_prototypes",
+    "to_device",
+    "train",
+    "train_readout",
+    "with_fitting_batch",
+]

@@ -31,14 +31,12 @@ ACTIVE_STEPS = 3
 class Profiler:
     """Measures nothing: what a run without `profile` has.
 
-    Args:
-        stem: The files of a profile begin with it.
-        device: Where the network computes.
+    The files of a profile begin with `stem`; the network computes on the device.
     """
 
-    def __init__(self, stem: Path, device: torch.device) -> None:
+    def __init__(self, stem: Path = Path(), device: torch.device | None = None) -> None:
         self.stem = stem
-        self.device = device
+        self.device = device or torch.device("cpu")
 
     @contextmanager
     def running(self) -> Iterator[None]:

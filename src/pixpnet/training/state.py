@@ -1,27 +1,30 @@
-"""Where a run stands, and its checkpoints: written after every epoch, read to go on."""
+"""What a checkpoint holds of a run: written after every epoch, read to go on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 
 import torch
+from accelerate import Accelerator
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, update_bn
 
-from pixpnet.config import config_to_yaml
+from pixpnet.config import Config, config_to_yaml
+from pixpnet.data import Sample, Splits
 from pixpnet.errors import PixPNetError
 from pixpnet.modes import evaluating
-from pixpnet.runs import Checkpoint, save_checkpoint
-from pixpnet.training.averaging import restore_average
-from pixpnet.training.stages import EpochPlan
+from pixpnet.prototypes import PrototypeNetwork
+from pixpnet.runs import Checkpoint, RunDirectory, save_checkpoint
+from pixpnet.training.learner import Learner
+from pixpnet.training.loop import agree_on_buffers, to_device
 from pixpnet.types import PrototypeSource
-
-if TYPE_CHECKING:
-    from pixpnet.training.run import Training
 
 
 @dataclass
 class Position:
-    """Where a run stands."""
+    """Where a run stands; a checkpoint has fields of the same names."""
 
     epoch: int = 0
     step: int = 0
@@ -31,79 +34,102 @@ class Position:
     sources: tuple[PrototypeSource, ...] = ()
 
 
-def checkpoint_of(run: Training) -> Checkpoint:
-    """The state at the end of an epoch."""
-    splits, position, learner = run.splits, run.position, run.learner
-    return Checkpoint(
-        config_yaml=config_to_yaml(run.config),
-        class_names=tuple(splits.class_names),
-        image_size=splits.image_size,
-        mean=splits.mean,
-        std=splits.std,
-        network=run.network.state_dict(),
-        sources=position.sources,
-        epoch=position.epoch,
-        step=position.step,
-        classifier=None if learner.classifier is None else learner.classifier.head.state_dict(),
-        optimizer=None if learner.optimizer is None else learner.optimizer.state_dict(),
-        seed=run.seed,
-        metrics_bytes=run.logs.metrics_bytes,
-        best_accuracy=position.best_accuracy,
-        best_checkpoint=position.best_checkpoint,
-        train_seconds=position.train_seconds,
-        average=None if run.average is None else run.average.state_dict(),
-    )
+@dataclass
+class TrainState:
+    """What changes while a network is trained."""
 
+    network: PrototypeNetwork
+    learner: Learner
+    average: AveragedModel | None = None
+    """Of stochastic weight averaging (Izmailov et al., 2018): the mean of the last epochs' weights."""
+    position: Position = field(default_factory=Position)
 
-def save(run: Training, plan: EpochPlan) -> None:
-    """Write this epoch's checkpoint, then drop those that are neither the last nor the best.
+    def add_to_average(self) -> None:
+        """Take the network's weights into the average."""
+        if self.average is None:
+            self.average = AveragedModel(self.network)
+        self.average.update_parameters(self.network)
 
-    Raises:
-        PixPNetError: if a weight, or what the network says, is no longer finite; nothing is written then.
-    """
-    if not run.main:
-        return
-    position, directory = run.position, run.directory
-    if broken := _not_finite(run):
-        raise PixPNetError(
-            f"{broken} no longer finite after epoch {position.epoch}; a smaller optimizer.lr may "
-            f"help. The last good checkpoint stays in {directory.checkpoints}."
+    def adopt_average(self, batches: Iterable[Sample], *, accelerator: Accelerator) -> None:
+        """Give the network the averaged weights, in place, and batch norm the statistics that these make.
+
+        The statistics are the means over the training batches: a mean of weights has none of its own.
+        """
+        assert self.average is not None
+        self.network.load_state_dict(self.average.module.state_dict())
+        update_bn((batch.images for batch in to_device(batches, accelerator.device)), self.network)
+        agree_on_buffers(self.network, accelerator)
+        self.average = None
+
+    def checkpoint(self, config: Config, splits: Splits, *, metrics_bytes: int) -> Checkpoint:
+        """The state at the end of an epoch, and what a reader needs beside it."""
+        assert config.seed is not None
+        classifier, optimizer = self.learner.classifier, self.learner.optimizer
+        return Checkpoint(
+            config_yaml=config_to_yaml(config),
+            class_names=tuple(splits.class_names),
+            image_size=splits.image_size,
+            mean=splits.mean,
+            std=splits.std,
+            network=self.network.state_dict(),
+            classifier=None if classifier is None else classifier.head.state_dict(),
+            optimizer=None if optimizer is None else optimizer.state_dict(),
+            average=None if self.average is None else self.average.state_dict(),
+            seed=config.seed,
+            metrics_bytes=metrics_bytes,
+            **vars(self.position),
         )
-    path = directory.checkpoint_file(epoch=position.epoch, step=position.step)
-    if run.config.train.checkpoint and plan.project:
-        accuracy = run.logs.last("val_accuracy")
-        assert accuracy is not None, "validation follows every projection"
-        if position.best_accuracy is None or accuracy > position.best_accuracy:
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put a freshly built state where the checkpoint was taken."""
+        self.network.load_state_dict(checkpoint.network)
+        self.position = Position(**{one.name: getattr(checkpoint, one.name) for one in fields(Position)})
+        if checkpoint.average is not None:
+            self.average = AveragedModel(self.network)
+            self.average.load_state_dict(checkpoint.average)
+        self.learner.restore(classifier=checkpoint.classifier, optimizer=checkpoint.optimizer)
+
+    def save(
+        self,
+        directory: RunDirectory,
+        config: Config,
+        splits: Splits,
+        *,
+        metrics_bytes: int,
+        accuracy: float | None,
+    ) -> None:
+        """Write this epoch's checkpoint, then drop those that are neither the last nor the best.
+
+        Args:
+            directory: Where it goes.
+            config: The run's.
+            splits: The run's images.
+            metrics_bytes: Length of metrics.csv.
+            accuracy: On validation, of a network that may be the best; None: it may not.
+
+        Raises:
+            PixPNetError: A weight, or what the network says, is no longer finite; nothing is written then.
+        """
+        position = self.position
+        some = [splits.projection[index].image for index in range(min(2, len(splits.projection)))]
+        if broken := self._not_finite(torch.stack(some)):
+            raise PixPNetError(
+                f"{broken} no longer finite after epoch {position.epoch}; a smaller optimizer.lr may "
+                f"help. The last good checkpoint stays in {directory.checkpoints}."
+            )
+        path = directory.checkpoint_file(epoch=position.epoch, step=position.step)
+        if accuracy is not None and (position.best_accuracy is None or accuracy > position.best_accuracy):
             position.best_accuracy, position.best_checkpoint = accuracy, path.name
-    save_checkpoint(checkpoint_of(run), path)
-    for other in directory.checkpoint_files():
-        if other != path and other.name != position.best_checkpoint:
-            other.unlink()
+        save_checkpoint(self.checkpoint(config, splits, metrics_bytes=metrics_bytes), path)
+        for other in directory.checkpoint_files():
+            if other != path and other.name != position.best_checkpoint:
+                other.unlink()
 
-
-@torch.no_grad()
-def _not_finite(run: Training) -> str | None:
-    """What is not finite, if anything is: no loss has seen the network after the last step of an epoch."""
-    if not all(parameter.isfinite().all() for parameter in run.network.parameters()):
-        return "Weights are"
-    some = range(min(2, len(run.splits.projection)))
-    images = torch.stack([run.splits.projection[index].image for index in some])
-    with evaluating(run.network):
-        logits = run.network(images.to(run.accelerator.device)).logits
-    return None if logits.isfinite().all() else "The network's logits are"
-
-
-def restore(run: Training, checkpoint: Checkpoint) -> None:
-    """Put a freshly built run where the checkpoint was taken."""
-    run.network.load_state_dict(checkpoint.network)
-    run.position = Position(
-        epoch=checkpoint.epoch,
-        step=checkpoint.step,
-        best_accuracy=checkpoint.best_accuracy,
-        best_checkpoint=checkpoint.best_checkpoint,
-        train_seconds=checkpoint.train_seconds,
-        sources=checkpoint.sources,
-    )
-    if checkpoint.average is not None:
-        run.average = restore_average(checkpoint.average, run.network)
-    run.learner.restore(classifier=checkpoint.classifier, optimizer=checkpoint.optimizer)
+    @torch.no_grad()
+    def _not_finite(self, images: Float[Tensor, "b 3 H W"]) -> str | None:
+        """What is not finite, if anything is: no loss has seen the network after an epoch's last step."""
+        if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
+            return "Weights are"
+        with evaluating(self.network):
+            logits = self.network(images.to(self.network.prototypes.device)).logits
+        return None if logits.isfinite().all() else "The network's logits are"

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pixpnet.backbones import build_backbone
 from pixpnet.errors import ConfigError
-from pixpnet.goldilocks.tasks import split_models, stages_of, zoo
+from pixpnet.goldilocks import split_models, stages_of, zoo
 from pixpnet.receptive_fields import receptive_field
 
 SIZE = (64, 96)

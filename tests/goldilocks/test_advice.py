@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from pixpnet.config import DatasetConfig, config_from_yaml, parse_config
 from pixpnet.errors import ConfigError
-from pixpnet.goldilocks.front import advise, pareto_ranks, rank_rows, undertrained
-from pixpnet.goldilocks.table import Row
+from pixpnet.goldilocks import Row, advise, pareto_ranks, rank_rows, undertrained
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "protonets"
 PACKAGED = Path(__file__).parents[2] / "src" / "pixpnet" / "configs"

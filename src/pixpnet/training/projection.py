@@ -1,4 +1,4 @@
-"""Projection and data-started prototypes: the passes over the unaugmented training images."""
+"""The passes over the unaugmented training images: start of the prototypes, projection, readout."""
 
 from __future__ import annotations
 
@@ -10,76 +10,20 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from pixpnet.data import Sample
 from pixpnet.files import sha256_of
 from pixpnet.modes import evaluating
 from pixpnet.projection import PatchCandidates
-from pixpnet.prototypes import PatchSample, PrototypeNetwork
+from pixpnet.prototypes import Head, PatchSample, PrototypeNetwork, l1_loss
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.training.loop import to_device
 from pixpnet.types import ImageRecord, PrototypeSource
 
 
 @torch.no_grad()
-def project(
-    network: PrototypeNetwork,
-    batches: Iterable[Sample],
-    *,
-    records: Sequence[ImageRecord],
-    class_names: Sequence[str],
-    root: Path,
-    receptive_field: ReceptiveField,
-    duplicate_filter: str,
-    accelerator: Accelerator,
-) -> tuple[PrototypeSource, ...]:
-    """Move every prototype onto its training patch, in place; say where each came from.
-
-    One pass in float32 and eval mode. Each process looks at its share of the images; all of them come to the
-    same assignment.
-    """
-    candidates = PatchCandidates(
-        network.prototypes.detach(),
-        network.own_class,
-        distance=network.distance,
-        duplicate_filter=duplicate_filter,
-    )
-    with evaluating(network):
-        for images, labels, indices in to_device(batches, accelerator.device):
-            candidates.update(network.features(images), labels, indices)
-    if accelerator.num_processes > 1:
-        for number, other in enumerate(gather_object([candidates])):
-            if number != accelerator.process_index:
-                candidates.merge(other)
-    assignment = candidates.assign(class_names=class_names)
-    network.prototypes.data.copy_(assignment.patches)
-    boxes = receptive_field.for_kernel(network.kernel_size)
-    sources = []
-    for prototype in range(network.num_prototypes):
-        record = records[int(assignment.image_index[prototype])]
-        row, column = assignment.cells[prototype].tolist()
-        sources.append(
-            PrototypeSource(
-                prototype=prototype,
-                image_id=record.image_id,
-                path=_relative(record.path, root),
-                label=record.label,
-                class_name=class_names[record.label],
-                sha256=sha256_of(record.path),
-                cell=(row, column),
-                box=boxes.box(row, column),
-                distance_before=float(assignment.distances[prototype]),
-            )
-        )
-    return tuple(sources)
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-
-@torch.no_grad()
-def start_prototypes_from_data(
+def start_prototypes(
     network: PrototypeNetwork,
     batches: Iterable[Sample],
     *,
@@ -100,6 +44,62 @@ def start_prototypes_from_data(
 
 
 @torch.no_grad()
+def project_prototypes(
+    network: PrototypeNetwork,
+    batches: Iterable[Sample],
+    *,
+    records: Sequence[ImageRecord],
+    class_names: Sequence[str],
+    root: Path,
+    field: ReceptiveField,
+    duplicate_filter: str,
+    accelerator: Accelerator,
+) -> tuple[PrototypeSource, ...]:
+    """Move every prototype onto its training patch, in place; say where each came from.
+
+    The field is that of prototype-sized patches. One pass in float32 and eval mode. Each process looks at its
+    share of the images; all of them come to the same assignment.
+    """
+    candidates = PatchCandidates(
+        network.prototypes.detach(),
+        network.own_class,
+        distance=network.distance,
+        duplicate_filter=duplicate_filter,
+    )
+    with evaluating(network):
+        for images, labels, indices in to_device(batches, accelerator.device):
+            candidates.update(network.features(images), labels, indices)
+    if accelerator.num_processes > 1:
+        for number, other in enumerate(gather_object([candidates])):
+            if number != accelerator.process_index:
+                candidates.merge(other)
+    assignment = candidates.assign(class_names=class_names)
+    network.prototypes.data.copy_(assignment.patches)
+    sources = []
+    for prototype in range(network.num_prototypes):
+        record = records[int(assignment.image_index[prototype])]
+        row, column = assignment.cells[prototype].tolist()
+        sources.append(
+            PrototypeSource(
+                prototype=prototype,
+                image_id=record.image_id,
+                path=_relative(record.path, root),
+                label=record.label,
+                class_name=class_names[record.label],
+                sha256=sha256_of(record.path),
+                cell=(row, column),
+                box=field.box(row, column),
+                distance_before=float(assignment.distances[prototype]),
+            )
+        )
+    return tuple(sources)
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+@torch.no_grad()
 def similarity_table(
     network: PrototypeNetwork, batches: Iterable[Sample], *, num_images: int, accelerator: Accelerator
 ) -> tuple[Float[Tensor, "n p"], Int[Tensor, "n"]]:
@@ -114,3 +114,30 @@ def similarity_table(
     for tensor in (table, labels_of) if accelerator.num_processes > 1 else ():
         torch.distributed.all_reduce(tensor)
     return table, labels_of
+
+
+def train_readout(
+    head: Head,
+    similarities: Float[Tensor, "n p"],
+    labels: Int[Tensor, "n"],
+    *,
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+    batch_size: int,
+    xent: float,
+    l1: float,
+    generator: torch.Generator,
+) -> None:
+    """Minimise cross-entropy + L1 over the head's parameters (ProtoPNet, stage 3).
+
+    All else is frozen after projection, so one table of similarities is enough. The generator (on the CPU)
+    shuffles the images.
+    """
+    for _ in range(epochs):
+        order = torch.randperm(len(labels), generator=generator).to(labels.device)
+        for batch in order.split(batch_size):
+            loss = xent * functional.cross_entropy(head(similarities[batch]), labels[batch])
+            loss = loss + l1 * l1_loss(head.penalised_weights())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()

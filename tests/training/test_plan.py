@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pixpnet.config import OptimizerConfig, TrainConfig
 from pixpnet.errors import ConfigError
-from pixpnet.training.stages import plan_epochs
+from pixpnet.training import plan_epochs
 
 
 def plans(*, warmup=0, scheduler="cosine", lr_schedule=(100, 150), lr_factor=0.1, **train):

@@ -10,7 +10,7 @@ from pixpnet.data import Sample
 from pixpnet.errors import DataError
 from pixpnet.prototypes import build_network
 from pixpnet.receptive_fields import receptive_field
-from pixpnet.training.project import project, start_prototypes_from_data
+from pixpnet.training import project_prototypes, start_prototypes
 from pixpnet.types import ImageRecord
 
 CLASS_NAMES = ("tern", "wren")
@@ -33,13 +33,13 @@ def test_the_warning_names_the_class_that_has_too_few_images(network, tmp_path, 
     file = tmp_path / "image.png"
     file.touch()
     labels = (0, 0, 1)
-    sources = project(
+    sources = project_prototypes(
         network,
         [batch(*labels)],
         records=[ImageRecord(str(number), file, label) for number, label in enumerate(labels)],
         class_names=CLASS_NAMES,
         root=tmp_path,
-        receptive_field=receptive_field(network.backbone, (9, 9)),
+        field=receptive_field(network.backbone, (9, 9)),
         duplicate_filter="sample",
         accelerator=Accelerator(cpu=True),
     )
@@ -49,7 +49,7 @@ def test_the_warning_names_the_class_that_has_too_few_images(network, tmp_path, 
 
 def test_the_error_names_the_class_that_has_no_image_to_start_from(network):
     with pytest.raises(DataError, match="no training image of class wren"):
-        start_prototypes_from_data(
+        start_prototypes(
             network,
             [batch(0, 0)],
             class_names=CLASS_NAMES,

@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from pixpnet.config import config_from_yaml, parse_config
-from pixpnet.errors import ConfigError, DataError, PixPNetError
-from pixpnet.goldilocks import backbone, explore, front, run, work
+from pixpnet.errors import ConfigError, DataError, FileError, PixPNetError
+from pixpnet.goldilocks import experiment, explore, networks, ranking, read_rows, work, write_rows
+from pixpnet.goldilocks.experiment import check_settings
 from pixpnet.goldilocks.features import Prototypes, Readings
-from pixpnet.goldilocks.finetune import Finetuned
-from pixpnet.goldilocks.settings import check_settings
-from pixpnet.goldilocks.table import read_rows, write_rows
+from pixpnet.goldilocks.networks import Finetuned
+from pixpnet.goldilocks.probe import Accuracies
 
 STAGES = ["stem", "layer1", "layer2", "layer3", "avgpool"]
 
@@ -57,8 +57,8 @@ def config(options):
 @pytest.fixture
 def undrawn(monkeypatch):
     """No figures, which would take most of the time."""
-    monkeypatch.setattr(run, "goldilocks_figure", lambda points, **_: None)
-    monkeypatch.setattr(run, "save_figure", lambda figure, path: path)
+    monkeypatch.setattr(experiment, "goldilocks_figure", lambda points, **_: None)
+    monkeypatch.setattr(experiment, "save_figure", lambda figure, path: path)
 
 
 def _results(rows):
@@ -104,7 +104,7 @@ def test_probe_of_a_backbone_trained_here(config, tmp_path, caplog):
 @pytest.mark.parametrize("tolerated", [-2, 2])
 def test_accuracy_that_falls_with_depth_is_warned_of(config, tmp_path, caplog, monkeypatch, tolerated):
     caplog.set_level(logging.WARNING, "pixpnet")
-    monkeypatch.setattr(front, "TOLERATED_FALL", tolerated)
+    monkeypatch.setattr(ranking, "TOLERATED_FALL", tolerated)
     explore(config(train__backbone_epochs=1), models=["small_resnet"], out=tmp_path)
     assert ("accuracy of small_resnet falls with depth" in caplog.text) == (tolerated < 0)
 
@@ -136,13 +136,13 @@ def test_interrupted_runs_go_on_and_end_alike(config, tmp_path, monkeypatch, cap
     caplog.set_level(logging.INFO, "pixpnet")
     whole = explore(config(train__backbone_epochs=2), models=["small_resnet"], out=tmp_path / "whole")
     begun = {"epochs": 0, "rows": 0}
-    train_epoch, probe_row = backbone.train_epoch, run.probe_row
+    fit, probe_row = networks.fit, experiment.probe_row
 
     def first_epoch_only(*arguments, **options):
         begun["epochs"] += 1
         if begun["epochs"] == 2:
             raise KeyboardInterrupt
-        return train_epoch(*arguments, **options)
+        return fit(*arguments, **options)
 
     def three_rows_only(job, stage, readout):
         begun["rows"] += 1
@@ -153,8 +153,8 @@ def test_interrupted_runs_go_on_and_end_alike(config, tmp_path, monkeypatch, cap
     def go_on():
         return explore(config(train__backbone_epochs=2), models=["small_resnet"], out=tmp_path / "parts.csv")
 
-    monkeypatch.setattr("pixpnet.goldilocks.backbone.train_epoch", first_epoch_only)
-    monkeypatch.setattr("pixpnet.goldilocks.run.probe_row", three_rows_only)
+    monkeypatch.setattr("pixpnet.goldilocks.networks.fit", first_epoch_only)
+    monkeypatch.setattr("pixpnet.goldilocks.experiment.probe_row", three_rows_only)
     with pytest.raises(KeyboardInterrupt):
         go_on()
     assert read_rows(tmp_path / "parts.csv") == []
@@ -174,7 +174,7 @@ def test_interrupted_runs_go_on_and_end_alike(config, tmp_path, monkeypatch, cap
 def test_rigged_stages_are_ranked_and_advised(config, tmp_path, monkeypatch):
     """Averages tell everything from layer2 on, prototypes in the stem alone."""
 
-    def rigged(backbone, stages, images, *, prototypes, batch_size, workers, device):
+    def rigged(backbone, stages, images, *, prototypes, batch_size, workers):
         labels = torch.tensor(images.labels)
         truth = torch.nn.functional.one_hot(labels, 3).float()
         noise = torch.rand(len(labels), 3, generator=torch.Generator().manual_seed(0))
@@ -211,7 +211,7 @@ def test_finetune_measures_every_stage(config, tmp_path, monkeypatch):
 
     def finetune_stage(backbone, splits, **options):
         seen.append((backbone.layer, options["epochs"], options["batch_size"], options["seed"]))
-        return Finetuned(0.5, 0.75, 8)
+        return Finetuned(Accuracies(0.5, 0.75), 8)
 
     monkeypatch.setattr(work, "finetune_stage", finetune_stage)
     outcome = explore(config(), models=["small_resnet"], out=tmp_path, mode="finetune", epochs=4)
@@ -223,14 +223,14 @@ def test_finetune_measures_every_stage(config, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_backbone_that_fails_costs_itself_only(config, tmp_path, monkeypatch):
-    prepare = run.prepare_probe
+    prepare = experiment.prepare_probe
 
     def choosy(job, stages):
         if stages[0].model == "resnet18":
             raise DataError("its weights are damaged.")
         return prepare(job, stages)
 
-    monkeypatch.setattr("pixpnet.goldilocks.run.prepare_probe", choosy)
+    monkeypatch.setattr("pixpnet.goldilocks.experiment.prepare_probe", choosy)
     with pytest.raises(PixPNetError, match="resnet18 could not be measured in full"):
         explore(config(), models=["resnet18", "small_resnet"], out=tmp_path)
     assert [row.model for row in read_rows(tmp_path / "goldilocks.csv")] == ["small_resnet"] * 10
@@ -248,7 +248,10 @@ def test_other_settings_need_another_table(config, tmp_path):
     outcome = explore(config(seed=4), models=["small_resnet"], out=tmp_path)
     assert {row.seed for row in outcome.rows} == {3, 4}
     (tmp_path / "goldilocks.settings.yaml").write_text("dataset: [")
-    with pytest.raises(DataError, match="is damaged"):
+    with pytest.raises(FileError, match=r"settings\.yaml can't be read"):
+        explore(config(), models=["small_resnet"], out=tmp_path)
+    (tmp_path / "goldilocks.settings.yaml").write_text("dataset: 3")
+    with pytest.raises(FileError, match="is damaged"):
         explore(config(), models=["small_resnet"], out=tmp_path)
 
 
@@ -329,7 +332,7 @@ def test_a_readout_without_rows_has_no_figure(config, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_first_fault_is_told_where_nothing_could_be_measured(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "finetune_stage", lambda *_, **__: Finetuned(0.5, 0.9, 8))
+    monkeypatch.setattr(work, "finetune_stage", lambda *_, **__: Finetuned(Accuracies(0.5, 0.9), 8))
     explore(config(), models=["small_resnet"], out=tmp_path, mode="finetune")
 
     def fail(*_, **__):
@@ -353,21 +356,30 @@ def test_options_that_cannot_work(config, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_killed_processes_go_on(options, config, tmp_path):
-    """Two processes are killed hard with their parent; nothing that was written is lost or done twice."""
+@pytest.fixture
+def started(options, tmp_path):
+    """A command with two processes, once it has written rows; the table, and the processes' numbers."""
     command = [sys.executable, "-m", "pixpnet", "goldilocks", "--models", "small_resnet", "--jobs", "2"]
-    started = subprocess.Popen(
+    process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "killed"), *options()],
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        text=True,
     )
     table = tmp_path / "killed" / "goldilocks.csv"
-    while started.poll() is None and not (table.exists() and read_rows(table)):
+    while process.poll() is None and not (table.exists() and read_rows(table)):
         time.sleep(0.02)
-    children = _children(started.pid)
-    started.send_signal(signal.SIGKILL)
-    started.wait()
+    yield process, table, _children(process.pid)
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_killed_processes_go_on(started, config, tmp_path):
+    """Two processes are killed hard with their parent; nothing that was written is lost or done twice."""
+    process, table, children = started
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     kept = read_rows(table)
     assert kept
     while any(map(_lives, children)):  # they notice by themselves
@@ -377,6 +389,18 @@ def test_killed_processes_go_on(options, config, tmp_path):
     whole = explore(config(), models=["small_resnet"], out=tmp_path / "whole")
     assert len(outcome.rows) == 10
     assert _results(outcome.rows) == _results(whole.rows)
+
+
+def test_an_interrupt_ends_all_processes_at_once(started):
+    process, _, children = started
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    deadline = time.monotonic() + 10
+    while any(map(_lives, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_lives, children))
 
 
 def _children(pid):

@@ -4,40 +4,78 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from pixpnet.config import Config
-from pixpnet.errors import ConfigError, PixPNetError
+from pixpnet.errors import ConfigError, FileError, PixPNetError
 from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
 from pixpnet.figures.saving import FIGURE_FORMATS, save_figure
-from pixpnet.files import write_text
-from pixpnet.goldilocks.backbone import weights_of
-from pixpnet.goldilocks.cluster import Crew, processes, ray_cluster, this_process
-from pixpnet.goldilocks.front import Advice, advise, rank_rows, undertrained
-from pixpnet.goldilocks.settings import Files, check_settings, pretrained_file
+from pixpnet.files import read_if_there, write_text, write_yaml
+from pixpnet.goldilocks.advice import Advice, advise
+from pixpnet.goldilocks.crew import Piece, find_crew, work_off
+from pixpnet.goldilocks.networks import weights_of
+from pixpnet.goldilocks.ranking import group_of, rank_rows, undertrained
+from pixpnet.goldilocks.stages import Stage, stages_of
 from pixpnet.goldilocks.table import (
     READOUT_TITLES,
     Mode,
     Readout,
     Row,
+    Weights,
     append_row,
     read_rows,
     write_rows,
 )
-from pixpnet.goldilocks.tasks import Stage, stages_of
 from pixpnet.goldilocks.work import Job, finetune_row, open_images, prepare_probe, probe_row
+from pixpnet.training import flat_options
 from pixpnet.types import Progress
 
 _logger = logging.getLogger(__name__)
 
 READOUTS: dict[Mode, tuple[Readout, ...]] = {"probe": get_args(Readout), "finetune": ("average",)}
+
+_INDIFFERENT = ("dataset.root", "dataset.workers", "dataset.cache")
+"""Options of the data set that do not change results."""
+
+_STEPS = ("train.batch-size", "train.precision")
+"""Options that change what steps of training do, in all modes."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of an experiment: a table, and others beside it that are named after it."""
+
+    table: Path
+
+    @classmethod
+    def under(cls, out: Path) -> Files:
+        """Of `--out`, a CSV file or a folder."""
+        return cls(out if out.suffix.lower() == ".csv" else out / "goldilocks.csv")
+
+    @property
+    def settings(self) -> Path:
+        return self._beside(".settings.yaml")
+
+    @property
+    def advice(self) -> Path:
+        """The configuration for `pixpnet train -c`."""
+        return self._beside(".best.yaml")
+
+    @property
+    def work(self) -> Path:
+        """Folder of what lets a stopped run go on: trained backbones, and until the end what was read."""
+        return self._beside(".work")
+
+    def figure(self, mode: Mode, readout: Readout, suffix: str) -> Path:
+        """A scatter plot."""
+        return self._beside(f".{mode}.{readout}.{suffix}")
+
+    def _beside(self, ending: str) -> Path:
+        return self.table.with_name(self.table.stem + ending)
 
 
 class Outcome(NamedTuple):
@@ -50,14 +88,6 @@ class Outcome(NamedTuple):
     advice: Advice
     files: tuple[Path, ...]
     """Table, configuration, figures."""
-
-
-class Piece(NamedTuple):
-    """A piece of work, and those that can begin when it is done."""
-
-    model: str
-    call: Callable[[], list[Row]]
-    then: tuple[Piece, ...] = ()
 
 
 def explore(
@@ -102,8 +132,8 @@ def explore(
     pieces = _plan(job, stages, {row.key for row in known})
     faults = {}
     if pieces:
-        with _crew(config, jobs=jobs, cluster=cluster) as crew:
-            for model, result in _work(crew, pieces, progress):
+        with find_crew(jobs=jobs, cluster=cluster, use_gpus=config.gpus != 0) as crew:
+            for model, result in work_off(crew, pieces, progress):
                 if isinstance(result, PixPNetError):
                     _logger.error("%s: %s", model, result)
                     faults.setdefault(model, result)
@@ -163,47 +193,6 @@ def _plan(job: Job, stages: dict[str, tuple[Stage, ...]], done: set[Any]) -> lis
     return pieces
 
 
-def _crew(config: Config, *, jobs: int, cluster: bool) -> AbstractContextManager[Crew]:
-    if cluster:
-        return ray_cluster(use_gpus=config.gpus != 0)
-    return processes(jobs) if jobs > 1 else this_process()
-
-
-def _work(
-    crew: Crew, pieces: Sequence[Piece], progress: Progress | None
-) -> Iterator[tuple[str, list[Row] | PixPNetError]]:
-    """Let the crew do all pieces, each as soon as it can begin; yields model and rows of each, or its error.
-
-    What can begin only after a piece that failed is left out.
-    """
-    waiting = deque(pieces)
-    running: dict[Future[list[Row] | PixPNetError], Piece] = {}
-    total, done = sum(1 + len(piece.then) for piece in pieces), 0
-    while waiting or running:
-        while waiting and len(running) < crew.capacity:
-            piece = waiting.popleft()
-            running[crew.submit(partial(_attempt, piece.call))] = piece
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            piece = running.pop(future)
-            result = future.result()
-            if isinstance(result, PixPNetError):
-                total -= len(piece.then)
-            else:
-                waiting.extendleft(reversed(piece.then))
-            done += 1
-            yield piece.model, result
-            if progress is not None:
-                progress(done, total)
-
-
-def _attempt(call: Callable[[], list[Row]]) -> list[Row] | PixPNetError:
-    """The result, or the error as a value, which comes back the same from any process and machine."""
-    try:
-        return call()
-    except PixPNetError as error:
-        return error
-
-
 def _finish(
     job: Job, files: Files, *, max_rf: float, num_classes: int, faults: dict[str, PixPNetError]
 ) -> Outcome:
@@ -212,27 +201,18 @@ def _finish(
     ranks = rank_rows(every)
     write_rows(files.table, every, ranks)
     kind = (job.config.dataset.name, *job.image_size, job.mode)
-    own = [
-        (row, rank)
-        for row, rank in zip(every, ranks, strict=True)
-        if (row.dataset, row.height, row.width, row.mode) == kind
-    ]
+    own = [(row, rank) for row, rank in zip(every, ranks, strict=True) if group_of(row) == kind]
     rows = [row for row, _ in own]
     if not rows and faults:
         raise next(iter(faults.values()))
 
     def weights(row: Row) -> str | None:
-        return (
-            job.trained_file(row) if row.weights == "trained" else pretrained_file(files.settings, row.mode)
-        )
+        if row.weights == "trained":
+            return job.trained_file(row)
+        return pretrained_file(files.settings, row.mode)
 
-    advice = advise(
-        rows,
-        max_rf,
-        dataset=job.config.dataset,
-        num_classes=num_classes,
-        weights=weights,
-    )
+    dataset = job.config.dataset
+    advice = advise(rows, max_rf, dataset=dataset, num_classes=num_classes, weights=weights)
     if names := ", ".join(undertrained(rows)):
         _logger.warning(
             "The accuracy of %s falls with depth: it has learned too little for the advice to be followed. "
@@ -245,18 +225,66 @@ def _finish(
         write_text(files.advice, advice.config_yaml)
         written.append(files.advice)
     for readout in READOUTS[job.mode]:
-        points = [_point(row, rank) for row, rank in own if row.readout == readout]
+        points = [
+            LayerPoint(row.model, row.stage, row.test_accuracy, row.mean_rf, rank)
+            for row, rank in own
+            if row.readout == readout
+        ]
         if not points:  # not one of its rows could be measured
             continue
-        figure = goldilocks_figure(
-            points,
-            title=f"{job.config.dataset.name}, {job.mode}, {READOUT_TITLES[readout]}",
-            max_rf=max_rf,
-        )
+        title = f"{dataset.name}, {job.mode}, {READOUT_TITLES[readout]}"
+        figure = goldilocks_figure(points, title=title, max_rf=max_rf)
         paths = [files.figure(job.mode, readout, suffix) for suffix in FIGURE_FORMATS]
         written += [save_figure(figure, path) for path in paths]
     return Outcome(rows, [rank for _, rank in own], advice, tuple(written))
 
 
-def _point(row: Row, rank: int) -> LayerPoint:
-    return LayerPoint(row.model, row.stage, row.test_accuracy, row.mean_rf, rank)
+def check_settings(job: Job, file: Path) -> None:
+    """Note what the rows to come depend on, or compare it with what those that are there depended on.
+
+    Raises:
+        ConfigError: Rows of this mode and weights are there that were made in another way.
+    """
+    kept = _kept_settings(file)
+    for section, values in _settings(job).items():
+        others = kept.setdefault(section, values)
+        for name, value in values.items():
+            if others.get(name) != value:
+                raise ConfigError(
+                    f"{file} says that the results there have {name} {others.get(name)}, not {value}; "
+                    "give another --out for these."
+                )
+    write_yaml(file, kept)
+
+
+def pretrained_file(file: Path, mode: Mode) -> str | None:
+    """File of the weights of a mode's rows that are called pretrained; None: the published ones."""
+    return _kept_settings(file).get(_group(mode, "pretrained"), {}).get("model.weights")
+
+
+def _group(mode: Mode, weights: Weights) -> str:
+    return f"{mode}, {weights} weights"
+
+
+def _kept_settings(file: Path) -> dict[str, dict[str, Any]]:
+    content = read_if_there(file)
+    if not all(isinstance(value, dict) for value in content.values()):
+        raise FileError(f"{file} is damaged: it should hold the settings of the results beside it.")
+    return content
+
+
+def _settings(job: Job) -> dict[str, dict[str, Any]]:
+    """What rows of the job's mode and weights depend on; a row itself tells its seed."""
+    options, weights = flat_options(job.config), weights_of(job.config)
+    names = ["model.weights"]
+    if job.mode == "finetune":
+        names += _STEPS
+    elif weights == "trained":
+        names += ["model.pretrained", "train.backbone-epochs", *_STEPS, "train.gradient-clip-norm"]
+        names += [name for name in options if name.startswith("optimizer.")]
+    dataset = [name for name in options if name.startswith("dataset.") and name not in _INDIFFERENT]
+    epochs = {"epochs": job.epochs} if job.mode == "finetune" else {}
+    return {
+        "dataset": {name: options[name] for name in dataset},
+        _group(job.mode, weights): {name: options[name] for name in names} | epochs,
+    }

@@ -1,0 +1,422 @@
+"""A run from its configuration to its run directory: stages, projection, readout, test."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from rich.console import Console
+
+from pixpnet.backbones import Backbone, build_backbone
+from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
+from pixpnet.data import ClassificationImages, EpochLoader, Splits, open_splits
+from pixpnet.data import loader as make_loader
+from pixpnet.errors import CheckpointError, ConfigError
+from pixpnet.files import write_text, write_yaml
+from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
+from pixpnet.receptive_fields import ReceptiveField, receptive_field
+from pixpnet.runs import Checkpoint, RunDirectory, load_checkpoint
+from pixpnet.seeds import seeded, stable_seed
+from pixpnet.training.learner import RATE_COLUMNS, Learner, ParameterGroup, build_optimizer
+from pixpnet.training.loop import Learning, TrainedEpoch, fit, make_execution, score
+from pixpnet.training.memory import find_batch_size, require_gpu
+from pixpnet.training.objective import EpochMeter
+from pixpnet.training.plan import EpochPlan, plan_epochs
+from pixpnet.training.profiling import make_profiler
+from pixpnet.training.projection import (
+    project_prototypes,
+    similarity_table,
+    start_prototypes,
+    train_readout,
+)
+from pixpnet.training.state import TrainState
+from pixpnet.training.summary import announcement, closing_rows, epoch_line, model_info
+from pixpnet.training.tools import Display, EpochBar, RunLogs, Tools
+
+SPLITS = ("train", "val", "test")
+"""In the names of what is logged."""
+
+
+def train(config: Config, *, progress: bool = True) -> Path:
+    """Train, project and test a network; returns the run directory."""
+    return _begin(config, progress=progress).train()
+
+
+def resume(run_dir: str | Path, *, progress: bool = True) -> Path:
+    """Go on from the end of a run's last whole epoch; on the same machine the result is bit for bit the same.
+
+    Raises:
+        CheckpointError: if there is no such run, no usable checkpoint, or nothing left to do.
+    """
+    directory = RunDirectory.open(run_dir)
+    if directory.scores_file.exists():
+        raise CheckpointError(f"{run_dir} is complete: there is nothing to resume.")
+    checkpoint = load_checkpoint(directory.last_checkpoint())
+    config = config_from_yaml(checkpoint.config_yaml)
+    if not directory.metrics_file.is_file():
+        raise CheckpointError(f"{directory.metrics_file} is missing: the run can't be resumed.")
+    run = _begin(config, checkpoint=checkpoint, directory=directory, progress=progress)
+    run.tools.logs.cut_back(checkpoint.metrics_bytes)
+    return run.train()
+
+
+def _begin(
+    config: Config,
+    *,
+    checkpoint: Checkpoint | None = None,
+    directory: RunDirectory | None = None,
+    progress: bool,
+) -> _Trainer:
+    """All that a run needs: from its configuration alone, or where its checkpoint was taken."""
+    validate(config)
+    seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
+    plans = plan_epochs(config.train, config.optimizer)
+    execution = make_execution(config)
+    accelerator = execution.accelerator
+    seed = int(broadcast_object_list([seed])[0])
+    dataset = replace(config.dataset, root=str(Path(config.dataset.root).resolve()))
+    config = replace(config, seed=seed, dataset=dataset)
+    display = Display(Console(stderr=True), progress and accelerator.is_main_process)
+    with seeded(seed, gpus=True):
+        backbone = _build_backbone(config, pretrained=checkpoint is None)
+        _check_before_data(config, accelerator.device)
+        splits = _open_splits(config, accelerator, display)
+        network = build_network(
+            config.model,
+            num_classes=len(splits.class_names),
+            backbone=backbone,
+            generator=torch.Generator().manual_seed(seed),
+        )
+    field = _patch_field(backbone, splits.image_size, network.kernel_size)
+    network = network.to(accelerator.device)
+    if config.train.hparam_tune:
+        batch_size = find_batch_size(
+            network,
+            plans,
+            config=config,
+            splits=splits,
+            execution=execution,
+        )
+        config = replace(config, train=replace(config.train, batch_size=batch_size, hparam_tune=False))
+    state = TrainState(network, Learner(network, config=config, accelerator=accelerator))
+    if checkpoint is not None:
+        state.restore(checkpoint)
+    if config.train.compile:
+        network.backbone.compile()
+    directory = directory or _create_directory(config, is_main=accelerator.is_main_process)
+    measures = state.learner.prototype_objective.measures
+    logs = RunLogs(
+        directory,
+        config,
+        columns=(*RATE_COLUMNS, *(f"{split}_{measure}" for split in SPLITS for measure in measures)),
+        active=accelerator.is_main_process,
+        resumed_at=None if checkpoint is None else checkpoint.step,
+    )
+    profiler = make_profiler(
+        config,
+        directory.path / "profile",
+        device=accelerator.device,
+        epochs_done=state.position.epoch,
+        active=accelerator.is_main_process,
+    )
+    tools = Tools(execution, display, logs, profiler)
+    return _Trainer(config, seed, plans, splits, backbone, field, directory, state, tools)
+
+
+def _check_before_data(config: Config, device: torch.device) -> None:
+    """What can be told to be wrong before images are made, so that nothing is written for it."""
+    dataset, model, train = config.dataset, config.model, config.train
+    if train.checkpoint and not train.push_prototypes:
+        raise ConfigError("train.checkpoint keeps a projected network: it needs train.push-prototypes.")
+    if train.checkpoint and dataset.val_size == 0:
+        raise ConfigError("train.checkpoint needs validation images: dataset.val-size is 0.")
+    if train.hparam_tune:
+        require_gpu(device)
+    if dataset.name == "SYNTHBIRDS":
+        regular_own_class(model.num_prototypes, dataset.classes, class_specific=model.class_specific)
+
+
+def _open_splits(config: Config, accelerator: Accelerator, display: Display) -> Splits:
+    # One process renders, the others find it done.
+    with accelerator.main_process_first(), display.rendering() as progress:
+        return open_splits(
+            config.dataset,
+            seed=config.seed or 0,
+            debug=config.debug,
+            batch_size=config.train.batch_size,
+            progress=progress,
+        )
+
+
+def _build_backbone(config: Config, *, pretrained: bool) -> Backbone:
+    model = config.model
+    backbone = build_backbone(
+        model.feature_extractor or "",
+        layer=model.feature_layer,
+        pretrained=model.pretrained and pretrained,
+        weights=model.weights if pretrained else None,
+    )
+    # Channels last makes convolutions faster on CPUs, too.
+    return backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def _patch_field(backbone: Backbone, image_size: tuple[int, int], kernel_size: int) -> ReceptiveField:
+    """The receptive field of prototype-sized patches."""
+    field = receptive_field(backbone, image_size)
+    if kernel_size > min(field.grid_size):
+        raise ConfigError(
+            f"model.prototype-kernel-size={kernel_size} exceeds the {field.grid_size[0]}×"
+            f"{field.grid_size[1]} cells of layer {backbone.layer}."
+        )
+    return field.for_kernel(kernel_size)
+
+
+def _create_directory(config: Config, *, is_main: bool) -> RunDirectory:
+    path = str(RunDirectory.create(config).path) if is_main else ""
+    directory = RunDirectory(Path(str(broadcast_object_list([path])[0])))
+    if is_main:
+        write_text(directory.config_file, config_to_yaml(config))
+    return directory
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    """One run, ready to train."""
+
+    config: Config
+    seed: int
+    plans: tuple[EpochPlan, ...]
+    splits: Splits
+    backbone: Backbone
+    field: ReceptiveField
+    """Of prototype-sized patches."""
+    directory: RunDirectory
+    state: TrainState
+    tools: Tools
+
+    def train(self) -> Path:
+        """Train every epoch that is not done, then test; returns the run directory."""
+        position, tools = self.state.position, self.tools
+        with seeded(self.seed, gpus=True), tools.profiler.running():
+            for line in announcement(self.splits, self.backbone, self.field, self.directory.path):
+                tools.display.line(line)
+            batches = self._loader(self.splits.train, shuffle=True)
+            total, done = len(batches) * len(self.plans), len(batches) * position.epoch
+            with tools.display.training(total=total, done=done) as bar:
+                start = time.perf_counter()
+                for trained in self._fit(batches, bar):
+                    self._follow(trained, batches, start)
+                    position.train_seconds += time.perf_counter() - start
+                    with tools.profiler.phase("checkpoint"):
+                        self._save(trained.plan)
+                    start = time.perf_counter()
+            self._finish()
+        return self.directory.path
+
+    def _fit(self, batches: EpochLoader, bar: EpochBar) -> Iterator[TrainedEpoch]:
+        """The epochs that are not done."""
+        config, position, tools = self.config, self.state.position, self.tools
+
+        def begin(plan: EpochPlan) -> Learning:
+            position.epoch = plan.epoch
+            position.sources = ()
+            if plan.epoch == config.train.backbone_epochs + 1 and config.model.prototype_init == "data":
+                with tools.profiler.phase("start of the prototypes"):
+                    self._start_prototypes()
+            learning = self.state.learner.enter_together(plan)
+            bar.describe(f"epoch {plan.epoch}/{len(self.plans)} {plan.stage}")
+            epochs_left = sum(other.stage == plan.stage for other in self.plans[plan.epoch - 1 :])
+            tools.profiler.stage(plan.stage, steps=epochs_left * len(batches))
+            return learning
+
+        def on_step(meter: EpochMeter) -> None:
+            bar.step(meter)
+            tools.profiler.step()
+
+        return fit(
+            self.plans[position.epoch :],
+            begin,
+            batches,
+            num_classes=self.state.network.num_classes,
+            seed=lambda plan: stable_seed(self.seed, plan.epoch, tools.execution.accelerator.process_index),
+            execution=tools.execution,
+            first_step=position.step,
+            on_step=on_step,
+            profiler=tools.profiler,
+        )
+
+    def _follow(self, trained: TrainedEpoch, batches: EpochLoader, start: float) -> None:
+        """What follows the steps of an epoch: logs, average, projection, readout, validation."""
+        plan, state, tools = trained.plan, self.state, self.tools
+        state.position.step += trained.steps
+        values = trained.meter.values("train")
+        optimizer = state.learner.optimizer
+        assert optimizer is not None
+        rates = [group["lr"] for group in optimizer.param_groups]
+        self._log({**dict(zip(RATE_COLUMNS, rates, strict=False)), **values})
+        if self.config.tb_logging:
+            images = next(iter(self._loader(self.splits.projection, shuffle=False))).image
+            images = images.to(tools.execution.accelerator.device)
+            tools.logs.histograms(state.network, images, step=state.position.step)
+        if plan.average:
+            with tools.profiler.phase("averaging"):
+                state.add_to_average()
+                if plan.epoch == len(self.plans):
+                    state.adopt_average(batches, accelerator=tools.execution.accelerator)
+        if plan.project:
+            with tools.profiler.phase("projection"):
+                self._project()
+            with tools.profiler.phase("readout"):
+                self._read_out()
+        if (plan.validate or plan.project) and self.splits.validation is not None:
+            validated = self._score(self.splits.validation, "val")
+            self._log(validated)
+            values |= validated
+        seconds = time.perf_counter() - start
+        tools.display.line(epoch_line(plan, values, seconds=seconds, epochs=len(self.plans)))
+
+    def _start_prototypes(self) -> None:
+        """Put the prototypes at the centres of their classes' patches."""
+        start_prototypes(
+            self.state.network,
+            self._loader(self.splits.projection, shuffle=False),
+            class_names=self.splits.class_names,
+            generator=torch.Generator().manual_seed(stable_seed(self.seed, "prototypes")),
+            accelerator=self.tools.execution.accelerator,
+        )
+
+    def _project(self) -> None:
+        """Move the prototypes onto training patches."""
+        self.state.position.sources = project_prototypes(
+            self.state.network,
+            self._loader(self.splits.projection, shuffle=False),
+            records=self.splits.projection.records,
+            class_names=self.splits.class_names,
+            root=self.splits.image_set.root,
+            field=self.field,
+            duplicate_filter=self.config.train.push_duplicate_filter,
+            accelerator=self.tools.execution.accelerator,
+        )
+
+    def _read_out(self) -> None:
+        """Train the head, if it has parameters, on the cached similarities."""
+        network = self.state.network
+        parameters = list(network.head.parameters())
+        if not parameters:
+            return
+        similarities, labels = similarity_table(
+            network,
+            self._loader(self.splits.projection, shuffle=False),
+            num_images=len(self.splits.projection),
+            accelerator=self.tools.execution.accelerator,
+        )
+        options, train, loss = self.config.optimizer, self.config.train, self.config.loss
+        group = ParameterGroup(parameters, options.readout_lr, 0.0)
+        seed = stable_seed(self.seed, self.state.position.epoch, "readout")
+        train_readout(
+            network.head,
+            similarities,
+            labels,
+            optimizer=build_optimizer(resolve_optimizer(options.name), [group], options),
+            epochs=train.readout_push_epochs,
+            batch_size=train.batch_size,
+            xent=loss.xent,
+            l1=loss.l1,
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    def _score(self, images: ClassificationImages, split: str) -> dict[str, float]:
+        """Losses and accuracies on images, in eval mode."""
+        learner, accelerator = self.state.learner, self.tools.execution.accelerator
+        meter = EpochMeter(learner.objective, self.state.network.num_classes, accelerator.device)
+        with self.tools.profiler.phase({"val": "validation"}.get(split, split)):
+            score(
+                learner.module,
+                learner.objective,
+                self._loader(images, shuffle=False),
+                accelerator=accelerator,
+                meter=meter,
+            )
+        return meter.values(split)
+
+    def _save(self, plan: EpochPlan) -> None:
+        """Write the checkpoint of an epoch; under train.checkpoint, a projected one may be the best."""
+        logs = self.tools.logs
+        if self.tools.execution.accelerator.is_main_process:
+            may_be_best = self.config.train.checkpoint and plan.project
+            self.state.save(
+                self.directory,
+                self.config,
+                self.splits,
+                metrics_bytes=logs.metrics_bytes,
+                accuracy=logs.last("val_accuracy") if may_be_best else None,
+            )
+
+    def _finish(self) -> None:
+        """Test the last network (and the best one), write the results, show the closing table.
+
+        ``scores.yaml`` comes last: a run that has it is complete.
+        """
+        state, tools, directory = self.state, self.tools, self.directory
+        scores = self._score(self.splits.test, "test")
+        self._log(scores)
+        last = directory.last_checkpoint()
+        best = directory.checkpoints / (state.position.best_checkpoint or last.name)
+        if self.config.train.checkpoint:
+            of_best = dict(scores) if best == last else self._score_checkpoint(best)
+            scores |= {f"best_{name}": value for name, value in of_best.items()}
+        if not tools.execution.accelerator.is_main_process:
+            return
+        state.network.backbone.requires_grad_(True)  # a run that ends in its warm-up still has it to train
+        with tools.profiler.phase("sizes and speed"):
+            info = model_info(
+                state.network,
+                image_size=self.splits.image_size,
+                batch_size=self._test_batch_size,
+                train_seconds=state.position.train_seconds,
+                epochs=len(self.plans),
+            )
+        write_yaml(directory.model_info_file, info)
+        write_text(directory.best_model_file, f"{best}\n")
+        tools.logs.close()
+        write_yaml(directory.scores_file, scores)
+        rows = closing_rows(state.network, self.field, scores=scores, info=info, run=directory.path)
+        tools.display.closing_table("PixPNet", rows)
+
+    def _score_checkpoint(self, path: Path) -> dict[str, float]:
+        """Test scores of another checkpoint's network; the run's own network comes back."""
+        network: PrototypeNetwork = self.state.network
+        own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        network.load_state_dict(load_checkpoint(path).network)
+        try:
+            return self._score(self.splits.test, "test")
+        finally:
+            network.load_state_dict(own)
+
+    @property
+    def _test_batch_size(self) -> int:
+        return self.config.test.batch_size or self.config.train.batch_size
+
+    def _loader(self, images: ClassificationImages, *, shuffle: bool) -> EpochLoader:
+        accelerator = self.tools.execution.accelerator
+        return make_loader(
+            images,
+            batch_size=self.config.train.batch_size if shuffle else self._test_batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            epoch=0,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            workers=self.config.dataset.workers,
+        )
+
+    def _log(self, values: dict[str, float]) -> None:
+        """One row of metrics.csv, at the run's position."""
+        position = self.state.position
+        self.tools.logs.log(values, epoch=position.epoch, step=position.step)
