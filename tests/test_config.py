@@ -323,6 +323,15 @@ def test_written_configurations_read_back(drawn: dict[str, object], backbone_epo
     assert config_from_yaml(config_to_yaml(config)) == config
 
 
+def test_files_of_earlier_runs_are_read(caplog: pytest.LogCaptureFixture) -> None:
+    """They hold an option that is none any more."""
+    caplog.set_level("INFO", logger="pixpnet")
+    text = "dataset: {name: CUB200, augment-on: cpu}\nmodel: {name: protonet, feature-extractor: resnet18}"
+    config = config_from_yaml(text, source="config.yaml")
+    assert config == config_from_yaml(text.replace(", augment-on: cpu", ""))
+    assert "config.yaml:1: dataset.augment-on is not read: training images are augmented by" in caplog.text
+
+
 def test_written_configuration_is_complete_and_kebab_case() -> None:
     text = config_to_yaml(Config())
     assert text.startswith("seed: null\ngpus: null\nlog-dir: logs/protonet\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,10 @@ from pixpnet.errors import ConfigError
 
 _NEGATIVE_NAMES = {option.negative_name: name for name, option in OPTIONS.items() if option.is_flag}
 _NULL = "tag:yaml.org,2002:null"
+_RETIRED = {"dataset.augment-on": "training images are augmented by the loaders"}
+"""Options that files of earlier runs still hold, and what is done instead."""
+
+_logger = logging.getLogger(__name__)
 
 
 class Given(NamedTuple):
@@ -125,7 +130,13 @@ def _options(root: yaml.Node, source: str) -> Iterator[Given]:
             yield _of_node(key.value, key, node, source)
         elif node.tag != _NULL:
             for inner, value in _items(node, source, what=f"section {key.value}"):
-                yield _of_node(f"{key.value}.{inner.value}", inner, value, source)
+                name = f"{key.value}.{inner.value}"
+                if to_kebab(name) in _RETIRED:
+                    _logger.info(
+                        "%s%s is not read: %s", _place(inner, source), name, _RETIRED[to_kebab(name)]
+                    )
+                else:
+                    yield _of_node(name, inner, value, source)
 
 
 def _items(node: yaml.Node, source: str, *, what: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
