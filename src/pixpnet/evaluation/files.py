@@ -17,9 +17,7 @@ from matplotlib.figure import Figure
 from pixpnet.errors import DataError
 from pixpnet.evaluation.metric import Curve, Evaluation, Key, Measurement
 from pixpnet.evaluation.table import METRICS
-from pixpnet.figures import FIGURE_FORMATS, save_figure
-from pixpnet.figures.bars import BarPanel, bars_figure
-from pixpnet.figures.relevance import CurveLine, curves_figure
+from pixpnet.figures import FIGURE_FORMATS, BarPanel, CurveLine, bars_figure, curves_figure, save_figure
 from pixpnet.files import write_text, write_yaml
 from pixpnet.metrics import Estimate
 from pixpnet.pixel_space import mapping_title

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pixpnet.errors import ConfigError, DataError
+from pixpnet.choices import choose
+from pixpnet.errors import DataError
 from pixpnet.projection.assignment import Assignment, choose_patches, competing_groups
 from pixpnet.projection.best_lists import BestList, Candidates
 from pixpnet.prototypes import Distance, Embedded, find_distance, patch_rows
@@ -50,11 +51,7 @@ class PatchCandidates:
         distance: str | Distance,
         duplicate_filter: str,
     ) -> None:
-        if duplicate_filter not in DUPLICATE_FILTERS:
-            raise ConfigError(
-                f"push-duplicate-filter={duplicate_filter!r} is not known; use one of "
-                f"{', '.join(DUPLICATE_FILTERS)}."
-            )
+        choose(dict.fromkeys(DUPLICATE_FILTERS), duplicate_filter, what="push-duplicate-filter")
         self.prototypes = prototypes.detach().cpu().float()
         self.own_class = own_class.cpu()
         self.distance = find_distance(distance)
