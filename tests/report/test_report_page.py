@@ -17,9 +17,8 @@ import pytest
 from pixpnet.certificate import certificate_file, verify
 from pixpnet.cli import main
 from pixpnet.errors import CheckpointError, ConfigError
-from pixpnet.report import render, write_report
+from pixpnet.report import Cell, MetricTable, TableRow, render, write_report
 from pixpnet.report.contents import TRIALS, grounding
-from pixpnet.report.tables import Cell, MetricTable, TableRow
 from pixpnet.runs import load
 
 VOID = {"meta", "link", "img", "input", "br", "wbr", "hr"}
