@@ -18,7 +18,7 @@ import numpy as np
 
 from pixpnet.data.folder import read_trees
 from pixpnet.data.spec import DatasetSpec, ImageSet
-from pixpnet.data.tables import Row
+from pixpnet.data.tables import TableLine
 from pixpnet.errors import DataError
 from pixpnet.types import Box, ImageRecord
 
@@ -59,7 +59,7 @@ def _read_devkit(root: Path, *, spec: DatasetSpec) -> ImageSet:
 
 def _read_one_table(root: Path, *, spec: DatasetSpec) -> ImageSet:
     names = _class_names(root / _ALL)
-    entries: dict[int, list[Row]] = {0: [], 1: []}
+    entries: dict[int, list[TableLine]] = {0: [], 1: []}
     for entry in _entries(root / _ALL):
         entries[entry.whole("test", least=0, most=1)].append(entry)
     train, test = (_records(root, entries[split], names, "relative_im_path") for split in (0, 1))
@@ -67,7 +67,7 @@ def _read_one_table(root: Path, *, spec: DatasetSpec) -> ImageSet:
 
 
 def _records(
-    root: Path, entries: Iterable[Row], names: tuple[str, ...], column: str, *, folder: str = ""
+    root: Path, entries: Iterable[TableLine], names: tuple[str, ...], column: str, *, folder: str = ""
 ) -> tuple[ImageRecord, ...]:
     records: dict[Path, ImageRecord] = {}
     for entry in entries:
@@ -87,12 +87,12 @@ def _class_names(path: Path) -> tuple[str, ...]:
     return tuple(str(name) for name in np.atleast_1d(_variable(path, "class_names")))
 
 
-def _entries(path: Path) -> list[Row]:
+def _entries(path: Path) -> list[TableLine]:
     found = np.atleast_1d(_variable(path, "annotations"))
     if not len(found):
         raise DataError(f"{path} lists no image.")
     fields = [{name: getattr(entry, name) for name in getattr(entry, "_fieldnames", ())} for entry in found]
-    return [Row(path, number, entry, unit="entry") for number, entry in enumerate(fields, start=1)]
+    return [TableLine(path, number, entry, unit="entry") for number, entry in enumerate(fields, start=1)]
 
 
 def _variable(path: Path, name: str) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from pixpnet.data.spec import DatasetSpec, ImageSet
-from pixpnet.data.tables import Row, read_rows, unique
+from pixpnet.data.tables import TableLine, read_rows, unique
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
 
@@ -68,7 +68,7 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
     )
 
 
-def _per_image(path: Path, layout: str, images: dict[int, Row]) -> dict[int, Row]:
+def _per_image(path: Path, layout: str, images: dict[int, TableLine]) -> dict[int, TableLine]:
     """One row for every image and none for any other, in the order of `images`."""
     rows = unique(read_rows(path, layout), "image id")
     for image, row in rows.items():
@@ -82,7 +82,7 @@ def _per_image(path: Path, layout: str, images: dict[int, Row]) -> dict[int, Row
     return {image: rows[image] for image in images}
 
 
-def _read_labels(root: Path, images: dict[int, Row]) -> tuple[dict[int, int], tuple[str, ...]]:
+def _read_labels(root: Path, images: dict[int, TableLine]) -> tuple[dict[int, int], tuple[str, ...]]:
     """Labels from 0, and the names of the classes."""
     rows = _per_image(root / "image_class_labels.txt", "<image id> <class id>", images)
     if (root / "classes.txt").exists():
@@ -102,7 +102,7 @@ def _read_labels(root: Path, images: dict[int, Row]) -> tuple[dict[int, int], tu
 
 
 def _read_parts(
-    root: Path, path: Path, images: dict[int, Row]
+    root: Path, path: Path, images: dict[int, TableLine]
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "n q 2"], Bool[np.ndarray, "n q"]]:
     """Names, continuous points and visibility of every part in every image, in the order of `images`."""
     names = {}

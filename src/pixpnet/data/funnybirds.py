@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from pixpnet.data.spec import DatasetSpec, ImageSet
-from pixpnet.data.tables import PartTable, Row, read_parts, unique
+from pixpnet.data.tables import PartTable, TableLine, read_parts, unique
 from pixpnet.errors import DataError, FileError
 from pixpnet.files import write_text
 from pixpnet.types import ImageRecord, Progress, no_progress
@@ -76,7 +76,7 @@ def _records(root: Path, split: str, classes: int) -> tuple[ImageRecord, ...]:
     return tuple(records)
 
 
-def _read_list(path: Path) -> list[Row]:
+def _read_list(path: Path) -> list[TableLine]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -85,7 +85,7 @@ def _read_list(path: Path) -> list[Row]:
         raise DataError(f"{path} cannot be read: {error}.") from error
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{path}: wanted a list of objects.")
-    return [Row(path, number, entry, unit="entry") for number, entry in enumerate(entries)]
+    return [TableLine(path, number, entry, unit="entry") for number, entry in enumerate(entries)]
 
 
 def _with_parts(

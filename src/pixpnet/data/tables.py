@@ -28,7 +28,7 @@ BOX = ("x", "y", "width", "height")
 
 
 @dataclass(frozen=True)
-class Row:
+class TableLine:
     """One line of a table, or one entry of a list."""
 
     path: Path
@@ -85,7 +85,7 @@ class Row:
         return path
 
 
-def read_rows(path: Path, layout: str) -> list[Row]:
+def read_rows(path: Path, layout: str) -> list[TableLine]:
     """The lines of a table with blanks between its columns; `layout` names them: `<image id> <path>`.
 
     The last field keeps the blanks in it.
@@ -101,11 +101,11 @@ def read_rows(path: Path, layout: str) -> list[Row]:
             raise DataError(f"{path}, line {number}: wanted `{layout}`, got {line.strip()!r}.")
         if fields:
             fields[-1] = fields[-1].rstrip()
-            rows.append(Row(path, number, dict(zip(columns, fields, strict=True))))
+            rows.append(TableLine(path, number, dict(zip(columns, fields, strict=True))))
     return rows
 
 
-def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> list[Row]:
+def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> list[TableLine]:
     """The lines of a CSV file with a header.
 
     An optional column that is not there has empty fields; columns of other names are left aside.
@@ -132,7 +132,7 @@ def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()
                 raise DataError(f"{path}, line {reader.line_num}: wanted {len(names)} fields, got {got}.")
             fields = dict.fromkeys(optional, "") | {name: value.strip() for name, value in values.items()}
             if any(fields.values()):
-                rows.append(Row(path, reader.line_num, fields))
+                rows.append(TableLine(path, reader.line_num, fields))
     except csv.Error as error:
         raise DataError(
             f"{path}, line {reader.line_num}: {error}; is a quotation mark not closed?"
@@ -149,13 +149,13 @@ def _lines(path: Path, layout: str) -> list[str]:
         raise DataError(f"{path} cannot be read: {error}.") from error
 
 
-def unique(rows: Iterable[Row], column: str) -> dict[int, Row]:
+def unique(rows: Iterable[TableLine], column: str) -> dict[int, TableLine]:
     """The rows by an id, in the order of the file.
 
     Raises:
         DataError: An id that is no whole number, or stands there twice.
     """
-    seen: dict[int, Row] = {}
+    seen: dict[int, TableLine] = {}
     for row in rows:
         key = row.whole(column)
         if key in seen:
@@ -236,7 +236,7 @@ def _read_boxes(path: Path, ids: set[str]) -> dict[str, Box]:
     return boxes
 
 
-def _image(row: Row, ids: set[str]) -> str:
+def _image(row: TableLine, ids: set[str]) -> str:
     image = row.fields["image"].replace("\\", "/").removeprefix("./")
     if image not in ids:
         raise row.error(f"there is no image {image!r} below {row.path.parent}.")

@@ -39,7 +39,7 @@ class Unknown:
     error: PixPNetError
 
 
-class Evaluation:
+class GraphValues:
     """The values of a graph's nodes.
 
     Attributes:
@@ -236,7 +236,7 @@ class FieldTracer(fx.Tracer):
 
     def __init__(self, root: nn.Module, pixels: FieldTensor) -> None:
         super().__init__()
-        self.evaluation = Evaluation(root)
+        self.evaluation = GraphValues(root)
         self.outputs: dict[str, fx.Node] = {}
         self._pixels = pixels
         self._changing: Callable[[Any, Any], Any] | None = None
@@ -330,7 +330,7 @@ class Trace:
     """
 
     graph: fx.Graph
-    evaluation: Evaluation
+    evaluation: GraphValues
     outputs: dict[str, fx.Node]
     error: PixPNetError | None = None
 
@@ -364,7 +364,7 @@ def _trace(root: nn.Module, pixels: FieldTensor) -> Trace:
 
 
 def _run_graph(module: fx.GraphModule, pixels: FieldTensor) -> Trace:
-    evaluation = Evaluation(module)
+    evaluation = GraphValues(module)
     outputs: dict[str, fx.Node] = {}
     inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
     for node in module.graph.nodes:

@@ -12,7 +12,7 @@ from pixpnet.synthbirds.folder import (
     is_rendered,
     render_dataset,
 )
-from pixpnet.synthbirds.picture import Picture, min_pixels, render_picture
+from pixpnet.synthbirds.picture import Rendering, min_pixels, render_picture
 from pixpnet.synthbirds.species import (
     COLOURS,
     FORMS,
@@ -36,8 +36,8 @@ __all__ = [
     "PARTS",
     "PART_IDS",
     "UPRIGHT",
-    "Picture",
     "Pose",
+    "Rendering",
     "Species",
     "Variant",
     "catalogue",

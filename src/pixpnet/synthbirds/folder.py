@@ -68,7 +68,7 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
         raise ConfigError(f"SynthBirds: {name} must be from {low} to {high}, not {value}.")
 
 
-class Job(NamedTuple):
+class Task(NamedTuple):
     """One image to render; ``split`` is an index into `SPLITS`."""
 
     label: int
@@ -167,7 +167,7 @@ def _fill(folder: Path, parameters: Parameters, workers: int, progress: Progress
     species = catalogue(parameters.classes)
     numbers = (parameters.train_images, parameters.test_images)
     jobs = [
-        Job(label, split, number)
+        Task(label, split, number)
         for label in range(parameters.classes)
         for split in range(len(SPLITS))
         for number in range(numbers[split])
@@ -185,7 +185,7 @@ def _fill(folder: Path, parameters: Parameters, workers: int, progress: Progress
     (folder / "attributes.json").write_text(json.dumps(attributes, indent=1) + "\n", "utf-8")
 
 
-def _map(function: Callable[[Job], Facts], jobs: list[Job], workers: int) -> Iterator[Facts]:
+def _map(function: Callable[[Task], Facts], jobs: list[Task], workers: int) -> Iterator[Facts]:
     """The results in order, from this process or several."""
     if workers <= 1 or len(jobs) < SMALL_SET:
         yield from map(function, jobs)
@@ -200,7 +200,7 @@ def _map(function: Callable[[Job], Facts], jobs: list[Job], workers: int) -> Ite
             raise
 
 
-def _render_files(folder: Path, parameters: Parameters, job: Job) -> Facts:
+def _render_files(folder: Path, parameters: Parameters, job: Task) -> Facts:
     sequence = np.random.SeedSequence([parameters.seed, job.split, job.label, job.number])
     rng = np.random.Generator(np.random.Philox(sequence))
     picture = render_picture(parameters.classes, job.label, size=parameters.size, rng=rng)
@@ -219,12 +219,12 @@ def _class_folder(species: tuple[Species, ...], label: int) -> str:
     return f"{label + 1:03d}.{species[label].name}"
 
 
-def _file_name(species: tuple[Species, ...], job: Job) -> str:
+def _file_name(species: tuple[Species, ...], job: Task) -> str:
     name = f"{species[job.label].name}_{SPLITS[job.split]}_{job.number + 1:04d}.png"
     return f"{_class_folder(species, job.label)}/{name}"
 
 
-def _write_tables(folder: Path, species: tuple[Species, ...], jobs: list[Job], facts: list[Facts]) -> None:
+def _write_tables(folder: Path, species: tuple[Species, ...], jobs: list[Task], facts: list[Facts]) -> None:
     """The text files of CUB-200-2011."""
     tables = {
         "classes.txt": [f"{i + 1} {_class_folder(species, i)}" for i in range(len(species))],

@@ -30,11 +30,11 @@ from pixpnet.synthbirds.shapes import FRAME, Colour, Points
 from pixpnet.synthbirds.species import PART_IDS, PARTS, Species, catalogue, differing_organs
 
 BIRD = 255
-"""Mark of plumage that belongs to none of the parts (cheek), in `Stage.parts`."""
+"""Mark of plumage that belongs to none of the parts (cheek), in `Scene.parts`."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class Scene:
     """What shows where."""
 
     inks: Image.Image
@@ -84,7 +84,7 @@ def _drawing(species: Species) -> _Drawing:
     )
 
 
-def set_stage(species: Species, pose: Pose, *, size: int, behind: list[Patch], front: list[Patch]) -> Stage:
+def set_stage(species: Species, pose: Pose, *, size: int, behind: list[Patch], front: list[Patch]) -> Scene:
     """Draw the scenery behind, the bird and the scenery in front."""
     factor = supersampling(size)
     side = size * factor
@@ -128,11 +128,11 @@ def set_stage(species: Species, pose: Pose, *, size: int, behind: list[Patch], f
     palette = np.zeros((256, 4), np.uint8)
     palette[1 : len(colours) + 1] = [(*colour, 255) for colour in colours]
     middle = np.asarray(canvas)[factor // 2 :: factor, factor // 2 :: factor]
-    return Stage(canvas, palette.tobytes(), lookup[middle])
+    return Scene(canvas, palette.tobytes(), lookup[middle])
 
 
 @dataclass(frozen=True)
-class Picture:
+class Rendering:
     """An image and what is true about it; points in pixel indices (the centre of the first pixel is 0, 0)."""
 
     image: UInt8[np.ndarray, "H W 3"]
@@ -181,7 +181,7 @@ def shows(species: Species, organ: str, *, areas: Int[np.ndarray, "256"], pose: 
     return bool(areas[ids].max() >= max(min_pixels(size), MIN_SHARE * full))
 
 
-def render_picture(classes: int, label: int, *, size: int, rng: np.random.Generator) -> Picture:
+def render_picture(classes: int, label: int, *, size: int, rng: np.random.Generator) -> Rendering:
     """Draw scenes of a species until one shows what tells it from all others, and paint that."""
     species = catalogue(classes)[label]
     while True:
@@ -198,7 +198,7 @@ def render_picture(classes: int, label: int, *, size: int, rng: np.random.Genera
     segmentation = stage.parts > 0
     columns, rows = np.flatnonzero(segmentation.any(0)), np.flatnonzero(segmentation.any(1))
     left, top = int(columns[0]), int(rows[0])
-    return Picture(
+    return Rendering(
         image=_paint(stage, setting, pose, rng),
         segmentation=segmentation,
         part_mask=part_mask,
@@ -238,7 +238,7 @@ def occluders(setting: Setting, pose: Pose, rng: np.random.Generator) -> list[Pa
     return patches
 
 
-def part_points(stage: Stage, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+def part_points(stage: Scene, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     """Each part's point, moved to the nearest of its pixels where something else covers it."""
     size = len(stage.parts)
     points, visible = np.zeros((len(PARTS), 2)), np.zeros(len(PARTS), bool)
@@ -259,7 +259,7 @@ def part_points(stage: Stage, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _paint(
-    stage: Stage, setting: Setting, pose: Pose, rng: np.random.Generator
+    stage: Scene, setting: Setting, pose: Pose, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "H W 3"]:
     size = len(stage.parts)
     stage.inks.putpalette(stage.palette, "RGBA")
@@ -275,7 +275,7 @@ def _paint(
     return np.clip(np.asarray(blurred, np.float32) + grain + 0.5, 0, 255).astype(np.uint8)
 
 
-def _light(stage: Stage, pose: Pose, rng: np.random.Generator) -> Float[np.ndarray, "H W 1"]:
+def _light(stage: Scene, pose: Pose, rng: np.random.Generator) -> Float[np.ndarray, "H W 1"]:
     """Roundness of the body and the shadow that the wing casts on it."""
     unit = pose.scale * len(stage.parts) / FRAME
     bird = stage.parts > 0
