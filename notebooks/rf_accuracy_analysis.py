@@ -24,8 +24,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Image, display
 
-from pixpnet.figures import png_bytes
-from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
+from pixpnet.figures import LayerPoint, goldilocks_figure, png_bytes
 from pixpnet.goldilocks import COLUMNS, pareto_ranks
 
 # %% [markdown]

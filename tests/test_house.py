@@ -1,5 +1,6 @@
 """The structure of the code (contracts in pyproject.toml), and the package's front door."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import pixpnet
 
 ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "pixpnet"
 
 
 def _lint(folder: Path) -> subprocess.CompletedProcess:
@@ -46,6 +48,25 @@ def test_one_more_import_is_seen(module, line, contract, tmp_path):
     done = _lint(tmp_path)
     assert done.returncode == 1
     assert contract in " ".join(done.stdout.split())
+
+
+def _deep_imports(folder: Path) -> list[str]:
+    """Imports of a room's inner modules from outside of it; a room's ``__init__`` is its only face."""
+    found = []
+    for path in sorted(folder.rglob("*.py")):
+        room = path.relative_to(SOURCE).parts[0] if path.is_relative_to(SOURCE) else None
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            for package, *inner in (name.split(".") for name in names):
+                if package == "pixpnet" and len(inner) > 1 and inner[0] != room:
+                    found.append(f"{path.relative_to(ROOT)}: {'.'.join(inner)}")
+    return found
+
+
+@pytest.mark.parametrize("folder", ["src", "notebooks", "benchmarks", "scripts"])
+def test_rooms_are_entered_by_their_face(folder):
+    assert _deep_imports(ROOT / folder) == []
 
 
 def test_importing_pixpnet_does_not_load_torch():

@@ -9,10 +9,8 @@ from torch import fx, nn
 from torch.nn import functional
 from torchvision import models
 
-from pixpnet.backbones import build_backbone, named_layers
-from pixpnet.backbones.build import ARGUMENTS
-from pixpnet.backbones.small import SmallResNet
-from pixpnet.backbones.tracing import cut, trace
+from pixpnet.backbones import SmallResNet, build_backbone, cut, graph_of, named_layers
+from pixpnet.backbones.backbone import ARGUMENTS
 
 SIZES = {"inception_v3": 80}
 
@@ -35,7 +33,7 @@ def whole(name: str) -> nn.Module:
 def cut_like(model: nn.Module, name: str, layer: str) -> nn.Module:
     """The cut network with the tensors of the whole one."""
     nodes = {known.name: known.node for known in named_layers(name)}
-    return cut(trace(copy.deepcopy(model)), nodes[layer])
+    return cut(graph_of(copy.deepcopy(model)), nodes[layer])
 
 
 def outputs(model: nn.Module, images: torch.Tensor, paths: list[str]) -> dict[str, torch.Tensor]:
@@ -108,7 +106,7 @@ def test_the_cut_network_gives_what_the_whole_gives_there(name, least):
     images = torch.randn(1, 3, SIZES.get(name, 48), SIZES.get(name, 48) + 7)
     paths = module_paths(model, name)
     assert len(paths) >= least
-    traced = trace(model)
+    traced = graph_of(model)
     nodes = {layer.name: layer.node for layer in named_layers(name)}
     with torch.inference_mode():
         expected = outputs(model, images, list(paths.values()))

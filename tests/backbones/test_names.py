@@ -5,9 +5,16 @@ import re
 import numpy as np
 import pytest
 
-from pixpnet.backbones import build_backbone, build_skeleton, list_backbones, named_layers
-from pixpnet.backbones.names import FAMILIES, family_of
-from pixpnet.backbones.tracing import find_node, layer_shapes
+from pixpnet.backbones import (
+    FAMILIES,
+    build_backbone,
+    build_skeleton,
+    family_of,
+    find_node,
+    layer_shapes,
+    list_backbones,
+    named_layers,
+)
 from pixpnet.errors import ConfigError
 
 RESNET = "conv1_no_act bn1 *conv1 *maxpool *layer1 *layer2 *layer3 *layer4 *avgpool flatten *fc"

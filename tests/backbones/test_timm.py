@@ -14,9 +14,8 @@ from torch.nn import functional
 from torchvision.models import ResNet18_Weights
 from torchvision.transforms.v2 import functional as transforms
 
-from pixpnet.backbones import build_backbone, named_layers, timm_models
+from pixpnet.backbones import build_backbone, cut, find_node, named_layers, timm_models
 from pixpnet.backbones.timm_models import same_padding, trace_timm
-from pixpnet.backbones.tracing import cut, find_node
 from pixpnet.backbones.weights import offline_weights
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.receptive_fields import probe_receptive_field, receptive_field

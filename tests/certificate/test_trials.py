@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pixpnet.certificate import REPLACEMENTS, certify
-from pixpnet.certificate.trials import Trial
+from pixpnet.certificate import REPLACEMENTS, Trial, certify
 from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.prototypes import build_network

@@ -17,7 +17,6 @@ from pixpnet.figures import (
     FIGURE_FORMATS,
     AtlasEntry,
     ContrastColumn,
-    ContrastRow,
     EvidenceRow,
     Picture,
     atlas_figure,
@@ -62,7 +61,7 @@ def evidence() -> Figure:
 
 
 def contrast() -> Figure:
-    rows = [ContrastRow(seen, seen, None, 123456, LONG, -12.3, (-1234.5, 1234.5)) for seen in SEEN]
+    rows = [EvidenceRow(seen, seen, None, 123456, LONG, -12.3, -1234.5, 1234.5) for seen in SEEN]
     columns = ContrastColumn(f"for {LONG}", rows), ContrastColumn("for none", [])
     return contrast_figure(*columns, title=f"Why {LONG} and not {LONG}?", note="note", footer="footer")
 

@@ -13,11 +13,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from pixpnet.backbones.names import FAMILIES
+from pixpnet.backbones import FAMILIES
 from pixpnet.errors import ConfigError
-from pixpnet.figures import save_figure
-from pixpnet.figures.goldilocks import COLOURS, FAMILY_NAMES, LABEL, MARKERS, LayerPoint, goldilocks_figure
-from pixpnet.figures.labels import Label, Rectangle, place_labels
+from pixpnet.figures import LayerPoint, goldilocks_figure, save_figure
+from pixpnet.figures.goldilocks import (
+    COLOURS,
+    FAMILY_NAMES,
+    LABEL,
+    MARKERS,
+    Label,
+    Rectangle,
+    place_labels,
+)
 
 FOUR = ("vgg11_bn", "resnet18", "squeezenet1_1", "densenet121")
 FORTY = (

@@ -89,8 +89,7 @@ def test_what_a_mapping_says_of_itself(method):
             assert box.contains(x, y)
     if mapping.is_baseline:
         assert torch.equal(maps(method), maps(method, -SIMILARITIES))
-    if mapping.require is not None:
-        mapping.require()
+    mapping.require()
 
 
 def test_regions_of_their_own():

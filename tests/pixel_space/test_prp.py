@@ -7,8 +7,7 @@ from prp_oracle import SmallBackbone, relevance_map
 from torch import nn
 
 from distance_oracles import EVERY
-from pixpnet.backbones import build_backbone
-from pixpnet.backbones.backbone import Backbone
+from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import ModelConfig
 from pixpnet.pixel_space import pixel_space_map, prp
 from pixpnet.pixel_space.prp import prp_maps, relevance_shares
@@ -23,9 +22,7 @@ LOWEST, HIGHEST = torch.tensor([-2.1, -2.0, -1.8]), torch.tensor([2.2, 2.4, 2.6]
 
 def small_network(backbone=None, **options) -> PrototypeNetwork:
     """In eval mode and float64, unless options say otherwise."""
-    distance = options.pop("distance", "l2")
-    config = ModelConfig(**{"num_prototypes": 8, "prototype_dim": 6} | options)
-    object.__setattr__(config, "distance", distance)  # its type may not know the distances of outsiders
+    config = ModelConfig(**{"num_prototypes": 8, "prototype_dim": 6, "distance": "l2"} | options)
     backbone = SmallBackbone() if backbone is None else backbone
     return build_network(config, num_classes=4, backbone=backbone).double().eval()
 

@@ -5,15 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixpnet.projection import matching
-from pixpnet.projection.matching import minimum_cost_matching
+from pixpnet.projection import assignment, minimum_cost_matching
 
 
 @pytest.fixture(params=[1, 4], autouse=True, scope="module")
 def first_depth(request):
     """Lists are read further after the first entry, or after as many as in real use."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "_FIRST_DEPTH", request.param)
+        patch.setattr(assignment, "_FIRST_DEPTH", request.param)
         yield
 
 

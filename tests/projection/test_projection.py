@@ -317,7 +317,7 @@ def test_features_that_are_not_finite(value):
     ("options", "message"),
     [
         ({"distance": "l3"}, "distance='l3' is none of l2, cosine"),
-        ({"duplicate_filter": "image"}, "push-duplicate-filter='image' is not known"),
+        ({"duplicate_filter": "image"}, "push-duplicate-filter='image' is none of sample, patch, none"),
     ],
 )
 def test_bad_arguments(options, message):

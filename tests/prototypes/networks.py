@@ -19,7 +19,5 @@ class TinyBackbone(nn.Sequential):
 def tiny_network(*, num_classes: int = 4, own_class=None, **options) -> PrototypeNetwork:
     """A network of 8 prototypes of 16 channels, unless options say otherwise."""
     torch.manual_seed(0)
-    distance = options.pop("distance", "l2")
     config = ModelConfig(**{"num_prototypes": 8, "prototype_dim": 16} | options)
-    object.__setattr__(config, "distance", distance)  # its type may not know the distances of outsiders
     return build_network(config, num_classes=num_classes, backbone=TinyBackbone(), own_class=own_class)

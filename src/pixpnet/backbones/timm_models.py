@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from pixpnet.backbones.tracing import trace
+from pixpnet.backbones.tracing import graph_of
 from pixpnet.backbones.weights import missing_weights
 from pixpnet.errors import ConfigError
 from pixpnet.types import Normalization
@@ -93,7 +93,7 @@ def trace_timm(model: nn.Module) -> fx.GraphModule:
     layers, models = import_timm().layers, import_timm().models
     leaves = (*models.get_notrace_modules(), layers.DropPath, layers.DropBlock2d)
     try:
-        network = trace(model, leaves, functions=tuple(models.get_notrace_functions()))
+        network = graph_of(model, leaves, functions=tuple(models.get_notrace_functions()))
     except Exception as error:  # fx raises whatever the model's code raises when it meets a stand-in
         raise ConfigError(f"{type(model).__name__} cannot be traced: {error}") from error
     plain = {

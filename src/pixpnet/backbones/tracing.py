@@ -40,7 +40,7 @@ class _Tracer(fx.Tracer):
         return output
 
 
-def trace(
+def graph_of(
     model: nn.Module,
     leaves: Sequence[type[nn.Module]] = (),
     *,

@@ -1,8 +1,7 @@
 """The grounding certificate: what lies outside a displayed box does not touch the features behind it."""
 
 from pixpnet.certificate.record import Certificate, FailedTrial, Finding
-from pixpnet.certificate.run import certificate_file, verify
-from pixpnet.certificate.trials import REPLACEMENTS, TOLERANCE, certify
+from pixpnet.certificate.trials import REPLACEMENTS, TOLERANCE, Trial, certificate_file, certify, verify
 
 __all__ = [
     "REPLACEMENTS",
@@ -10,6 +9,7 @@ __all__ = [
     "Certificate",
     "FailedTrial",
     "Finding",
+    "Trial",
     "certificate_file",
     "certify",
     "verify",

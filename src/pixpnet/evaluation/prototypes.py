@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pixpnet.data.parts import merge_sides
+from pixpnet.data import merge_sides
 from pixpnet.evaluation.metric import MetricResult, Settings
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import (

@@ -1,9 +1,8 @@
 """Why a network decided as it did: the evidence of each prototype, in pixels."""
 
-from pixpnet.explanation.atlas import atlas_to_dict, draw_atlas, prototypes_of_class
 from pixpnet.explanation.evidence import Contrast, Evidence, Share, find_class
 from pixpnet.explanation.explanation import FORMATS, Explanation, PixelMaps
-from pixpnet.explanation.files import explain_images
+from pixpnet.explanation.files import atlas_to_dict, draw_atlas, explain_images, prototypes_of_class
 from pixpnet.explanation.image import Explainer, explain, explain_image, explain_test
 
 __all__ = [

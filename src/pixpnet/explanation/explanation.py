@@ -21,7 +21,6 @@ from pixpnet.explanation.evidence import Contrast, Evidence, Share, find_class, 
 from pixpnet.figures import (
     FIGURE_FORMATS,
     ContrastColumn,
-    ContrastRow,
     EvidenceRow,
     Picture,
     contrast_figure,
@@ -29,7 +28,7 @@ from pixpnet.figures import (
     save_figure,
 )
 from pixpnet.files import write_json
-from pixpnet.pixel_space import MAPPINGS, Mapping, pixel_space_map
+from pixpnet.pixel_space import MAPPINGS, pixel_space_map
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.types import Normalization, PrototypeSource
@@ -282,18 +281,7 @@ def _evidence_figure(explanation: Explanation, *, top_k: int, by: str, method: s
     """The prototypes that speak most for the prediction, or are most similar to the image."""
     mapping, rank = choose(MAPPINGS, method, what="method"), choose(RANKINGS, by, what="by")
     shown = sorted(explanation.evidence, key=rank, reverse=True)[:top_k]
-    rows = [
-        EvidenceRow(
-            seen=_seen(explanation, one, mapping),
-            source=_source(explanation, one, mapping),
-            map=explanation.map(one.prototype, method),
-            prototype=one.prototype,
-            class_name=one.class_name,
-            similarity=one.similarity,
-            weight=one.weight,
-        )
-        for one in shown
-    ]
+    rows = [_row(explanation, one, method, weight=one.weight) for one in shown]
     total, part = explanation.logit, sum(one.contribution for one in shown)
     count = len(explanation.evidence)
     return evidence_figure(
@@ -318,20 +306,12 @@ def _contrast_figure(
         if by == "similarity":
             shares = sorted(shares, key=lambda share: rank(share.evidence), reverse=True)
         words = f"for {name} ({probability(contrast.probabilities[index])})"
-        return ContrastColumn(words, [row(share, swapped=index == 1) for share in shares[:top_k]])
-
-    def row(share: Share, *, swapped: bool) -> ContrastRow:
-        one, weights = share.evidence, (share.evidence.weight, share.other_weight)
-        return ContrastRow(
-            seen=_seen(explanation, one, mapping),
-            source=_source(explanation, one, mapping),
-            # A map that says little more than its box would only hide the image.
-            map=None if mapping.shows_box else explanation.map(one.prototype, method),
-            prototype=one.prototype,
-            class_name=one.class_name,
-            similarity=one.similarity,
-            weights=(weights[1], weights[0]) if swapped else weights,
-        )
+        rows = []
+        for share in shares[:top_k]:
+            weights = share.evidence.weight, share.other_weight
+            weight, other_weight = weights if index == 0 else reversed(weights)
+            rows.append(_row(explanation, share.evidence, method, weight=weight, other_weight=other_weight))
+        return ContrastColumn(words, rows)
 
     gains = sum(share.difference for share in contrast.for_target)
     losses = -sum(share.difference for share in contrast.for_other)
@@ -346,24 +326,37 @@ def _contrast_figure(
     )
 
 
+def _row(
+    explanation: Explanation, one: Evidence, method: str, *, weight: float, other_weight: float | None = None
+) -> EvidenceRow:
+    """Of a prototype; with the weight for another class, one of a contrast."""
+    mapping, source = MAPPINGS[method], one.source
+
+    def picture(image: UInt8[np.ndarray, "H W 3"], cell: tuple[int, int]) -> Picture:
+        return Picture(image, mapping.region(explanation.maps.receptive_field, *cell))
+
+    # In a contrast, a map that says little more than its box would only hide the image.
+    has_map = other_weight is None or not mapping.shows_box
+    there = None
+    if source is not None and explanation.source_image is not None:
+        there = picture(explanation.source_image(source), source.cell)
+    return EvidenceRow(
+        seen=picture(explanation.image, one.cell),
+        source=there,
+        map=explanation.map(one.prototype, method) if has_map else None,
+        prototype=one.prototype,
+        class_name=one.class_name,
+        similarity=one.similarity,
+        weight=weight,
+        other_weight=other_weight or 0.0,
+    )
+
+
 def _title(explanation: Explanation) -> str:
     guess = f"{explanation.class_name}, {probability(explanation.probability)}"
     if explanation.truth is None:
         return guess
     return f"{guess} (it is: {explanation.class_names[explanation.truth]})"
-
-
-def _seen(explanation: Explanation, evidence: Evidence, mapping: Mapping) -> Picture:
-    region = mapping.region(explanation.maps.receptive_field, *evidence.cell)
-    return Picture(explanation.image, region)
-
-
-def _source(explanation: Explanation, evidence: Evidence, mapping: Mapping) -> Picture | None:
-    source = evidence.source
-    if source is None or explanation.source_image is None:
-        return None
-    region = mapping.region(explanation.maps.receptive_field, *source.cell)
-    return Picture(explanation.source_image(source), region)
 
 
 def colour_columns(

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, get_args
 
 from pixpnet.config import Config
 from pixpnet.errors import ConfigError, FileError, PixPNetError
-from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
-from pixpnet.figures.saving import FIGURE_FORMATS, save_figure
+from pixpnet.figures import FIGURE_FORMATS, LayerPoint, goldilocks_figure, save_figure
 from pixpnet.files import read_if_there, write_text, write_yaml
 from pixpnet.goldilocks.advice import Advice, advise
 from pixpnet.goldilocks.crew import Piece, find_crew, work_off

@@ -12,9 +12,16 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixpnet.backbones import Backbone, build_skeleton, list_backbones, named_layers
-from pixpnet.backbones.names import FAMILIES, family_of
-from pixpnet.backbones.tracing import cut, layer_shapes
+from pixpnet.backbones import (
+    FAMILIES,
+    Backbone,
+    build_skeleton,
+    cut,
+    family_of,
+    layer_shapes,
+    list_backbones,
+    named_layers,
+)
 from pixpnet.errors import ConfigError
 from pixpnet.receptive_fields import receptive_fields
 

@@ -47,7 +47,7 @@ class Mapping:
     """Whether its maps are worth keeping."""
     is_baseline: bool = False
     """Whether its maps are noise of the request's generator, one map as good for a prototype as another."""
-    require: Callable[[], object] | None = None
+    require: Callable[[], object] = lambda: None
     """Raises a ConfigError where a package that it needs is not installed."""
 
 
@@ -222,13 +222,7 @@ def pixel_space_map(
         receptive_field: Of the network's patches (``ReceptiveField.for_kernel``), for images of this size.
         image_size: (height, width) of the maps.
         prototypes: Indices of the n prototypes to map, in the order wanted; all if None.
-        reduction: max, mean or sum; of `receptive_field`. This and all that follows as in `MapRequest`.
-        sigma_factor: Of `receptive_field`.
-        generator: Of `random`.
-        network: Of `prp`.
-        images: Of `prp`.
-        lowest: Of `prp`.
-        highest: Of `prp`.
+            This and all that follows: as of `MapRequest`.
         out: Memory [b n H W] for the maps, which is returned then. Painting image after image into the same
             one spares `receptive_field` taking some each time; the maps of the other methods are copied.
 

@@ -7,7 +7,6 @@ by the rules in `relevance_pass`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 
 import torch
 from jaxtyping import Float, Int
@@ -84,7 +83,12 @@ def prp_maps(
     height, width = images.shape[2:]
     if not (len(images) and len(chosen)):
         return images.new_zeros(len(images), len(chosen), height, width)
-    with _plain_evaluation(network, images.device.type):
+    with (  # whatever the caller has switched on or off
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(images.device.type, enabled=False),
+        evaluating(network),
+    ):
         maps = images.new_zeros(len(images), len(chosen), height, width)
         images, lowest, highest = (value.detach().clone() for value in (images, lowest, highest))
         relevance_pass = RelevancePass(
@@ -95,20 +99,6 @@ def prp_maps(
             for number, relevance in enumerate(_relevances(network, relevance_pass, images[part], chosen)):
                 maps[part, number] = relevance.sum(1)
     return maps
-
-
-@contextmanager
-def _plain_evaluation(network: PrototypeNetwork, device_type: str) -> Iterator[None]:
-    """The network in eval mode, derivatives on, whatever the caller has switched on or off."""
-    with ExitStack() as stack:
-        for context in (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            torch.autocast(device_type, enabled=False),
-            evaluating(network),
-        ):
-            stack.enter_context(context)
-        yield
 
 
 def _relevances(

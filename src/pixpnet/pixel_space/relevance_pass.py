@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_weights
 from torchvision.ops import DropBlock2d, StochasticDepth
 
-from pixpnet.backbones.tracing import cut, trace
+from pixpnet.backbones import cut, graph_of
 from pixpnet.errors import ConfigError, UnsupportedOperationError
 from pixpnet.prototypes import PrototypeNetwork
 
@@ -389,7 +389,7 @@ def _traced(network: PrototypeNetwork) -> fx.GraphModule:
     """Backbone and add-on as one graph over their own modules."""
     parts = OrderedDict(backbone=network.backbone, add_on=network.add_on)
     try:
-        return trace(nn.Sequential(parts))
+        return graph_of(nn.Sequential(parts))
     except Exception as error:  # whatever the network's own code raises when it meets a symbolic value
         raise UnsupportedOperationError(
             f"PRP follows operations with torch.fx, which cannot trace {type(network.backbone).__name__}: "

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pixpnet.errors import ConfigError, DataError
+from pixpnet.choices import choose
+from pixpnet.errors import DataError
 from pixpnet.projection.assignment import Assignment, choose_patches, competing_groups
 from pixpnet.projection.best_lists import BestList, Candidates
 from pixpnet.prototypes import Distance, Embedded, find_distance, patch_rows
@@ -50,11 +51,7 @@ class PatchCandidates:
         distance: str | Distance,
         duplicate_filter: str,
     ) -> None:
-        if duplicate_filter not in DUPLICATE_FILTERS:
-            raise ConfigError(
-                f"push-duplicate-filter={duplicate_filter!r} is not known; use one of "
-                f"{', '.join(DUPLICATE_FILTERS)}."
-            )
+        choose(dict.fromkeys(DUPLICATE_FILTERS), duplicate_filter, what="push-duplicate-filter")
         self.prototypes = prototypes.detach().cpu().float()
         self.own_class = own_class.cpu()
         self.distance = find_distance(distance)
@@ -148,18 +145,22 @@ class PatchCandidates:
         tolerance = tolerance.masked_fill(~is_member, torch.nan)
 
         def found(is_found: Bool[Tensor, "b m n"]) -> Candidates:
-            image, number, cell = is_found.nonzero(as_tuple=True)
-            return _candidates(
-                rows,
-                embedded,
-                prototypes,
-                image,
-                cell,
-                members[image, number],
-                distance=self.distance,
-                image_index=image_index,
-                grid_width=grid_width,
-            )
+            """The patches found, with exact distances."""
+            image, place, cell = is_found.nonzero(as_tuple=True)
+            number = members[image, place]
+            size = max(1, 4 * _CHUNK // rows.shape[-1])
+            parts = zip(image.split(size), cell.split(size), number.split(size), strict=True)
+            exact = [
+                self.distance.exact(
+                    Embedded(embedded.rows[i, j], embedded.offsets[i, j]),
+                    Embedded(prototypes.rows[p], prototypes.offsets[p]),
+                )
+                for i, j, p in parts
+            ]
+            used, slot = (image * rows.shape[1] + cell).unique(return_inverse=True)
+            code = ((cell // grid_width) << _ROW_BITS) + cell % grid_width
+            columns = (number, image_index[image], code, torch.cat(exact), slot, rows.flatten(0, 1)[used])
+            return Candidates(*(column.cpu().numpy() for column in columns))
 
         if self.images is not None:
             nearest = distances.amin(-1)
@@ -199,37 +200,3 @@ def _check_finite(rows: Float[Tensor, "b n D"], image_index: Int[Tensor, "b"]) -
             f"projection: the features of training image number {first} are not finite; the network has "
             "diverged, or the image is damaged."
         )
-
-
-def _candidates(
-    rows: Float[Tensor, "b n D"],
-    embedded: Embedded,
-    prototypes: Embedded,
-    image: Int[Tensor, "t"],
-    cell: Int[Tensor, "t"],
-    number: Int[Tensor, "t"],
-    *,
-    distance: Distance,
-    image_index: Int[Tensor, "b"],
-    grid_width: int,
-) -> Candidates:
-    """The patches found, with exact distances; ``number`` is each one's prototype."""
-    num_patches, width = rows.shape[1:]
-    size = max(1, 4 * _CHUNK // width)
-    distances = [
-        distance.exact(
-            Embedded(embedded.rows[i, j], embedded.offsets[i, j]),
-            Embedded(prototypes.rows[p], prototypes.offsets[p]),
-        )
-        for i, j, p in zip(image.split(size), cell.split(size), number.split(size), strict=True)
-    ]
-    used, slot = (image * num_patches + cell).unique(return_inverse=True)
-    code = ((cell // grid_width) << _ROW_BITS) + cell % grid_width
-    return Candidates(
-        prototype=number.cpu().numpy(),
-        image=image_index[image].cpu().numpy(),
-        cell=code.cpu().numpy(),
-        distance=torch.cat(distances).cpu().numpy(),
-        slot=slot.cpu().numpy(),
-        vectors=rows.flatten(0, 1)[used].cpu().numpy(),
-    )

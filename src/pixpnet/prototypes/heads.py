@@ -1,8 +1,4 @@
-"""From similarities [b p] to logits [b c], without bias. Each head knows which prototypes are whose own.
-
-A head's constructor takes the own-class mask and, by keyword, the weights to start from (heads without such
-weights ignore them) and the generator of those that start at random.
-"""
+"""From similarities [b p] to logits [b c], without bias. Each head knows which prototypes are whose own."""
 
 from __future__ import annotations
 
@@ -29,9 +25,21 @@ class Head(nn.Module):
 
     own_class: Bool[Tensor, "p c"]
 
-    def __init__(self, own_class: Bool[Tensor, "p c"]) -> None:
+    def __init__(
+        self,
+        own_class: Bool[Tensor, "p c"],
+        *,
+        correct_strength: float,
+        incorrect_strength: float,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.register_buffer("own_class", own_class.clone())
+        self.start(correct_strength, incorrect_strength, generator)
+
+    def start(self, correct: float, incorrect: float, generator: torch.Generator | None) -> None:
+        """Make the weights: from one strength for own classes and another for others, or at random."""
+        raise NotImplementedError
 
     def penalised_weights(self) -> Float[Tensor, "n"]:
         """The weights that the L1 loss acts on; a head without any gives an empty tensor."""
@@ -48,17 +56,10 @@ class LinearHead(Head):
     Where every prototype belongs to every class these two mean nothing: the weights start uniform in ±1/√p.
     """
 
-    def __init__(
-        self,
-        own_class: Bool[Tensor, "p c"],
-        *,
-        correct_strength: float,
-        incorrect_strength: float,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(own_class)
+    def start(self, correct: float, incorrect: float, generator: torch.Generator | None) -> None:
+        own_class = self.own_class
         if is_class_specific(own_class):
-            weight = torch.where(own_class.T, correct_strength, incorrect_strength)
+            weight = torch.where(own_class.T, correct, incorrect)
         else:
             bound = len(own_class) ** -0.5
             weight = torch.empty(own_class.T.shape).uniform_(-bound, bound, generator=generator)
@@ -84,16 +85,8 @@ class SparseHead(Head):
     ``weight`` follows the true entries of ``own_class``, prototype by prototype.
     """
 
-    def __init__(
-        self,
-        own_class: Bool[Tensor, "p c"],
-        *,
-        correct_strength: float,
-        incorrect_strength: float,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(own_class)
-        self.weight = nn.Parameter(torch.ones(int(own_class.sum())))
+    def start(self, correct: float, incorrect: float, generator: torch.Generator | None) -> None:
+        self.weight = nn.Parameter(torch.ones(int(self.own_class.sum())))
 
     def forward(self, similarities: Float[Tensor, "b p"]) -> Float[Tensor, "b c"]:
         zeros = self.weight.new_zeros(self.own_class.shape)
@@ -117,16 +110,8 @@ class ProtoHead(Head):
         ConfigError: every prototype belongs to every class, so that all logits would be equal.
     """
 
-    def __init__(
-        self,
-        own_class: Bool[Tensor, "p c"],
-        *,
-        correct_strength: float,
-        incorrect_strength: float,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(own_class)
-        if not is_class_specific(own_class):
+    def start(self, correct: float, incorrect: float, generator: torch.Generator | None) -> None:
+        if not is_class_specific(self.own_class):
             raise ConfigError(
                 "readout-type=proto sums a class's own prototypes, but here every prototype belongs to "
                 "every class; use class-specific prototypes, or readout-type linear or sparse."
