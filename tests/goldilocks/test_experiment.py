@@ -366,7 +366,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def started(options, tmp_path):
-    """Starts a command with two processes; once rows are written: it, its table, the processes' numbers."""
+    """Starts a command with two processes; once it has rows: it, its table, the processes' numbers."""
     begun = []
 
     def start(models):

@@ -129,6 +129,7 @@ def test_the_loss_is_that_of_protopnet(network, batch):
     assert float(loss.total) == pytest.approx(float(total), rel=1e-5)
 
 
+@torch.no_grad()
 def test_what_is_logged_follows_from_the_terms(network, batch):
     """Means over images, weighted or not, whatever the size of the batches."""
     objective = PrototypeObjective(network, LossConfig(xent=2.0, l1=0.01))
