@@ -20,8 +20,7 @@ import test_evaluation_telling_parts as telling
 
 from pixpnet.evaluation import METRICS, Settings, Subject, evaluate, tabulate
 from pixpnet.pixel_space import MAPPINGS
-from pixpnet.report import compare, read_runs, to_markdown
-from pixpnet.report.tables import read_metrics
+from pixpnet.report import compare, read_metrics, read_runs, to_markdown
 from pixpnet.runs import load
 
 Oracle = Callable[[Subject, str], dict[str, float]]

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from pixpnet.errors import ConfigError
@@ -123,3 +124,10 @@ def test_json_round_trip():
         "rows": [[0, 4], [4, 8]],
         "columns": [[0, 4], [4, 8]],
     }
+
+
+def test_inference_mode_changes_nothing():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
+    expected = receptive_field(network, (8, 8))
+    with torch.inference_mode():
+        assert (receptive_field(network, (8, 8)).boxes == expected.boxes).all()

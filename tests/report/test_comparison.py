@@ -12,9 +12,8 @@ from made_runs import agreement, ordering
 from pixpnet.cli import main
 from pixpnet.errors import CheckpointError, ConfigError, FileError
 from pixpnet.evaluation import METRICS
-from pixpnet.report import Comparison, compare, read_runs, to_markdown
+from pixpnet.report import Comparison, TableRow, compare, read_runs, to_markdown
 from pixpnet.report.results import labels
-from pixpnet.report.tables import TableRow
 from pixpnet.runs import load
 
 

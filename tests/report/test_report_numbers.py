@@ -15,12 +15,12 @@ from pixpnet.config import Config, ModelConfig
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.evaluation import Evaluation, EvaluationFiles, Measurement
 from pixpnet.metrics import Estimate
+from pixpnet.report import Cell, read_metrics
 from pixpnet.report.charts import read_charts
 from pixpnet.report.contents import settings
 from pixpnet.report.evidence import Album, cut_out, shown_images
 from pixpnet.report.predictions import Predictions, confusion, most_confused
 from pixpnet.report.prototypes import CHECKS, Checked, check, object_shares, times_on_top
-from pixpnet.report.tables import Cell, read_metrics
 from pixpnet.runs import load
 from pixpnet.types import Box, PrototypeSource
 from pixpnet.words import percent, readable_names

@@ -17,9 +17,8 @@ import pytest
 from pixpnet.certificate import certificate_file, verify
 from pixpnet.cli import main
 from pixpnet.errors import CheckpointError, ConfigError
-from pixpnet.report import render, write_report
+from pixpnet.report import Cell, MetricTable, TableRow, render, write_report
 from pixpnet.report.contents import TRIALS, grounding
-from pixpnet.report.tables import Cell, MetricTable, TableRow
 from pixpnet.runs import load
 
 VOID = {"meta", "link", "img", "input", "br", "wbr", "hr"}
@@ -157,7 +156,7 @@ def test_a_run_without_logs_has_a_report(report):
 
 def test_its_own_trials_are_said(tiny_run, text, monkeypatch):
     assert "This report made the trials itself" in text
-    assert grounding(load(tiny_run)).lines[0].trials == TRIALS
+    assert grounding(load(tiny_run)).certificate.ours.trials == TRIALS
 
 
 def test_the_runs_certificate_is_shown(tiny_run, tmp_path, monkeypatch):
@@ -166,9 +165,10 @@ def test_the_runs_certificate_is_shown(tiny_run, tmp_path, monkeypatch):
     certificate_file(run.checkpoint).write_text(json.dumps(certificate.to_dict()))
     shown = grounding(run)
     assert not shown.is_short
-    assert (shown.lines[0].trials, shown.verdict) == (7, certificate.verdict)
+    assert (shown.certificate.ours.trials, shown.certificate.verdict) == (7, certificate.verdict)
     assert shown.is_fine
-    assert shown.lines[1].features > shown.lines[0].features
+    ours, upsampling = (shown.certificate.overall(region) for region in shown.certificate.regions)
+    assert upsampling.largest_feature_change > ours.largest_feature_change
     monkeypatch.setattr("pixpnet.report.contents.verify", lambda run, trials: replace(certificate, seed=99))
     for other in (json.dumps(replace(certificate, checkpoint_sha256="0").to_dict()), "{", "[]"):
         certificate_file(run.checkpoint).write_text(other)

@@ -26,7 +26,6 @@ def evaluate(arguments: Sequence[str]) -> int:
     from pixpnet.runs import load
 
     settings = Settings(**{field.name: options.pop(field.name) for field in fields(Settings)})
-
     loaded = load(run_dir, dataset_root=dataset_root)
     with progress_bar("reading the data set") as update:
         try:
@@ -63,7 +62,7 @@ def _parser() -> Parser:
     parser.take("metrics", type=_names, metavar="A,B", says=metrics, names=all_metrics)
     methods = "whose explanations; None: all that the network allows"
     parser.take("methods", type=_names, metavar="A,B", says=methods, names=all_methods)
-    parser.take("protocol", metavar="NAME")
+    parser.take("protocol", metavar="NAME", names=keys("pixpnet.metrics:PROTOCOLS"))
     parser.take("center", metavar="PLACE")
     parser.take("half_size", type=number_in(Range(above=0), float), metavar="PIXELS")
     parser.take("steps", type=_steps, metavar="N", says="points of a relevance curve, or all: every pixel")

@@ -19,22 +19,11 @@ from pixpnet.evaluation.metric import Curve, Evaluation, Key, Measurement
 from pixpnet.evaluation.table import METRICS
 from pixpnet.figures import FIGURE_FORMATS, BarPanel, CurveLine, bars_figure, curves_figure, save_figure
 from pixpnet.files import write_text, write_yaml
+from pixpnet.metrics import Estimate
 from pixpnet.pixel_space import mapping_title
 from pixpnet.runs import RunDirectory
 
-COLUMNS = (
-    "metric",
-    "method",
-    "protocol",
-    "quantity",
-    "unit",
-    "value",
-    "low",
-    "high",
-    "count",
-    "left_out",
-    "seconds",
-)
+COLUMNS = ("metric", "method", "protocol", "quantity", "unit", *Estimate._fields, "seconds")
 CURVE_COLUMNS = ("metric", "method", "share", "similarity", "normalised")
 
 
@@ -105,19 +94,17 @@ class EvaluationFiles:
             raise DataError(f"{self.yaml}: {reason} Remove it to measure anew.") from error
 
     def _read_curves(self) -> dict[Key, Curve]:
+        points = defaultdict[Key, list[list[float]]](list)
+        if not self.curves.is_file():
+            return {}
         try:
-            return self._curves_of_rows()
-        except (OSError, csv.Error, KeyError, ValueError) as error:
-            raise DataError(f"its curves in {self.curves} can't be read ({error!r}).") from error
-
-    def _curves_of_rows(self) -> dict[Key, Curve]:
-        points: dict[Key, list[tuple[float, float, float]]] = defaultdict(list)
-        if self.curves.is_file():
             with self.curves.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
-                    values = tuple(float(row[name] or "nan") for name in CURVE_COLUMNS[2:])
-                    points[row["metric"] or "", row["method"] or None, None].append(values)  # pyright: ignore[reportArgumentType]
-        return {key: Curve(*np.array(rows).T.copy()) for key, rows in points.items()}
+                    values = [float(row[name] or "nan") for name in CURVE_COLUMNS[2:]]
+                    points[row["metric"] or "", row["method"] or None, None].append(values)
+            return {key: Curve(*np.array(rows).T.copy()) for key, rows in points.items()}
+        except (OSError, csv.Error, KeyError, ValueError) as error:
+            raise DataError(f"its curves in {self.curves} can't be read ({error!r}).") from error
 
     def write(self, evaluation: Evaluation) -> None:
         """Write all tables; the YAML file last, for it says what the others hold.
@@ -128,13 +115,8 @@ class EvaluationFiles:
         rows: list[Sequence[object]] = [CURVE_COLUMNS]
         for one in evaluation.measurements:
             if one.curve is not None:
-                points = zip(
-                    *(
-                        array.tolist()
-                        for array in (one.curve.shares, one.curve.similarity, one.curve.normalised)
-                    ),
-                    strict=True,
-                )
+                arrays = (one.curve.shares, one.curve.similarity, one.curve.normalised)
+                points = np.stack(arrays, axis=1).tolist()
                 rows += [(one.metric, one.method, *point) for point in points]
         if len(rows) > 1:
             write_text(self.curves, _table(rows))

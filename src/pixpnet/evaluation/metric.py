@@ -31,15 +31,15 @@ class Settings:
 
     Args:
         seed: Draws images, noise, random maps, and the resamples of the intervals.
-        protocol: Of consistency and stability: pixpnet-2023 or eval-2023.
-        center: Where their regions are centred: mapping, argmax, image or upsampled-argmax; None: as the
-            protocol has it.
-        half_size: Half the side of their regions in pixels; None: as the protocol has it.
-        samples: Test images that are looked at, of metrics that take long.
-        pairs: Most pairs of such an image and a prototype that are attacked (misalignment).
+        protocol: The published way of measuring consistency and stability.
+        center: Where their regions are centred: mapping, argmax, upsampled-argmax or image; None: as the
+            protocol says.
+        half_size: Half the side of their regions; None: as the protocol says, 36.
+        samples: Test images that the slow metrics look at.
+        pairs: Of these images and prototypes, pairs that misalignment attacks at most.
         steps: Points of a curve, less one; None: every pixel.
         start: What pixels are before they are put in: zeros or noise.
-        prototypes: Whose curves: those of the image's class (own), or all.
+        prototypes: Whose relevance curves: those of the image's class (own), or all.
     """
 
     seed: int = 0

@@ -39,11 +39,11 @@ class Pairs(NamedTuple):
     """A batch of pairs of a test image and a prototype of its class."""
 
     indices: tuple[int, ...]
-    """Of the images, in `Subject.records`."""
+    """Which images of `Subject.records` they are."""
     prototypes: Int64[Tensor, "m"]
 
 
-class Seen(NamedTuple):
+class SeenPairs(NamedTuple):
     """What the network makes of a batch of pairs."""
 
     features: Float[Tensor, "m d h w"]
@@ -151,17 +151,17 @@ def _normalised(subject: Subject, pixels: Float[Tensor, "m 3 H W"]) -> Float[Ten
     return low + pixels * (high - low)
 
 
-def _see(subject: Subject, pixels: Float[Tensor, "m 3 H W"], pairs: Pairs) -> Seen:
+def _see(subject: Subject, pixels: Float[Tensor, "m 3 H W"], pairs: Pairs) -> SeenPairs:
     z = subject.network.features(_normalised(subject, pixels))
     output = subject.network.from_features(z)
     cells = output.cells.gather(1, pairs.prototypes[:, None]).squeeze(1)
-    return Seen(z, output.similarities, output.logits.argmax(dim=1), cells)
+    return SeenPairs(z, output.similarities, output.logits.argmax(dim=1), cells)
 
 
 def _observation(
     network: PrototypeNetwork,
     pairs: Pairs,
-    seen: Seen,
+    seen: SeenPairs,
     cells: Int64[Tensor, "m"],
     displayed: Bool[Tensor, "m H W"],
 ) -> Observation:
@@ -186,7 +186,7 @@ def _displayed(
     subject: Subject,
     method: str,
     pairs: Pairs,
-    seen: Seen,
+    seen: SeenPairs,
     pixels: Float[Tensor, "m 3 H W"],
     *,
     seed: int,

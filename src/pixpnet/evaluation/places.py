@@ -71,9 +71,9 @@ class Shown(NamedTuple):
     parts: Bool[Tensor, "g H W"]
     """The pixels of each telling part."""
     telling: Bool[Tensor, "H W"]
-    """Those of any."""
+    """The pixels of any telling part."""
     object: Bool[Tensor, "H W"]
-    """Those of any part at all."""
+    """The pixels of any part at all."""
 
 
 @torch.no_grad()
@@ -110,7 +110,7 @@ class _Tally:
             PrototypeMean(self.number, seed=self.seed) for _ in range(5)
         )
         self.shares: list[tuple[Tensor, Tensor, Tensor]] = []
-        """Of pairs: share of the energy, share of the pixels, prototype."""
+        """For pairs: share of the energy, share of the pixels, prototype."""
         self.images = self.hidden = 0
 
     def add(

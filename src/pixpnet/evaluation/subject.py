@@ -350,31 +350,25 @@ class Subject:
             prototypes: Which they are.
             seeds: One for each image, for maps of noise; `draw_seeds` makes them.
         """
-        if MAPPINGS[method].is_baseline:
-            pairs = zip(similarities.split(1), seeds, strict=True)
-            return torch.cat([self._map(method, None, part, seed=seed) for part, seed in pairs])
-        return self._map(method, images, similarities, network=self.network_of(prototypes))
-
-    def _map(
-        self,
-        method: str,
-        images: Float[Tensor, "b 3 H W"] | None,
-        similarities: Float[Tensor, "b n h w"],
-        *,
-        network: PrototypeNetwork | None = None,
-        seed: int = 0,
-    ) -> Float[Tensor, "b n H W"]:
-        return pixel_space_map(
-            method,
-            similarities,
-            self.receptive_field,
-            self.image_size,
-            generator=torch.Generator().manual_seed(seed),
-            network=network,
-            images=images,
-            lowest=self.lowest,
-            highest=self.highest,
-        )
+        is_baseline = MAPPINGS[method].is_baseline
+        network = None if is_baseline else self.network_of(prototypes)
+        # Noise is drawn image by image, so that no batch changes it.
+        pieces = zip(similarities.split(1), seeds, strict=True) if is_baseline else [(similarities, 0)]
+        found = [
+            pixel_space_map(
+                method,
+                part,
+                self.receptive_field,
+                self.image_size,
+                generator=torch.Generator().manual_seed(seed),
+                network=network,
+                images=None if is_baseline else images,
+                lowest=self.lowest,
+                highest=self.highest,
+            )
+            for part, seed in pieces
+        ]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def sampled_maps(self, method: str, *, samples: int, seed: int) -> Iterator[SampledMaps]:
         """Maps of sampled test images and the prototypes of their own class.

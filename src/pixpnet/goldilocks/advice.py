@@ -22,7 +22,7 @@ PROTOTYPES_PER_CLASS = 10
 """In all of the packaged configurations."""
 
 EPOCHS_FROM_TRAINED = 40
-"""Of the prototypes, with a projection at their end, where the backbone has learned the data already."""
+"""What prototypes get, with a projection at their end, where the backbone has learned the data already."""
 
 
 class Source(NamedTuple):
@@ -71,8 +71,8 @@ def advise(
     Args:
         rows: Of a results table.
         max_rf: In percent of the image's area.
-        dataset: The data set that the configuration shall name; none: the rows', where it lies by default.
-        num_classes: Of that data set; none: looked up.
+        dataset: The data set that the configuration shall name; None: the rows', where it lies by default.
+        num_classes: Of that data set; None: looked up.
         weights: File of the weights that a row was measured with, if it is to be named.
 
     Raises:
@@ -135,8 +135,8 @@ def recipe(
 
     Args:
         row: The layer, and which weights it was measured with.
-        dataset: The data set to train on; none: the row's, where it lies by default.
-        num_classes: Of that data set; none: looked up.
+        dataset: The data set to train on; None: the row's, where it lies by default.
+        num_classes: Of that data set; None: looked up.
         weights: File of the weights that the row was measured with. None: the published ones, or for a
             backbone that was trained on the data, training it anew.
     """

@@ -103,15 +103,17 @@ def _processes(jobs: int) -> Iterator[Crew]:
 
     threads = max(1, torch.get_num_threads() // jobs)
     pool = ProcessPoolExecutor(jobs, initializer=_begin, initargs=(threads, os.getpid()))
+    is_done = False
     try:
         yield Crew(pool.submit, jobs)
+        is_done = True
     except BrokenProcessPool:
         raise PixPNetError(
             f"one of {jobs} processes ended without a word; perhaps there was not enough memory for so many "
             "--jobs. The same command goes on from here."
         ) from None
     finally:
-        pool.shutdown(kill_workers=True)
+        pool.shutdown(kill_workers=not is_done)
 
 
 def _begin(threads: int, parent: int) -> None:

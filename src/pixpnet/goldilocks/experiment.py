@@ -52,7 +52,7 @@ class Files:
 
     @classmethod
     def under(cls, out: Path) -> Files:
-        """Of `--out`, a CSV file or a folder."""
+        """The files of `--out`, a CSV file or a folder."""
         return cls(out if out.suffix.lower() == ".csv" else out / "goldilocks.csv")
 
     @property
@@ -104,7 +104,7 @@ def explore(
     """Measure how well the classes can be told at each stage of each backbone; go on if that was begun.
 
     Args:
-        config: The data set, the seed (none: 0), the backbones' weights and (`train.backbone_epochs`) their
+        config: The data set, the seed (None: 0), the backbones' weights and (`train.backbone_epochs`) their
             training.
         models: Backbones.
         out: A CSV file, or the folder of one. Rows that are there are not measured again.

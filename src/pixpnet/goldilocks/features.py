@@ -41,7 +41,7 @@ class Prototypes(NamedTuple):
     directions: Float[Tensor, "p d"]
     """Unit vectors: cluster centres of the standardised patches of each class, class by class."""
     mean: Float[Tensor, "d"]
-    """Of the patches, by channel."""
+    """The patches' mean, by channel."""
     std: Float[Tensor, "d"]
 
 

@@ -49,10 +49,10 @@ from pixpnet.training import (
 _logger = logging.getLogger(__name__)
 
 LEARNING_RATE = 1e-3
-"""Of Adam when finetuning, for all weights, constant: the original's."""
+"""The rate of Adam when finetuning, for all weights, constant: the original's."""
 
 SMALLEST_BATCH = 2
-"""Of finetuning: batch norm cannot train on one vector."""
+"""Batch norm cannot train on one vector."""
 
 
 def weights_of(config: Config) -> Weights:

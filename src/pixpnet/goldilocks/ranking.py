@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from pixpnet.goldilocks.table import Row
 
 TOLERATED_FALL = 0.1
-"""Of the accuracy, from a backbone's best stage to its deepest."""
+"""Loss of accuracy from a backbone's best stage to its deepest."""
 
 
 def pareto_ranks(accuracy: Float[np.ndarray, "n"], mean_rf: Float[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:

@@ -48,7 +48,7 @@ class Stage:
     max_rf: float
     """Largest receptive field, percent of the image's area."""
     parameters: int
-    """Of the network up to there."""
+    """What the network has up to there."""
     macs: int
     """Multiply-adds for one image, of the network up to there."""
 

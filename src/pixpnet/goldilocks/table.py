@@ -47,7 +47,7 @@ class Row:
     stage: str
     dataset: str
     height: int
-    """Of the network's input, in pixels."""
+    """The network's input, in pixels."""
     width: int
     test_accuracy: float
     """Share of the test images, 0 to 1."""
@@ -57,7 +57,7 @@ class Row:
     """Mean receptive field of the stage's cells, percent of the image."""
     max_rf: float
     parameters: int
-    """Of the network up to the stage."""
+    """What the network has up to the stage."""
     macs: int
     """Multiply-adds for one image, of the network up to the stage."""
     mode: Mode
@@ -70,7 +70,7 @@ class Row:
     seconds: float
     """What the row took, beyond what rows share."""
     version: str
-    """Of pixpnet."""
+    """The version of pixpnet."""
 
     @property
     def key(self) -> Key:
@@ -125,7 +125,7 @@ def append_row(path: Path, row: Row) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a table, in order; none if there is no file. A torn last line is left out.
+    """The rows of a table, in order; no file has none. A torn last line is left out.
 
     Raises:
         DataError: The file is no such table; the error names the line.

@@ -28,7 +28,7 @@ from pixpnet.seeds import seeded
 from pixpnet.training import make_execution
 
 VALIDATION_SHARE = 0.2
-"""Of the training images, to choose λ on, where the data set has no validation images."""
+"""Share of the training images to choose λ on, where the data set has no validation images."""
 
 _PARTS = {"train": 0, "validation": 1, "test": 2}
 
@@ -40,7 +40,7 @@ class Job:
     config: Config
     mode: Mode
     epochs: int
-    """Of finetuning."""
+    """What finetuning takes."""
     folder: Path
     """Where a piece of work leaves what others need."""
     jobs: int
@@ -78,7 +78,7 @@ class Job:
         return open_images(config.dataset, self.seed, debug=config.debug, batch_size=config.train.batch_size)
 
     def key(self, stage: Stage, readout: Readout) -> Key:
-        """Of a row to come."""
+        """The key of a row to come."""
         height, width = self.image_size
         return Key(
             model=stage.model,

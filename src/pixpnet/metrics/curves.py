@@ -74,7 +74,7 @@ def pixel_counts(pixels: int, *, steps: int | None, share: float = 1.0) -> Int64
     if not 0 < share <= 1 or last < 1:
         raise ConfigError(f"the share of pixels is {share}; give one above 0 and up to 1 ({pixels} pixels).")
     if steps is not None and steps < 1:
-        raise ConfigError(f"steps is {steps}; give a positive number, or none for every pixel.")
+        raise ConfigError(f"steps is {steps}; give a positive number, or None for every pixel.")
     if steps is None or steps >= last:
         return torch.arange(last + 1)
     return torch.tensor([round(step * last / steps) for step in range(steps + 1)])

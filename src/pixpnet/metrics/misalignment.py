@@ -28,9 +28,9 @@ class Observation(NamedTuple):
     """What a network says of m (image, prototype) pairs, before or after the attack on each."""
 
     similarity: Float[Tensor, "m"]
-    """Of the pair's prototype: at the displayed cell, or the largest of all cells."""
+    """The pair's prototype's: at the displayed cell, or the largest of all cells."""
     similarities: Float[Tensor, "m p"]
-    """Of all prototypes to the image."""
+    """Each prototype's to the image."""
     displayed: Bool[Tensor, "m H W"]
     """The region that is displayed for the pair's prototype."""
     predicted: Int64[Tensor, "m"]

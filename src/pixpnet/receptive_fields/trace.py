@@ -338,7 +338,8 @@ class Trace:
 def trace(root: nn.Module, image_size: tuple[int, int], channels: int) -> Trace:
     """Trace a network and follow the receptive fields of an image; a graph is run as it stands."""
     pixels = image(channels, image_size)
-    with torch.no_grad():
+    # In inference mode torch hands out convolutions whole, which no rule is for.
+    with torch.inference_mode(False), torch.no_grad():
         return _run_graph(root, pixels) if isinstance(root, fx.GraphModule) else _trace(root, pixels)
 
 

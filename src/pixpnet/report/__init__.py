@@ -3,12 +3,17 @@
 from pixpnet.report.comparison import Comparison, compare, read_runs, to_html, to_markdown
 from pixpnet.report.contents import Report, collect
 from pixpnet.report.page import render, write_report
+from pixpnet.report.tables import Cell, MetricTable, TableRow, read_metrics
 
 __all__ = [
+    "Cell",
     "Comparison",
+    "MetricTable",
     "Report",
+    "TableRow",
     "collect",
     "compare",
+    "read_metrics",
     "read_runs",
     "render",
     "to_html",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,8 @@ from jaxtyping import Float32
 
 from pixpnet.certificate import Certificate, certificate_file, verify
 from pixpnet.config import Config, config_to_yaml
-from pixpnet.errors import ConfigError, DataError
-from pixpnet.files import read_if_there, sha256_of
-from pixpnet.pixel_space import region_title
+from pixpnet.errors import ConfigError, DataError, FileError
+from pixpnet.files import read_if_there, read_mapping, sha256_of
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.report.charts import Chart, read_charts
 from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_images
@@ -63,30 +61,22 @@ class Section:
 
 
 @dataclass(frozen=True)
-class KeptRegion:
-    """What happened when everything outside a kind of region was replaced."""
-
-    region: str
-    trials: int
-    failures: int
-    features: float
-    """Largest change of the patch's features."""
-    similarity: float
-    """Largest change of the prototype's similarity there."""
-
-
-@dataclass(frozen=True)
 class Grounding:
-    """What the certificate says."""
+    """A certificate as a report shows it."""
 
-    verdict: str
-    is_fine: bool | None
-    """None: passed, but nothing was replaced."""
-    lines: tuple[KeptRegion, ...]
-    replacements: tuple[str, ...]
-    tolerance: float
+    certificate: Certificate
     is_short: bool
-    """Whether the report made it itself."""
+    """Whether the report made it itself, with fewer trials."""
+
+    @property
+    def is_fine(self) -> bool | None:
+        """None: passed, but nothing was replaced."""
+        return None if self.certificate.passed and self.certificate.is_empty else self.certificate.passed
+
+    @property
+    def replacements(self) -> tuple[str, ...]:
+        """What was put in the place of everything outside."""
+        return tuple(dict.fromkeys(one.replacement for one in self.certificate.findings))
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,40 +277,14 @@ def grounding(run: Run, *, trials: int = TRIALS) -> Grounding:
     Raises:
         DataError: There are fewer than two test images.
     """
-    certificate = _read(certificate_file(run.checkpoint), run.checkpoint)
-    is_short = certificate is None
-    if certificate is None:
-        certificate = verify(run, trials=trials)
-    lines = []
-    for region in certificate.regions:
-        found = certificate.overall(region)
-        lines.append(
-            KeptRegion(
-                region=region_title(region),
-                trials=found.trials,
-                failures=found.failures,
-                features=found.largest_feature_change,
-                similarity=found.largest_similarity_change,
-            )
-        )
-    return Grounding(
-        verdict=certificate.verdict,
-        is_fine=None if certificate.passed and certificate.is_empty else certificate.passed,
-        lines=tuple(lines),
-        replacements=tuple(dict.fromkeys(one.replacement for one in certificate.findings)),
-        tolerance=certificate.tolerance,
-        is_short=is_short,
-    )
+    found = _read(certificate_file(run.checkpoint), run.checkpoint)
+    return Grounding(found or verify(run, trials=trials), is_short=found is None)
 
 
 def _read(path: Path, checkpoint: Path) -> Certificate | None:
-    """The certificate in a file; none if it is missing, can't be read, or is another network's."""
+    """The certificate in a file; None if it is missing, can't be read, or is another network's."""
     try:
-        values = json.loads(path.read_text())
-        certificate = Certificate.from_dict(values) if isinstance(values, dict) else None
-    except (OSError, ValueError, DataError):
-        certificate = None
-    if certificate is None:
+        certificate = Certificate.from_dict(read_mapping(path))
+    except (FileError, DataError):
         return None
-    digest = sha256_of(checkpoint)
-    return certificate if certificate.checkpoint_sha256 == digest else None
+    return certificate if certificate.checkpoint_sha256 == sha256_of(checkpoint) else None

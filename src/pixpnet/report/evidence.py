@@ -121,7 +121,7 @@ GROUPS = {
 
 
 @dataclass(frozen=True)
-class EvidenceRow:
+class EvidenceLine:
     """One prototype's say."""
 
     prototype: int
@@ -150,7 +150,7 @@ class Example:
     is_right: bool
     second: str
     second_probability: float
-    rows: tuple[EvidenceRow, ...]
+    rows: tuple[EvidenceLine, ...]
     rest: float
     """What all other prototypes add to the logit."""
     logit: float
@@ -165,10 +165,10 @@ class Versus:
     predicted: str
     truth: str
     probabilities: tuple[float, float]
-    """Of the predicted and of the true class."""
+    """The predicted and the true class's."""
     logits: tuple[float, float]
-    for_predicted: tuple[EvidenceRow, ...]
-    for_truth: tuple[EvidenceRow, ...]
+    for_predicted: tuple[EvidenceLine, ...]
+    for_truth: tuple[EvidenceLine, ...]
     totals: tuple[float, float]
     """What all prototypes together say for the predicted class rather than the true one, and the reverse."""
 
@@ -263,11 +263,11 @@ class Gallery:
             totals=(sum(one.difference for one in for_target), -sum(one.difference for one in for_other)),
         )
 
-    def _rows(self, picture: str, weighted: Iterable[tuple[Evidence, float]]) -> tuple[EvidenceRow, ...]:
+    def _rows(self, picture: str, weighted: Iterable[tuple[Evidence, float]]) -> tuple[EvidenceLine, ...]:
         evidence = [(one, weight, one.similarity * weight) for one, weight in weighted]
         largest = max((abs(value) for _, _, value in evidence), default=0.0) or 1.0
         return tuple(
-            EvidenceRow(
+            EvidenceLine(
                 prototype=one.prototype,
                 class_name=one.class_name if one.class_index is None else self._names[one.class_index],
                 similarity=one.similarity,

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 import pixpnet
 from pixpnet.errors import ConfigError
 from pixpnet.files import write_text
+from pixpnet.pixel_space import region_title
 from pixpnet.report.contents import Report, collect
 from pixpnet.report.evidence import GROUPS, Example
 from pixpnet.report.prototypes import TOP
@@ -137,6 +138,7 @@ def templates() -> Environment:
         "code": _code,
         "percent": percent,
         "plain": decimal,
+        "region_title": region_title,
         "signed": partial(decimal, sign="+"),
         "small": _small,
     }

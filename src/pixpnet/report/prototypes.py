@@ -140,7 +140,7 @@ class Checked:
     prototypes: Float[np.ndarray, "p D"]
     distance: str
     weights: Float[np.ndarray, "p c"]
-    """Of each prototype for each class's logit."""
+    """What each prototype counts for each class's logit."""
     own_class: Bool[np.ndarray, "p c"]
     sources: tuple[PrototypeSource, ...]
     on_object: tuple[float | None, ...]

@@ -28,7 +28,7 @@ class RunResults:
     info: Mapping[str, Any]
     measurements: Mapping[Key, Measurement]
     field: ReceptiveField | None
-    """Of its prototypes' patches."""
+    """The receptive field of its prototypes' patches."""
     remarks: tuple[str, ...]
     """What is odd about the files."""
 

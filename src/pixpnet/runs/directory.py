@@ -78,7 +78,7 @@ class RunDirectory:
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> RunDirectory | None:
-        """The run that a checkpoint lies in; none for one that lies elsewhere."""
+        """The run that a checkpoint lies in; None for one that lies elsewhere."""
         if len(checkpoint.parents) > 3:
             run = cls(checkpoint.parents[3])
             if run.checkpoints == checkpoint.parent and run.config_file.is_file():
@@ -123,7 +123,7 @@ class RunDirectory:
         return self.results / "best_model_path.txt"
 
     def chosen_checkpoint(self) -> Path | None:
-        """The checkpoint that the finished run chose, here even if the run was moved; none: it chose none.
+        """The checkpoint that the finished run chose, here even if the run was moved; None: it chose none.
 
         Raises:
             CheckpointError: if the file that names it is damaged.

@@ -82,9 +82,9 @@ class TrainedEpoch(NamedTuple):
 
     plan: EpochPlan
     meter: EpochMeter
-    """Of all processes."""
+    """Sums over all processes."""
     steps: int
-    """Of the optimizer."""
+    """How many the optimizer took."""
 
 
 def fit(

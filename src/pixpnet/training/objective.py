@@ -124,7 +124,7 @@ class EpochMeter:
     def __init__(self, objective: Objective, num_classes: int, device: torch.device) -> None:
         self.objective = objective
         self.sums = torch.zeros(len(objective.weights) + 1, dtype=torch.float64, device=device)
-        """Of each term, and of the loss."""
+        """Each term's, then the loss's."""
         self.correct = torch.zeros(num_classes, dtype=torch.float64, device=device)
         self.count = torch.zeros(num_classes, dtype=torch.float64, device=device)
 

@@ -92,7 +92,7 @@ def plan_epochs(train: TrainConfig, optimizer: OptimizerConfig) -> tuple[EpochPl
 
 
 def _first_averaged(train: TrainConfig, optimizer: OptimizerConfig) -> int:
-    """The first epoch whose weights are averaged; none: the one after the last."""
+    """The first epoch whose weights are averaged; without averaging, the one after the last."""
     if not train.stochastic_weight_averaging:
         return train.epochs + 1
     joint = train.epochs - train.backbone_epochs - optimizer.warmup_period

@@ -41,7 +41,7 @@ class TrainState:
     network: PrototypeNetwork
     learner: Learner
     average: AveragedModel | None = None
-    """Of stochastic weight averaging (Izmailov et al., 2018): the mean of the last epochs' weights."""
+    """The mean of the last epochs' weights (stochastic weight averaging, Izmailov et al., 2018)."""
     position: Position = field(default_factory=Position)
 
     def add_to_average(self) -> None:

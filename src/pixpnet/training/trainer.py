@@ -195,7 +195,7 @@ class _Trainer:
     splits: Splits
     backbone: Backbone
     field: ReceptiveField
-    """Of prototype-sized patches."""
+    """What prototype-sized patches see."""
     directory: RunDirectory
     state: TrainState
     tools: Tools
