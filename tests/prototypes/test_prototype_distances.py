@@ -60,7 +60,8 @@ def test_ties_go_to_the_first_cell(distance, distinct):
     which = torch.randint(distinct, (2, 81), generator=generator)
     z = pool[which].transpose(1, 2).reshape(2, 193, 9, 9)
     prototypes = torch.rand(5, 193, 1, 1, generator=generator)
-    exact = DISTANCES[distance].pair(pool[:, None], prototypes.flatten(1).expand(distinct, -1, -1))
+    pairs = pool[:, None].expand(-1, 5, -1), prototypes.flatten(1).expand(distinct, -1, -1)
+    exact = DISTANCES[distance].pair(*pairs)
     for image in range(2):
         present = which[image].unique()
         for number in range(5):
