@@ -465,3 +465,10 @@ REFUSED = {
 def test_what_is_not_known_is_refused_by_name(reason: str):
     with pytest.raises(UnsupportedOperationError, match=reason):
         receptive_field(REFUSED[reason], SIZE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_precision_of_the_weights_does_not_matter(dtype: torch.dtype):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3, stride=2))
+    wanted = receptive_field(network, (12, 12))
+    assert receptive_field(network.to(dtype), (12, 12)).box(1, 2) == wanted.box(1, 2)

@@ -271,7 +271,7 @@ class FieldTracer(fx.Tracer):
         """The image; what else the network takes keeps its default."""
         names = inspect.unwrap(root_fn).__code__.co_varnames
         proxy = self.create_proxy("placeholder", names[1] if len(names) > 1 else "input_0", (), {})
-        self.evaluation.set(proxy.node, Seen.of(self._pixels))
+        self.evaluation.set(proxy.node, Seen.of(self._pixels, dtype=_precision(self.root)))
         return root_fn, [self.root, proxy]
 
     def create_arg(self, a: Any) -> Any:
@@ -363,13 +363,21 @@ def _trace(root: nn.Module, pixels: FieldTensor) -> Trace:
     return Trace(graph, tracer.evaluation, tracer.outputs, failure)
 
 
+def _precision(network: nn.Module) -> torch.dtype:
+    """The type of numbers that the network calculates with, which its images have, too."""
+    floats = (weight.dtype for weight in network.parameters() if weight.is_floating_point())
+    return next(floats, torch.float32)
+
+
 def _run_graph(module: fx.GraphModule, pixels: FieldTensor) -> Trace:
     evaluation = GraphValues(module)
     outputs: dict[str, fx.Node] = {}
     inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
     for node in module.graph.nodes:
         if node.op == "placeholder":
-            evaluation.set(node, Seen.of(pixels) if node is inputs[0] else _default(node))
+            evaluation.set(
+                node, Seen.of(pixels, dtype=_precision(module)) if node is inputs[0] else _default(node)
+            )
             continue
         stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
         evaluation.run(node, stack[-1] if stack else "")
