@@ -1,5 +1,6 @@
 """Training: stages, projection, readout, and the files that they leave."""
 
+from pixpnet.runs import RunDirectory, load
 from pixpnet.training.learner import (
     PooledClassifier,
     build_optimizer,
@@ -39,6 +40,7 @@ __all__ = [
     "Objective",
     "PooledClassifier",
     "PrototypeObjective",
+    "RunDirectory",  # with load: where they stood before they had a room of their own
     "TrainedEpoch",
     "build_optimizer",
     "classifier_groups",
@@ -47,6 +49,7 @@ __all__ = [
     "flat_options",
     "is_out_of_memory",
     "largest_that_fits",
+    "load",
     "make_execution",
     "plan_epochs",
     "project_prototypes",
