@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pixpnet.training.logs import RunLogs
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -14,6 +13,7 @@ from pixpnet.config import Config, ModelConfig
 from pixpnet.errors import CheckpointError, FileError
 from pixpnet.files import write_atomically, write_text
 from pixpnet.runs import MetricsFile, RunDirectory
+from pixpnet.training import RunLogs
 
 NOW = datetime(2026, 11, 22, 18, 15, 38)
 

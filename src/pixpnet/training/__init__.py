@@ -23,7 +23,7 @@ from pixpnet.training.objective import (
 from pixpnet.training.plan import SCHEDULES, EpochPlan, plan_epochs
 from pixpnet.training.profiling import PROFILERS
 from pixpnet.training.projection import project_prototypes, start_prototypes, train_readout
-from pixpnet.training.tools import flat_options
+from pixpnet.training.tools import RunLogs, flat_options
 from pixpnet.training.trainer import resume, train
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "PooledClassifier",
     "PrototypeObjective",
     "RunDirectory",  # with load: where they stood before they had a room of their own
+    "RunLogs",
     "TrainedEpoch",
     "build_optimizer",
     "classifier_groups",
