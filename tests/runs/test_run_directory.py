@@ -100,7 +100,9 @@ def test_tensorboard_forgets_what_came_after_the_step_that_a_run_goes_on_from(tm
     directory = RunDirectory(tmp_path)
     for resumed_at, steps in ((None, (1, 2, 3)), (1, (2,))):
         time.sleep(1.1 if resumed_at else 0)  # files of events are sorted by the second in their names
-        logs = RunLogs(directory, config(tmp_path), active=True, resumed_at=resumed_at)
+        logs = RunLogs(
+            directory, config(tmp_path), columns=["train_accuracy"], active=True, resumed_at=resumed_at
+        )
         for step in steps:
             logs.log({"train_accuracy": step / 10}, epoch=step, step=step)
         logs.close()
@@ -125,7 +127,7 @@ def test_histograms_leave_a_frozen_backbone_in_eval_mode(fails, tmp_path):
 
     modes, network = [], Network()
     network.backbone.eval()
-    logs = RunLogs(RunDirectory(tmp_path), config(tmp_path), active=True)
+    logs = RunLogs(RunDirectory(tmp_path), config(tmp_path), columns=[], active=True)
     with pytest.raises(MemoryError) if fails else nullcontext():
         logs.histograms(network, torch.rand(2, 3, 4, 4), step=1)
     logs.close()

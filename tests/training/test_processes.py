@@ -74,7 +74,7 @@ torch.set_num_threads(1)
 from pixpnet.training import memory, trainer
 original = memory.train_epoch
 def limited(learning, batches, **keywords):
-    if len(batches[0].image) > 7 - 3 * keywords["accelerator"].process_index:
+    if len(batches[0].image) > 7 - 3 * keywords["execution"].accelerator.process_index:
         raise torch.OutOfMemoryError("too many")
     return original(learning, batches, **keywords)
 memory.train_epoch = limited
