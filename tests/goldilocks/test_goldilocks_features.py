@@ -7,8 +7,9 @@ from pixpnet.backbones import build_backbone
 from pixpnet.config import DatasetConfig
 from pixpnet.data import open_splits
 from pixpnet.goldilocks import features as reading
+from pixpnet.goldilocks import stages_of
 from pixpnet.goldilocks.features import CellReader, PatchReader, Prototypes, find_prototypes, read_images
-from pixpnet.goldilocks.stages import AverageReader, LargestReader, StageReaders, stages_of
+from pixpnet.goldilocks.stages import AverageReader, LargestReader, StageReaders
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pixpnet.errors import DataError
-from pixpnet.goldilocks.table import COLUMNS, Row, append_row, read_rows, write_rows
+from pixpnet.goldilocks import COLUMNS, Row, append_row, read_rows, write_rows
 
 ROW = Row(
     model="resnet18",

@@ -13,6 +13,7 @@ from pixpnet.training import (
     Batch,
     ClassifierObjective,
     EpochMeter,
+    EpochPlan,
     Loss,
     Objective,
     PrototypeObjective,
@@ -23,7 +24,6 @@ from pixpnet.training import (
     set_learning_rates,
     train_readout,
 )
-from pixpnet.training.plan import EpochPlan
 
 OPTIONS = OptimizerConfig(lr=0.5, fine_tune_lr=0.25, readout_lr=0.125, weight_decay=0.1, momentum=0.8)
 OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Rprop)

@@ -12,15 +12,8 @@ import torch
 from pixpnet.config import Config, parse_config
 from pixpnet.errors import ConfigError
 from pixpnet.runs import load
-from pixpnet.training import profiling, train
-from pixpnet.training.profiling import (
-    PROFILERS,
-    FunctionTimes,
-    OperationTimes,
-    PhaseTimes,
-    Profiler,
-    make_profiler,
-)
+from pixpnet.training import PROFILERS, profiling, train
+from pixpnet.training.profiling import FunctionTimes, OperationTimes, PhaseTimes, Profiler, make_profiler
 
 CPU = torch.device("cpu")
 

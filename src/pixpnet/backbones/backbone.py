@@ -152,7 +152,7 @@ def build_backbone(
 
     Args:
         name: One of `list_backbones`, or `timm/NAME` (a name that only timm has needs no prefix).
-        layer: A name of `named_layers`, else a torch.fx node, else a dotted module path of the network; none:
+        layer: A name of `named_layers`, else a torch.fx node, else a dotted module path of the network; None:
             its last feature layer.
         pretrained: Load the published weights.
         weights: File of weights to load in place of the published ones.

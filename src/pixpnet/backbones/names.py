@@ -34,7 +34,7 @@ class Family:
     layers: Callable[[fx.GraphModule], Iterator[tuple[str, str, bool]]]
     """From the traced network to (layer name, node or module path, is a stage), in order."""
     default: str | None
-    """The last feature layer; none: the last grid of more than one cell (see `other_layers`)."""
+    """The last feature layer; None: the last grid of more than one cell (see `other_layers`)."""
     renamed_keys: tuple[str, str] | None = None
     """Pattern and replacement for state-dict keys that published files spell differently."""
 

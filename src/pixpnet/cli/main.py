@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``pixpnet`` and return its exit code: 0, 1 (it failed), 2 (wrong usage) or 130 (interrupted).
 
     Args:
-        argv: The arguments; none: the process's.
+        argv: The arguments; None: the process's.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     return exit_code("pixpnet", lambda: _dispatch(arguments))

@@ -41,14 +41,14 @@ def explain_images(
 
     Args:
         run_dir: A run directory, one of its checkpoints, or what was loaded of it.
-        images: Image files; none: the first test image of each of the first classes, or no image with atlas.
+        images: Image files; if empty, the first test image of each of the first classes, or no image with atlas.
         top_k: Prototypes shown in a figure.
         by: They are those of the largest "contribution" or "similarity".
         method: Whose maps and boxes are shown; one of ``pixpnet.pixel_space.MAPPINGS``.
         against: Show why not this class; where it is the predicted one, why not the second most likely.
         formats: Of png, pdf and json.
         atlas: Also draw the atlas of each class, or of the class in ``against``.
-        out: Folder of the files; none: ``results/explanations`` of the run directory.
+        out: Folder of the files; None: ``results/explanations`` of the run directory.
         dataset_root: Where the run's data lies now, if it has moved.
 
     Raises:
