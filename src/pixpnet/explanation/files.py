@@ -41,7 +41,7 @@ def explain_images(
 
     Args:
         run_dir: A run directory, one of its checkpoints, or what was loaded of it.
-        images: Image files; if empty, the first test image of each of the first classes, or no image with atlas.
+        images: Image files; if empty, the first test image of each of the first classes (with atlas, none).
         top_k: Prototypes shown in a figure.
         by: They are those of the largest "contribution" or "similarity".
         method: Whose maps and boxes are shown; one of ``pixpnet.pixel_space.MAPPINGS``.
