@@ -356,6 +356,14 @@ def test_what_is_not_safe_stops_everything(write_archive, tmp_path, case):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["birds.tgz", "new"]
 
 
+def test_without_the_filter_nothing_is_unpacked(write_archive, tmp_path, monkeypatch):
+    archive = write_archive()
+    monkeypatch.delattr(tarfile, "data_filter")
+    with pytest.raises(DataError, match=r"can't refuse unsafe files .* unpack it by hand to .*set"):
+        unpack(archive)
+    assert not (tmp_path / "new" / "set").exists()
+
+
 def test_absolute_names_are_taken_below(write_archive):
     root = unpack(write_archive(FILES, member("/set/x", size=3)))
     assert (root / "x").read_bytes() == b"xxx"

@@ -275,8 +275,13 @@ def extract(archive: Path, destination: Path, *, folder: str, progress: Progress
         progress: Told (bytes of the archive read, bytes of the archive).
 
     Raises:
-        DataError: Damaged or cut short, something unsafe in it, or no such folder.
+        DataError: Damaged or cut short, something unsafe in it, or no such folder; a Python that can't tell.
     """
+    if not hasattr(tarfile, "data_filter"):
+        raise DataError(
+            f"{archive} is not unpacked: this Python's tarfile can't refuse unsafe files (that of 3.10.12, "
+            f"3.11.4 and later can); take a newer one, or unpack it by hand to {destination}."
+        )
     size = archive.stat().st_size
     with whole_folder(destination) as whole:
         place = whole / ".unpacked"
@@ -288,10 +293,7 @@ def extract(archive: Path, destination: Path, *, folder: str, progress: Progress
                     progress(file.tell(), size)
                     return tarfile.data_filter(member, path)
 
-                if hasattr(tarfile, "data_filter"):
-                    tar.extractall(str(place), filter=told)
-                else:  # before Python 3.10.12 and 3.11.4: the MD5 has told that it is the archive we know
-                    tar.extractall(place)
+                tar.extractall(str(place), filter=told)
         except _DAMAGE as error:
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
             raise DataError(
