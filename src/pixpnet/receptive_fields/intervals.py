@@ -118,6 +118,7 @@ class Axis:
         """The only index of this axis, ``length`` times (broadcasting)."""
         return Axis(np.repeat(self.clipped, length, axis=0), self.pattern[:1], 0, self.extent)
 
+    @cached_property
     def unclipped(self) -> Int64[np.ndarray, "n 2"]:
         """Intervals without the border, of the indices that exist."""
         index = np.arange(len(self))

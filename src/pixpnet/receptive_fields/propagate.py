@@ -79,6 +79,7 @@ class Layers:
         with evaluating(module):
             self._trace = trace(module, self._image_size, channels)
         self.graph = self._trace.graph
+        self._nodes = {node.name: node for node in self.graph.nodes}
         self._fields: dict[tuple[int, bool], ReceptiveField] = {}
 
     @property
@@ -88,8 +89,7 @@ class Layers:
 
     def find(self, layer: str | None) -> fx.Node:
         """The node of a layer."""
-        nodes = {node.name: node for node in self.graph.nodes}
-        outputs, error = self._trace.outputs, self._trace.error
+        nodes, outputs, error = self._nodes, self._trace.outputs, self._trace.error
         # If tracing failed, it is not sure that a module isn't called once more.
         node = nodes.get(layer or "output") or (outputs.get(layer or "") if error is None else None)
         if node is not None and (node.op != "output" or layer is None):
@@ -165,7 +165,7 @@ def assemble(x: FieldTensor, image_size: tuple[int, int]) -> ReceptiveField:
     if not terms:
         return _seeing_nothing(grid, image_size)
     pairs = [(term.rows.clipped, term.columns.clipped) for term in terms]
-    endless = [(term.rows.unclipped(), term.columns.unclipped()) for term in terms]
+    endless = [(term.rows.unclipped, term.columns.unclipped) for term in terms]
     return ReceptiveField(
         image_size,
         _hull([(rows, columns) for rows, columns in pairs]),

@@ -85,7 +85,7 @@ class FieldTensor:
             raise NotKnown(f"dimension {index} of a tensor of {len(self.dims)} dimensions")
         return index % len(self.dims)
 
-    @property
+    @cached_property
     def is_map(self) -> bool:
         """Whether this is a feature map [1 c h w]."""
         return len(self.dims) == 4 and all(
