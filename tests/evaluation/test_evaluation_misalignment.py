@@ -147,7 +147,9 @@ def test_of_too_many_pairs_every_prototype_keeps_some(subject, pairs):
 
 
 def test_the_seed_draws_the_pairs(subject):
-    some = [values(subject, "receptive_field", Settings(samples=12, pairs=9, seed=seed)) for seed in (0, 0, 1)]
+    some = [
+        values(subject, "receptive_field", Settings(samples=12, pairs=9, seed=seed)) for seed in (0, 0, 1)
+    ]
     assert some[0] == some[1]
     assert some[0]["displayed"] != some[2]["displayed"]
 

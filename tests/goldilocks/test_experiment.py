@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from goldilocks_rows import row
+from goldilocks_rows import row as made_row
 from matplotlib.figure import Figure
 
 from pixpnet.backbones import build_backbone
@@ -64,7 +64,7 @@ def undrawn(monkeypatch):
 
 @pytest.fixture
 def read(config, tmp_path):
-    """Lets an experiment read all images of some backbones, and stops it there; what was read can be changed."""
+    """Stops experiments once they have read all images, and changes what the first of them has read."""
 
     def stop(done, total):
         raise KeyboardInterrupt
@@ -87,7 +87,7 @@ def _results(rows):
 
 @pytest.fixture(scope="module")
 def trained(config, tmp_path_factory):
-    """An experiment with a backbone trained here: its settings, folder and outcome, and what was told of it."""
+    """An experiment with a backbone trained here: settings, folder, outcome, and the progress told."""
     settings = config(train__backbone_epochs=2, optimizer__weight_decay=0)
     out, told = tmp_path_factory.mktemp("trained"), []
     outcome = explore(
@@ -144,7 +144,7 @@ def _write_measured(table, accuracies, *, mode="probe", weights="trained"):
     stages = [*STAGES, "fc"][: len(accuracies)]
     readouts = ("average",) if mode == "finetune" else ("average", "prototypes")
     rows = [
-        row(
+        made_row(
             *("small_resnet", stage, accuracy, 10.0 * number),
             **{"stage_number": number, "mode": mode, "readout": readout, "weights": weights, "seed": 3},
         )
@@ -274,7 +274,7 @@ def test_a_backbone_that_fails_costs_itself_only(config, tmp_path):
     with pytest.raises(PixPNetError, match="resnet18 could not be measured in full"):
         explore(config(), models=["resnet18", "small_resnet"], out=tmp_path)
     assert [row.model for row in read_rows(tmp_path / "goldilocks.csv")] == ["small_resnet"] * 10
-    with pytest.raises(FileError, match="resnet18_random_seed3.safetensors could not be written"):
+    with pytest.raises(FileError, match=r"resnet18_random_seed3\.safetensors could not be written"):
         explore(config(), models=["resnet18"], out=tmp_path / "alone")
 
 

@@ -125,10 +125,7 @@ def test_prototypes_are_unit_vectors_near_patches_of_their_classes(splits):
         assert prototypes.directions.shape == (3 * PER_CLASS, stage.channels)
         assert torch.allclose(prototypes.directions.norm(dim=1), torch.ones(1), atol=1e-5)
     readings = read_images(backbone, stages, splits.projection, prototypes=found, batch_size=7)
-    own = (
-        torch.arange(3).repeat_interleave(PER_CLASS)
-        == torch.tensor(splits.projection.labels)[:, None]
-    )
+    own = torch.arange(3).repeat_interleave(PER_CLASS) == torch.tensor(splits.projection.labels)[:, None]
     for one in readings:
         assert one.similarities.max() <= 1 + 1e-5
         assert one.similarities[own].mean() > one.similarities[~own].mean()

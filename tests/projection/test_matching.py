@@ -5,15 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixpnet.projection import assignment, minimum_cost_matching
-
-
-@pytest.fixture(params=[1, 4], autouse=True, scope="module")
-def first_depth(request):
-    """Lists are read further after the first entry, or after as many as in real use."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assignment, "_FIRST_DEPTH", request.param)
-        yield
+from pixpnet.projection import minimum_cost_matching
 
 
 def ranked(lists):
@@ -38,7 +30,7 @@ def plain_cost(lists):
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(
-        st.dictionaries(st.integers(0, 6), st.integers(0, 3), min_size=1, max_size=7), min_size=1, max_size=4
+        st.dictionaries(st.integers(0, 7), st.integers(0, 3), min_size=1, max_size=8), min_size=1, max_size=4
     )
 )
 def test_against_all_matchings(tables):

@@ -1,13 +1,11 @@
 """Stochastic weight averaging, held against sums of the weights at the ends of the epochs."""
 
-import signal
-import subprocess
-import sys
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
 import torch
+from killed import killed_run
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -113,28 +111,8 @@ def test_its_prototypes_are_patches(averaged_run):
     assert last.average is None, "the network itself is the average"
 
 
-KILLED_AT = """
-import os, signal, sys
-import torch
-torch.set_num_threads(1)
-from pixpnet.training import tools
-step, seen = tools.EpochBar.step, []
-def killing(self, meter):
-    seen.append(1)
-    if len(seen) == 11:
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(self, meter)
-tools.EpochBar.step = killing
-from pixpnet.cli import main
-main(["train", *sys.argv[1:]])
-"""
-
-
 def test_killed_between_averaged_epochs_and_resumed(averaged_run, tiny_arguments, tmp_path):
-    command = [sys.executable, "-c", KILLED_AT, *tiny_arguments(tmp_path, **AVERAGED)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    (run,) = tmp_path.glob("synthbirds/protonet/*")
+    run = killed_run(tiny_arguments(tmp_path, **AVERAGED), tmp_path, step=11)
     kept = load_checkpoint(RunDirectory(run).last_checkpoint()).average
     assert kept is not None
     assert int(kept["n_averaged"]) == 1

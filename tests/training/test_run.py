@@ -221,9 +221,9 @@ def wrecked_after(step, value):
 
 def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tiny_arguments, tmp_path):
     arguments = tiny_arguments(tmp_path, train__backbone_epochs=0, train__no_push_prototypes="")
-    with wrecked_after(4, math.nan):
-        with pytest.raises(PixPNetError, match=r"became nan at step 5 .*learning rates 7\.38e-05, 0\.0022"):
-            train(parse_config(arguments), progress=False)
+    told = pytest.raises(PixPNetError, match=r"became nan at step 5 .*learning rates 7\.38e-05, 0\.0022")
+    with wrecked_after(4, math.nan), told:
+        train(parse_config(arguments), progress=False)
     (run,) = tmp_path.glob("synthbirds/protonet/*")
     assert load(run).epoch == 1
     assert all(tensor.isfinite().all() for tensor in load(run).network.state_dict().values())
