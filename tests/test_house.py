@@ -115,6 +115,9 @@ PATCHES = {
     "data/test_cache.py: pictures.load_image": "which files are decoded",
     "data/test_loading.py: pixpnet.data.images.free_cores": "machines with other cores",
     "data/test_sources.py: pixpnet.data.sources.download": "no waiting between attempts, and no network",
+    "evaluation/test_evaluation_misalignment.py: pixpnet.evaluation.misalignment.spatial_misalignment": (
+        "a prototype's class shows in no value but by chance"
+    ),
     "evaluation/test_evaluation_run.py: pixpnet.evaluation.run.write_curves": "figures take most of the time",
     "evaluation/test_evaluation_samples.py: pixpnet.evaluation.subject.MOST_KEPT": "maps of gigabytes",
     "goldilocks/test_experiment.py: pixpnet.goldilocks.experiment.goldilocks_figure": "figures, too",

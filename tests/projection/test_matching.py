@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from pixpnet.projection import minimum_cost_matching
 
@@ -56,3 +57,16 @@ def test_everyone_wants_the_same(count):
     assert chosen is not None
     assert units[chosen].tolist() == list(range(count))[::-1]
     assert minimum_cost_matching(*ranked([entries[:-1] for entries in lists])) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(5, 14), st.integers(0, 4))
+def test_contention_beyond_the_heads_of_the_lists(seed, count, spare):
+    """All want nearly the same; the same total as of the whole table at once."""
+    generator = np.random.default_rng(seed)
+    table = np.arange(count + spare) + generator.integers(0, 4, (count, count + spare)).astype(float)
+    starts, units, costs = ranked([list(enumerate(row)) for row in table.tolist()])
+    chosen = minimum_cost_matching(starts, units, costs)
+    assert chosen is not None
+    assert len(set(units[chosen].tolist())) == count
+    assert costs[chosen].sum() == table[linear_sum_assignment(table)].sum()
