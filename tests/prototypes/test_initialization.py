@@ -126,7 +126,7 @@ def test_kmeans_ends_at_the_means_of_its_members():
 
 
 def test_no_cluster_stays_empty():
-    """One that loses all its rows, as here in the course, moves to the row that is farthest from its centre."""
+    """One that loses all its rows, as here on the way, moves to the row farthest from its centre."""
     rows = torch.nn.functional.normalize(torch.randn(12, 2, generator=seeded(934)))
     members = kmeans(rows, 4, generator=seeded(934), spherical=True).members
     assert (members.bincount(minlength=4) > 0).all()
