@@ -4,6 +4,7 @@ import ast
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,10 @@ def _deep_imports(folder: Path) -> list[str]:
         room = path.relative_to(SOURCE).parts[0] if path.is_relative_to(SOURCE) else None
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if names and _is_room(names[0]):  # whose modules can be named like what its face has
+                names = [
+                    f"{node.module}.{name.name}" for name in node.names if _is_inner(node.module, name.name)
+                ]
             names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
             for package, *inner in (name.split(".") for name in names):
                 if package == "pixpnet" and len(inner) > 1 and inner[0] != room:
@@ -64,9 +69,134 @@ def _deep_imports(folder: Path) -> list[str]:
     return found
 
 
+def _is_room(module: str) -> bool:
+    package, *inner = module.split(".")
+    return package == "pixpnet" and len(inner) == 1 and (SOURCE / inner[0] / "__init__.py").is_file()
+
+
+def _is_inner(room: str, name: str) -> bool:
+    folder = SOURCE / room.partition(".")[2]
+    return folder.joinpath(f"{name}.py").is_file() and name not in import_module(room).__all__
+
+
 @pytest.mark.parametrize("folder", ["src", "notebooks", "benchmarks", "scripts"])
 def test_rooms_are_entered_by_their_face(folder):
     assert _deep_imports(ROOT / folder) == []
+
+
+DEEP_IMPORTS = {
+    "backbones/test_cut.py: backbones.backbone": "every network of the libraries, however it is built",
+    "backbones/test_timm.py: backbones.timm_models": "operations that cannot be traced, one by one",
+    "backbones/test_timm.py: backbones.weights": "weights that a network asks for, none of which is there",
+    "backbones/test_weights.py: backbones.weights": "downloads without a network",
+    "cli/test_data_check.py: data.datasets": "a data set that is not there is not fetched",
+    "data/test_cache.py: data.cache": "the memory of other machines",
+    "data/test_cache.py: data.pictures": "which files are decoded",
+    "data/test_pixel_centres.py: data.transforms": "each transform, where it moves a pixel's centre to",
+    "data/test_transforms.py: data.transforms": "each transform for itself",
+    "figures/test_goldilocks_figure.py: figures.goldilocks": "any labels, also those that no figure has",
+    "goldilocks/test_goldilocks_features.py: goldilocks.stages": "gradients of heads that are gone later",
+    "pixel_space/test_prp_network.py: pixel_space.relevance_pass": "features that no patch is compared with",
+    "report/test_report_numbers.py: report.charts": "logs of other runs than the one that is trained here",
+    "report/test_report_numbers.py: report.evidence": "boxes and pictures of other sizes than the run's",
+    "synthbirds/test_synthbirds.py: synthbirds.picture": "birds in poses that no scene is sure to have",
+}
+"""Inner modules that a test file imports from, with what cannot be seen through the room's face."""
+
+PATCHES = {
+    "backbones/test_timm.py: timm_models.build_timm": "downloads that fail",
+    "backbones/test_timm.py: timm_models.is_timm": "a network that timm may have one day",
+    "backbones/test_weights.py: weights_module.hub_weights": "downloads without a network",
+    "cli/test_data_check.py: datasets.prepare": "a data set that is not there is not fetched",
+    "cli/test_verify.py: Run.receptive_field": "a wrong field is what a certificate is for",
+    "data/test_cache.py: cache._CONTAINER_LIMITS": "the limit of a container",
+    "data/test_cache.py: cache._machine_memory": "a machine of 8 kB",
+    "data/test_cache.py: cache.memory_budget": "room for all images, or for one less",
+    "data/test_cache.py: pictures.load_image": "which files are decoded",
+    "data/test_loading.py: pixpnet.data.images.free_cores": "machines with other cores",
+    "data/test_sources.py: pixpnet.data.sources.download": "no waiting between attempts, and no network",
+    "evaluation/test_evaluation_misalignment.py: pixpnet.evaluation.misalignment.spatial_misalignment": (
+        "a prototype's class shows in no value but by chance"
+    ),
+    "evaluation/test_evaluation_run.py: pixpnet.evaluation.run.write_curves": "figures take most of the time",
+    "evaluation/test_evaluation_samples.py: pixpnet.evaluation.subject.MOST_KEPT": "maps of gigabytes",
+    "goldilocks/test_experiment.py: pixpnet.goldilocks.experiment.goldilocks_figure": "figures, too",
+    "goldilocks/test_goldilocks_probe.py: pixpnet.goldilocks.linear_probe._LARGEST_DOUBLE": "a table of 1 GB",
+    "pixel_space/test_receptive_field_map.py: pixpnet.pixel_space.receptive_field.NARROWEST": "small fields",
+    "projection/test_projection.py: pixpnet.projection.best_lists._FEWEST_WAITING": "few images fill lists",
+    "prototypes/test_prototype_distances.py: pixpnet.prototypes.distances._CHUNK": "tables of 2²⁵ numbers",
+    "synthbirds/test_synthbirds.py: pixpnet.synthbirds.picture.occluders": "leaves thicker than any scene's",
+    "training/test_memory.py: pixpnet.training.trainer.require_gpu": "there is no GPU",
+}
+"""What tests set inside of a room, with the reason."""
+
+
+def test_tests_import_faces():
+    """A deep import ties a test to how a room is built inside: it breaks when nothing that it proves does."""
+    found = {name.removeprefix("tests/") for name in _deep_imports(ROOT / "tests")}
+    assert found <= set(DEEP_IMPORTS), (
+        "Take the name from the room's face, and prove the same by what a user sees: arguments, files, small "
+        "real inputs. Only where that can't be, add the module to DEEP_IMPORTS with the reason."
+    )
+    assert found == set(DEEP_IMPORTS), "Take those that are gone from DEEP_IMPORTS."
+    assert len(found) <= 15
+
+
+def test_tests_patch_few_inner_names():
+    found = [name for path in sorted((ROOT / "tests").rglob("*.py")) for name in _patches(path)]
+    assert set(found) <= set(PATCHES), (
+        "Let a real cause do it: an entry of a public table (setitem), a file that is removed or changed, a "
+        "progress callback that raises, a hook of torch, an input that is large enough. Only where that "
+        "can't be, add the name to PATCHES with the reason."
+    )
+    assert set(found) == set(PATCHES), "Take those that are gone from PATCHES."
+    assert len(found) <= 30
+
+
+@pytest.mark.parametrize(
+    ("code", "patches"),
+    [
+        ('patch.setattr("pixpnet.data.images.free_cores", 2)', ["pixpnet.data.images.free_cores"]),
+        ("from pixpnet.data import images as im\nm.setattr(im, 'worker_count', 2)", ["im.worker_count"]),
+        ("from pixpnet.runs import Run\npatch.setattr(Run.images, 'x', 2)", ["Run.images.x"]),
+        ('patch.setattr("pixpnet.training.train", 2)', []),
+        ("import os\npatch.setattr(os, 'pwrite', 2)\npatch.setattr('os.pwrite', 2)", []),
+    ],
+)
+def test_one_more_patch_is_seen(code, patches, tmp_path):
+    (tmp_path / "test.py").write_text(code, encoding="utf-8")
+    assert [name.partition(": ")[2] for name in _patches(tmp_path / "test.py")] == patches
+
+
+def _patches(path: Path) -> list[str]:
+    """Inner names of pixpnet that a file sets with `setattr`: by their path, or on what it has imported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = {
+        name.asname or name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "pixpnet"
+        for name in node.names
+    }
+    found = []
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if node.func.attr != "setattr":
+            continue
+        target = node.args[0]
+        if isinstance(target, ast.Constant):
+            package, *inner, _ = str(target.value).split(".")
+            if package == "pixpnet" and not _is_face(inner):
+                found.append(target.value)
+        elif ast.unparse(target).partition(".")[0] in imported:
+            found.append(".".join(ast.unparse(part).strip("'") for part in node.args[:2]))
+    return [f"{path.parent.name}/{path.name}: {name}" for name in found]
+
+
+def _is_face(inner: list[str]) -> bool:
+    """Whether pixpnet.inner is a module that all may import from."""
+    place = SOURCE.joinpath(*inner)
+    return len(inner) < 2 and (place.is_dir() or place.with_suffix(".py").is_file())
 
 
 def test_importing_pixpnet_does_not_load_torch():

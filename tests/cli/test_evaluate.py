@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_interrupted(pixpnet: Callable, run_copy: Path, monkeypatch: pytest.Monk
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pixpnet.evaluation.run.PlanItem.measure", stop)
+    monkeypatch.setitem(METRICS, "sparsity", replace(METRICS["sparsity"], measure=stop))
     ended = pixpnet("evaluate", run_copy, "--metrics", "sparsity")
     assert (ended.code, ended.out) == (130, "")
     assert "the same command goes on from there" in ended.err

@@ -53,6 +53,11 @@ def colour_detector(run_directory: Path, organs: list[str]) -> Subject:
     return with_network(run, Colours(run), prototypes, torch.eye(len(organs)).bool())
 
 
+def part_map_of(record) -> Path:
+    """The file with the part map of an image of SynthBirds."""
+    return Path(str(record.path).replace("/images/", "/part_masks/"))
+
+
 def part_numbers(record) -> np.ndarray:
     """The part map of an image of SynthBirds, as it lies on the disk."""
-    return np.asarray(Image.open(str(record.path).replace("/images/", "/part_masks/")))
+    return np.asarray(Image.open(part_map_of(record)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,21 +192,14 @@ def test_batches_change_nothing(subject: Subject) -> None:
     assert cells == pytest.approx(measured(subject, "receptive_field", settings))
 
 
-def test_both_take_one_pass_over_images_and_noisy_images(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_take_one_pass_over_images_and_noisy_images(subject: Subject) -> None:
     images: list[int] = []
-    network = subject.run.network
-    features: Callable = type(network).features
-
-    def counted(self: object, batch: torch.Tensor) -> torch.Tensor:
-        images.append(len(batch))
-        return features(self, batch)
-
-    monkeypatch.setattr(type(network), "features", counted)
+    backbone = subject.run.network.backbone
+    hook = backbone.register_forward_pre_hook(lambda module, given: images.append(len(given[0])))
     seen = fresh(subject, batch_size=4)
     for method in ("receptive_field", "upsampling"):
         measured(seen, method, Settings())
+    hook.remove()
     assert sum(images) == 2 * len(subject.records)
 
 

@@ -9,8 +9,7 @@ from rigged import with_network
 from torch import nn
 
 from pixpnet.errors import DataError
-from pixpnet.evaluation import METRICS, Settings, Subject, misalignment
-from pixpnet.evaluation.misalignment import _batches
+from pixpnet.evaluation import METRICS, Settings, Subject
 from pixpnet.metrics import attack_outside, spatial_misalignment, top_region
 from pixpnet.prototypes import DISTANCES, SIMILARITIES
 from pixpnet.receptive_fields import ReceptiveField
@@ -139,22 +138,20 @@ def test_against_one_pair_at_a_time(deep):
         assert got[name].value == pytest.approx(want[name])
 
 
-def test_of_too_many_pairs_every_prototype_keeps_some(subject):
-    every = _batches(subject, Settings(samples=12))
-    few = _batches(subject, Settings(samples=12, pairs=9))
-    pairs = {
-        (prototype, index)
-        for batch in every
-        for prototype, index in zip(batch.prototypes.tolist(), batch.indices, strict=True)
-    }
-    assert len(pairs) == sum(len(batch.indices) for batch in every) == 24
-    kept = [prototype for batch in few for prototype in batch.prototypes.tolist()]
-    assert [len(batch.indices) for batch in few] == [3, 3, 3]
-    assert kept == sorted(kept)
-    assert sorted(kept.count(prototype) for prototype in range(6)) == [1, 1, 1, 2, 2, 2]
-    again = _batches(subject, Settings(samples=12, pairs=9, seed=1))
-    assert [batch.indices for batch in again] != [batch.indices for batch in few]
-    assert values(subject, "receptive_field", Settings(samples=12, pairs=4))["pairs"].value == 4
+@pytest.mark.parametrize("pairs", [4, 6, 9])
+def test_of_too_many_pairs_every_prototype_keeps_some(subject, pairs):
+    """The mean changes are over prototypes, of which each keeps as many pairs as the others, or one less."""
+    got = values(subject, "random", Settings(samples=12, pairs=pairs))
+    assert got["pairs"].value == pairs
+    assert got["pac"].count == min(pairs, subject.num_prototypes)
+
+
+def test_the_seed_draws_the_pairs(subject):
+    some = [
+        values(subject, "receptive_field", Settings(samples=12, pairs=9, seed=seed)) for seed in (0, 0, 1)
+    ]
+    assert some[0] == some[1]
+    assert some[0]["displayed"] != some[2]["displayed"]
 
 
 @pytest.mark.parametrize(("distance", "fits"), [("l2", False), ("cosine", True)])
@@ -217,7 +214,7 @@ def test_a_pruned_prototype_is_of_no_class(subject, monkeypatch):
         told.append(prototype_classes)
         return spatial_misalignment(*sides, prototype_classes=prototype_classes, **options)
 
-    monkeypatch.setattr(misalignment, "spatial_misalignment", compare)
+    monkeypatch.setattr("pixpnet.evaluation.misalignment.spatial_misalignment", compare)
     values(subject, "upsampling")
     assert told[0][0] == -1
     assert torch.equal(told[0][1:], subject.own_class[1:].int().argmax(dim=1))

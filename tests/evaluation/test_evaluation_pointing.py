@@ -66,9 +66,9 @@ def test_against_loops(subject, method, has_masks):
 
 
 @pytest.fixture
-def without_energy(subject, monkeypatch):
+def without_energy(subject):
     """Similarities that are all negative, as -d is."""
-    monkeypatch.setattr(subject.network, "similarity", torch.neg)
+    subject.network.similarity = torch.neg
     subject.forget()
     return subject
 

@@ -6,7 +6,7 @@ import csv
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pixpnet.data import read_dataset
+from pixpnet.data import ImageSet
 from pixpnet.errors import ConfigError, DataError, PixPNetError, UnsupportedOperationError
 from pixpnet.evaluation import (
     METRICS,
@@ -24,10 +24,10 @@ from pixpnet.evaluation import (
     MetricResult,
     Settings,
     Subject,
+    draw_curves,
     evaluate,
 )
-from pixpnet.evaluation import run as running
-from pixpnet.evaluation.files import write_curves
+from pixpnet.figures import png_bytes
 from pixpnet.metrics import Estimate
 from pixpnet.runs import Run, load
 
@@ -40,7 +40,7 @@ def run(tiny_run: Path) -> Run:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
     """Every metric measures nothing; what was asked for stands in the list."""
     asked: list[tuple[str, str | None]] = []
 
@@ -58,7 +58,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 
     for name in METRICS:
         monkeypatch.setitem(METRICS, name, replace(METRICS[name], measure=fake(name)))
-    monkeypatch.setattr(running, "write_curves", lambda *arguments, **options: None)
+    return asked
+
+
+@pytest.fixture
+def calls(asked: list, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
+    """The same without figures, which would take most of the time."""
+    monkeypatch.setattr("pixpnet.evaluation.run.write_curves", lambda *arguments, **options: None)
     return asked
 
 
@@ -67,13 +73,12 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_all_files(run: Run, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "write_curves", write_curves)
+def test_all_files(run: Run, asked: list, tmp_path: Path) -> None:
     told: list[tuple[int, int, str]] = []
     evaluation = evaluate(run, out=tmp_path, progress=lambda *step: told.append(step))
-    assert {metric for metric, _ in calls} == set(METRICS)
-    assert len(calls) == len(set(calls)) == len(evaluation.measurements)
-    assert told[:2] == [(done, 2, f"1/{len(calls)} stability, receptive field") for done in (0, 1)]
+    assert {metric for metric, _ in asked} == set(METRICS)
+    assert len(asked) == len(set(asked)) == len(evaluation.measurements)
+    assert told[:2] == [(done, 2, f"1/{len(asked)} stability, receptive field") for done in (0, 1)]
     files = EvaluationFiles(tmp_path)
     read = files.read()
     assert read is not None
@@ -183,10 +188,7 @@ def test_another_checkpoint_measures_anew(run: Run, calls: list, tmp_path: Path,
     assert not (tiny_run / "results" / "interpretability.yaml").exists()
 
 
-def test_nothing_of_another_checkpoint_stays(
-    run: Run, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
-) -> None:
-    monkeypatch.setattr(running, "write_curves", write_curves)
+def test_nothing_of_another_checkpoint_stays(run: Run, asked: list, tmp_path: Path, caplog) -> None:
     evaluate(run, metrics=("deletion",), methods=("random",), out=tmp_path)
     assert (tmp_path / "deletion.png").is_file()
     other = tmp_path / "other.ckpt"
@@ -199,15 +201,18 @@ def test_nothing_of_another_checkpoint_stays(
 
 
 def test_figures_show_all_methods_and_are_drawn_when_something_is_new(
-    run: Run, calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, asked: list, tmp_path: Path
 ) -> None:
-    drawn: list[list[str | None]] = []
-    monkeypatch.setattr(
-        running, "write_curves", lambda files, some, mean_percent: drawn.append([one.method for one in some])
-    )
-    for method in ("random", "upsampling", "random"):
-        evaluate(run, metrics=("deletion",), methods=(method,), out=tmp_path)
-    assert drawn == [["random"], ["upsampling", "random"]]
+    figure = tmp_path / "deletion.png"
+    for method in ("random", "upsampling"):
+        evaluation = evaluate(run, metrics=("deletion",), methods=(method,), out=tmp_path)
+    measurements = evaluation.measurements
+    assert [one.method for one in measurements] == ["upsampling", "random"]
+    mean_percent = run.receptive_field().mean_percent
+    assert figure.read_bytes() == png_bytes(draw_curves(measurements, mean_percent=mean_percent))
+    figure.unlink()
+    evaluate(run, metrics=("deletion",), methods=("random",), out=tmp_path)
+    assert not figure.exists()
 
 
 def test_a_lost_curve_is_measured_anew(run: Run, calls: list, tmp_path: Path) -> None:
@@ -222,25 +227,29 @@ def test_a_lost_curve_is_measured_anew(run: Run, calls: list, tmp_path: Path) ->
     assert len(evaluation.measurements) == 2
 
 
+class BareRun(Run):
+    """A run whose data set has nothing but images."""
+
+    def read_dataset(self) -> ImageSet:
+        images = super().read_dataset()
+        bare = (
+            replace(record, box=None, mask=None, part_points=None, part_visible=None)
+            for record in images.test
+        )
+        return replace(images, test=tuple(bare), part_names=())
+
+
 def test_what_the_data_do_not_allow_is_left_out(
-    run: Run,
-    calls: list,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    run: Run, calls: list, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    images = read_dataset(run.config.dataset)
-    bare = tuple(
-        replace(record, box=None, mask=None, part_points=None, part_visible=None) for record in images.test
-    )
-    monkeypatch.setattr(Run, "read_dataset", lambda self: replace(images, test=bare, part_names=()))
+    bare = BareRun(**{one.name: getattr(run, one.name) for one in fields(run)})
     with caplog.at_level(logging.INFO, "pixpnet"):
-        evaluate(replace(run), out=tmp_path)
+        evaluate(bare, out=tmp_path)
     assert {"stability", "consistency", "purity", "pointing"}.isdisjoint(metric for metric, _ in calls)
     assert ("relevance_ordering", "prp") in calls
     assert "Left out: consistency: SYNTHBIRDS has no part points" in caplog.text
     with pytest.raises(DataError, match="pointing can't be measured: SYNTHBIRDS has neither masks nor"):
-        evaluate(replace(run), metrics=("pointing",), out=tmp_path)
+        evaluate(bare, metrics=("pointing",), out=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from rigged import colour_detector, part_numbers
+from PIL import Image
+from rigged import colour_detector, part_map_of, part_numbers
 
-from pixpnet.evaluation import METRICS, Settings, Subject, places
+from pixpnet.evaluation import METRICS, Settings, Subject
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.runs import load
 
@@ -18,9 +20,13 @@ TELLING_PARTS = METRICS["telling_parts"]
 SETTINGS = Settings(samples=7, seed=3)
 
 
+def looking_at(run):
+    return Subject(run, device=torch.device("cpu"), batch_size=2)
+
+
 @pytest.fixture(scope="module")
 def subject(tiny_run):
-    return Subject(load(tiny_run), device=torch.device("cpu"), batch_size=2)
+    return looking_at(load(tiny_run))
 
 
 def found(subject, method, settings=SETTINGS):
@@ -134,27 +140,24 @@ def test_a_detector_of_the_telling_part(tiny_run):
     assert noise["auc_on_object"].value == pytest.approx(0.5, abs=0.05)
 
 
-def test_images_that_hide_their_telling_parts_are_counted(subject, monkeypatch):
+def test_images_that_hide_their_telling_parts_are_counted(subject, birds, tmp_path):
     every = Settings(samples=12)
     whole = found(subject, "upsampling", every)
-    hidden = [index for index, label in enumerate(subject.labels) if label == 1][:3]
-    in_full = places.part_map
-
-    def without_parts(images, index, truth):
-        numbers = in_full(images, index, truth)
-        return torch.zeros_like(numbers) if index in hidden else numbers
-
-    monkeypatch.setattr(places, "part_map", without_parts)
-    got = found(subject, "upsampling", every)
+    copy = shutil.copytree(birds, tmp_path / "birds")
+    other = looking_at(load(subject.run.checkpoint, dataset_root=copy))
+    for record in [record for record in other.records if record.label == 1][:3]:
+        Image.fromarray(np.zeros_like(part_numbers(record))).save(part_map_of(record))
+    got = found(other, "upsampling", every)
     assert (whole["hidden"].value, got["hidden"].value, got["hidden"].count) == (0, 3, 12)
     assert got["energy"].count == whole["energy"].count
     assert got["energy"].value != whole["energy"].value
 
 
-def test_what_it_needs(subject, tmp_path, monkeypatch):
+def test_what_it_needs(tiny_run, tmp_path):
     (need,) = TELLING_PARTS.needs
+    subject = looking_at(load(tiny_run))
     assert need(subject, SETTINGS) is None
-    monkeypatch.setattr(subject, "image_set", replace(subject.image_set, root=tmp_path))
+    subject.image_set = replace(subject.image_set, root=tmp_path)
     assert need(subject, SETTINGS) == "SYNTHBIRDS does not tell how its classes' parts look"
     (tmp_path / "attributes.json").write_text("{")
     reason = need(subject, SETTINGS)
@@ -162,9 +165,9 @@ def test_what_it_needs(subject, tmp_path, monkeypatch):
     assert "attributes.json does not tell the parts of each class" in reason
 
 
-def test_maps_without_any_energy_are_ranked_all_the_same(subject, monkeypatch):
-    monkeypatch.setattr(subject.network, "similarity", torch.neg)  # all negative, as -d is
-    subject.forget()
+def test_maps_without_any_energy_are_ranked_all_the_same(tiny_run):
+    subject = looking_at(load(tiny_run))
+    subject.network.similarity = torch.neg  # all negative, as -d is
     got = found(subject, "receptive_field")
     assert {"energy", "lift"}.isdisjoint(got)
     assert {"auc", "auc_on_object", "in_region", "in_region_chance", "hidden"} == set(got)

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError
 from pixpnet.explanation import Explanation, explain_image
-from pixpnet.pixel_space import MAPPINGS
-from pixpnet.pixel_space.prp import prp_maps
+from pixpnet.pixel_space import MAPPINGS, prp_maps
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import receptive_field
 from pixpnet.types import Box, Normalization

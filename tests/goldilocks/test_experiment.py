@@ -7,25 +7,27 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
+from goldilocks_rows import row as made_row
+from matplotlib.figure import Figure
 
+from pixpnet.backbones import build_backbone
 from pixpnet.config import config_from_yaml, parse_config
+from pixpnet.data import open_splits
 from pixpnet.errors import ConfigError, DataError, FileError, PixPNetError
-from pixpnet.goldilocks import experiment, explore, networks, ranking, read_rows, work, write_rows
-from pixpnet.goldilocks.experiment import check_settings
-from pixpnet.goldilocks.features import Prototypes, Readings
-from pixpnet.goldilocks.networks import Finetuned
-from pixpnet.goldilocks.probe import Accuracies
+from pixpnet.goldilocks import explore, finetune_stage, read_rows, write_rows
+from pixpnet.seeds import seeded
 
 STAGES = ["stem", "layer1", "layer2", "layer3", "avgpool"]
+BACKBONE = Path("goldilocks.work", "backbones", "small_resnet_trained_seed3.pt")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def options(birds):
     """Arguments of an experiment with random weights."""
 
@@ -44,7 +46,7 @@ def options(birds):
     return arguments
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(options):
     def made(**more):
         return parse_config(
@@ -56,25 +58,56 @@ def config(options):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """No figures, which would take most of the time."""
-    monkeypatch.setattr(experiment, "goldilocks_figure", lambda points, **_: None)
-    monkeypatch.setattr(experiment, "save_figure", lambda figure, path: path)
+    """Empty figures: the points and their labels would take most of the time."""
+    monkeypatch.setattr("pixpnet.goldilocks.experiment.goldilocks_figure", lambda points, **_: Figure())
+
+
+@pytest.fixture
+def read(config, tmp_path):
+    """Stops experiments once they have read all images, and changes what the first of them has read."""
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    def change(change_tables, *models, **more):
+        for model in models:
+            with pytest.raises(KeyboardInterrupt):
+                explore(config(**more), models=[model], out=tmp_path, progress=stop)
+        file = tmp_path / "goldilocks.work" / "features" / f"{models[0]}_random_seed3.safetensors"
+        tables = safetensors.torch.load_file(file)
+        change_tables(tables)
+        safetensors.torch.save_file(tables, file)
+
+    return change
 
 
 def _results(rows):
     return {(row.key, row.test_accuracy, row.test_accuracy_top5) for row in rows}
 
 
-def test_probe_of_a_backbone_trained_here(config, tmp_path, caplog):
-    caplog.set_level(logging.INFO, "pixpnet")
-    told = []
+@pytest.fixture(scope="module")
+def trained(config, tmp_path_factory):
+    """An experiment with a backbone trained here: settings, folder, outcome, and the progress told."""
+    settings = config(train__backbone_epochs=2, optimizer__weight_decay=0)
+    out, told = tmp_path_factory.mktemp("trained"), []
     outcome = explore(
-        config(train__backbone_epochs=2),
+        settings,
         models=["small_resnet"],
-        out=tmp_path / "out",
+        out=out,
         max_rf=50,
         progress=lambda done, total: told.append((done, total)),
     )
+    return settings, out, outcome, told
+
+
+@pytest.fixture(scope="module")
+def rows_untrained(config, tmp_path_factory):
+    """Rows of an experiment with random weights, done in one go by this process."""
+    return explore(config(), models=["small_resnet"], out=tmp_path_factory.mktemp("untrained")).rows
+
+
+def test_probe_of_a_backbone_trained_here(config, trained):
+    _, out, outcome, told = trained
     assert [(row.stage, row.readout) for row in outcome.rows] == [
         (stage, readout) for stage in STAGES for readout in ("average", "prototypes")
     ]
@@ -83,48 +116,54 @@ def test_probe_of_a_backbone_trained_here(config, tmp_path, caplog):
         ("SYNTHBIRDS", 64, 64, 3)
     }
     assert told[-1] == (11, 11)
-    assert caplog.text.count("small_resnet: epoch ") == 2
-    table = tmp_path / "out" / "goldilocks.csv"
-    with table.open() as file:
+    with (out / "goldilocks.csv").open() as file:
         ranks = [line["Pareto Rank"] for line in csv.DictReader(file)]
     assert [int(rank) for rank in ranks] == outcome.ranks
     assert 1 in outcome.ranks
-    best = config_from_yaml((tmp_path / "out" / "goldilocks.best.yaml").read_text())
+    best = config_from_yaml((out / "goldilocks.best.yaml").read_text())
     assert best.model.feature_layer == outcome.advice.best.stage
     assert (best.dataset.root, best.dataset.classes) == (config().dataset.root, 3)
     for readout in ("average", "prototypes"):
         for suffix in ("png", "pdf"):
-            assert (tmp_path / "out" / f"goldilocks.probe.{readout}.{suffix}").stat().st_size > 5000
-    trained = tmp_path / "out" / "goldilocks.work" / "backbones" / "small_resnet_trained_seed3.pt"
-    assert torch.load(trained, weights_only=True)["epoch"] == 2
-    assert (best.model.weights, best.train.backbone_epochs) == (str(trained), 0)
+            assert (out / f"goldilocks.probe.{readout}.{suffix}").stat().st_size > 5000
+    assert torch.load(out / BACKBONE, weights_only=True)["epoch"] == 2
+    assert (best.model.weights, best.train.backbone_epochs) == (str(out / BACKBONE), 0)
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("tolerated", [-2, 2])
-def test_accuracy_that_falls_with_depth_is_warned_of(config, tmp_path, caplog, monkeypatch, tolerated):
+@pytest.mark.parametrize(("deepest", "is_told"), [(0.69, True), (0.71, False)])
+def test_accuracy_that_falls_with_depth_is_warned_of(config, tmp_path, caplog, deepest, is_told):
     caplog.set_level(logging.WARNING, "pixpnet")
-    monkeypatch.setattr(ranking, "TOLERATED_FALL", tolerated)
+    _write_measured(tmp_path / "goldilocks.csv", [0.5, 0.6, 0.7, 0.8, deepest])
     explore(config(train__backbone_epochs=1), models=["small_resnet"], out=tmp_path)
-    assert ("accuracy of small_resnet falls with depth" in caplog.text) == (tolerated < 0)
+    assert ("accuracy of small_resnet falls with depth" in caplog.text) == is_told
+
+
+def _write_measured(table, accuracies, *, mode="probe", weights="trained"):
+    """A table that leaves nothing to measure of small_resnet."""
+    stages = [*STAGES, "fc"][: len(accuracies)]
+    readouts = ("average",) if mode == "finetune" else ("average", "prototypes")
+    rows = [
+        made_row(
+            *("small_resnet", stage, accuracy, 10.0 * number),
+            **{"stage_number": number, "mode": mode, "readout": readout, "weights": weights, "seed": 3},
+        )
+        for number, (stage, accuracy) in enumerate(zip(stages, accuracies, strict=True), start=1)
+        for readout in readouts
+    ]
+    write_rows(table, rows, [1] * len(rows))
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_weights_that_were_trained_here_can_be_given(config, tmp_path):
-    explore(config(train__backbone_epochs=1), models=["small_resnet"], out=tmp_path)
-    file = tmp_path / "goldilocks.work" / "backbones" / "small_resnet_trained_seed3.pt"
-    outcome = explore(config(model__weights=file), models=["small_resnet"], out=tmp_path / "other")
+def test_weights_that_were_trained_here_can_be_given(config, trained, tmp_path):
+    _, out, expected, _ = trained
+    outcome = explore(config(model__weights=out / BACKBONE), models=["small_resnet"], out=tmp_path)
     assert {row.weights for row in outcome.rows} == {"pretrained"}
-    trained = read_rows(tmp_path / "goldilocks.csv")
-    assert [row.test_accuracy for row in outcome.rows] == [row.test_accuracy for row in trained]
+    assert [row.test_accuracy for row in outcome.rows] == [row.test_accuracy for row in expected.rows]
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_the_head_of_every_stage_learns(config, tmp_path):
-    config = config(train__backbone_epochs=1, optimizer__weight_decay=0)
-    explore(config, models=["small_resnet"], out=tmp_path)
-    file = tmp_path / "goldilocks.work" / "backbones" / "small_resnet_trained_seed3.pt"
-    kept = torch.load(file, weights_only=True)
+def test_the_head_of_every_stage_learns(trained):
+    kept = torch.load(trained[1] / BACKBONE, weights_only=True)
     parameters = [number for group in kept["optimizer"]["param_groups"] for number in group["params"]]
     learned = kept["optimizer"]["state"]
     assert len(kept["heads"]) == 2 * len(STAGES)
@@ -132,64 +171,65 @@ def test_the_head_of_every_stage_learns(config, tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_interrupted_runs_go_on_and_end_alike(config, tmp_path, monkeypatch, caplog):
+def test_interrupted_runs_go_on_and_end_alike(trained, tmp_path, caplog):
     caplog.set_level(logging.INFO, "pixpnet")
-    whole = explore(config(train__backbone_epochs=2), models=["small_resnet"], out=tmp_path / "whole")
-    begun = {"epochs": 0, "rows": 0}
-    fit, probe_row = networks.fit, experiment.probe_row
+    settings, _, whole, _ = trained
 
-    def first_epoch_only(*arguments, **options):
-        begun["epochs"] += 1
-        if begun["epochs"] == 2:
+    def told(words):
+        return sum(words in message for message in caplog.messages)
+
+    def third_row(done, total):
+        if done == 1 + 3:  # what all rows need, and the rows
             raise KeyboardInterrupt
-        return fit(*arguments, **options)
 
-    def three_rows_only(job, stage, readout):
-        begun["rows"] += 1
-        if begun["rows"] == 4:
-            raise KeyboardInterrupt
-        return probe_row(job, stage, readout)
+    def go_on(**options):
+        return explore(settings, models=["small_resnet"], out=tmp_path / "parts.csv", **options)
 
-    def go_on():
-        return explore(config(train__backbone_epochs=2), models=["small_resnet"], out=tmp_path / "parts.csv")
-
-    monkeypatch.setattr("pixpnet.goldilocks.networks.fit", first_epoch_only)
-    monkeypatch.setattr("pixpnet.goldilocks.experiment.probe_row", three_rows_only)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), _interrupt_at("epoch 2/2"):  # before it is kept
         go_on()
     assert read_rows(tmp_path / "parts.csv") == []
+    assert (told("epoch 1/2"), told("epoch 2/2")) == (1, 0)
     with pytest.raises(KeyboardInterrupt):
-        go_on()
+        go_on(progress=third_row)
     kept = read_rows(tmp_path / "parts.csv")
     assert len(kept) == 3
     outcome = go_on()
     assert outcome.rows[:3] == kept
-    assert begun == {"epochs": 3, "rows": 11}  # the second epoch twice, the fourth row twice
+    assert (told("epoch 1/2"), told("epoch 2/2"), told("mean RF")) == (1, 1, 10)
     assert _results(outcome.rows) == _results(whole.rows)
     assert go_on().rows == outcome.rows
-    assert begun == {"epochs": 3, "rows": 11}
+    assert told("mean RF") == 10
+
+
+@contextmanager
+def _interrupt_at(words):
+    """A KeyboardInterrupt where the library tells of this."""
+
+    def interrupt(record):
+        if words in record.getMessage():
+            raise KeyboardInterrupt
+        return True
+
+    logger = logging.getLogger("pixpnet.goldilocks.networks")
+    logger.addFilter(interrupt)
+    try:
+        yield
+    finally:
+        logger.removeFilter(interrupt)
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_rigged_stages_are_ranked_and_advised(config, tmp_path, monkeypatch):
+def test_rigged_stages_are_ranked_and_advised(config, read, tmp_path):
     """Averages tell everything from layer2 on, prototypes in the stem alone."""
 
-    def rigged(backbone, stages, images, *, prototypes, batch_size, workers):
-        labels = torch.tensor(images.labels)
-        truth = torch.nn.functional.one_hot(labels, 3).float()
-        noise = torch.rand(len(labels), 3, generator=torch.Generator().manual_seed(0))
-        return [
-            Readings(
-                *((truth if tells else noise).clone() for tells in (stage.number >= 3, stage.number == 1))
-            )
-            for stage in stages
-        ]
+    def rig(tables):
+        truth = torch.nn.functional.one_hot(tables["labels"], 3).float()
+        noise = torch.rand(truth.shape, generator=torch.Generator().manual_seed(0))
+        for number in range(1, 6):
+            tables[f"{number}.average"] = (truth if number >= 3 else noise).clone()
+            tables[f"{number}.prototypes"] = (truth if number == 1 else noise).clone()
 
-    def nothing(*_, **__):
-        return [Prototypes(torch.eye(3), torch.zeros(3), torch.ones(3))] * 5
-
-    monkeypatch.setattr(work, "read_images", rigged)
-    monkeypatch.setattr(work, "find_prototypes", nothing)
+    read(rig, "small_resnet")
     outcome = explore(config(), models=["small_resnet"], out=tmp_path)
     found = {
         (row.stage, row.readout): (row.test_accuracy, rank)
@@ -206,35 +246,35 @@ def test_rigged_stages_are_ranked_and_advised(config, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_finetune_measures_every_stage(config, tmp_path, monkeypatch):
-    seen = []
-
-    def finetune_stage(backbone, splits, **options):
-        seen.append((backbone.layer, options["epochs"], options["batch_size"], options["seed"]))
-        return Finetuned(Accuracies(0.5, 0.75), 8)
-
-    monkeypatch.setattr(work, "finetune_stage", finetune_stage)
-    outcome = explore(config(), models=["small_resnet"], out=tmp_path, mode="finetune", epochs=4)
-    assert seen == [(stage, 4, 8, 3) for stage in [*STAGES, "fc"]]
-    assert {(row.readout, row.test_accuracy, row.test_accuracy_top5) for row in outcome.rows} == {
-        ("average", 0.5, 0.75)
-    }
+def test_finetune_measures_every_stage(config, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "pixpnet")
+    settings = config()
+    outcome = explore(settings, models=["small_resnet"], out=tmp_path, mode="finetune", epochs=1)
+    logged = caplog.messages
+    assert [(row.stage, row.readout) for row in outcome.rows] == [
+        (stage, "average") for stage in [*STAGES, "fc"]
+    ]
+    for row in outcome.rows[1::2]:
+        with seeded(3):
+            backbone = build_backbone("small_resnet", layer=row.stage, pretrained=False)
+        caplog.clear()
+        found = finetune_stage(
+            backbone.to(memory_format=torch.channels_last),
+            open_splits(settings.dataset, seed=3),
+            **{"seed": 3, "epochs": 1, "batch_size": 8, "workers": 0},
+        )
+        assert (row.test_accuracy, row.test_accuracy_top5) == found.accuracies
+        assert caplog.messages == [words for words in logged if f"small_resnet/{row.stage}: epoch" in words]
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_backbone_that_fails_costs_itself_only(config, tmp_path, monkeypatch):
-    prepare = experiment.prepare_probe
-
-    def choosy(job, stages):
-        if stages[0].model == "resnet18":
-            raise DataError("its weights are damaged.")
-        return prepare(job, stages)
-
-    monkeypatch.setattr("pixpnet.goldilocks.experiment.prepare_probe", choosy)
+def test_a_backbone_that_fails_costs_itself_only(config, tmp_path):
+    for out in (tmp_path, tmp_path / "alone"):  # a folder where a file would be written
+        (out / "goldilocks.work" / "features" / "resnet18_random_seed3.safetensors").mkdir(parents=True)
     with pytest.raises(PixPNetError, match="resnet18 could not be measured in full"):
         explore(config(), models=["resnet18", "small_resnet"], out=tmp_path)
     assert [row.model for row in read_rows(tmp_path / "goldilocks.csv")] == ["small_resnet"] * 10
-    with pytest.raises(DataError, match="its weights are damaged"):
+    with pytest.raises(FileError, match=r"resnet18_random_seed3\.safetensors could not be written"):
         explore(config(), models=["resnet18"], out=tmp_path / "alone")
 
 
@@ -266,46 +306,39 @@ def test_other_settings_need_another_table(config, tmp_path):
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("undrawn")
 def test_what_training_depends_on_is_noted(config, tmp_path, given, mode, changed):
-    file = tmp_path / "settings.yaml"
-    note = partial(check_settings, file=file)
-    job = work.Job(config(**given), mode, 3, tmp_path, 1)
-    note(job)
-    note(job)
+    _write_measured(
+        *(tmp_path / "goldilocks.csv", [0.5] * (6 if mode == "finetune" else 5)),
+        **{"mode": mode, "weights": "trained" if given else "random"},
+    )
+    where = {"models": ["small_resnet"], "out": tmp_path, "mode": mode}
+    for _ in range(2):
+        explore(config(**given), epochs=3, **where)
     ((name, value),) = changed.items()
     words = re.escape(name.replace("__", ".").replace("_", "-"))
     with pytest.raises(ConfigError, match=rf"{words} \S+, not {value};"):
-        note(replace(job, config=config(**{**given, **changed})))
+        explore(config(**{**given, **changed}), epochs=3, **where)
     if mode == "finetune":
         with pytest.raises(ConfigError, match="epochs 3, not 4;"):
-            note(replace(job, epochs=4))
+            explore(config(**given), epochs=4, **where)
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_advice_names_the_weights_of_its_own_row(config, tmp_path):
+def test_the_advice_names_the_weights_of_its_own_row(config, rows_untrained, tmp_path):
     """Though the last call was with others."""
-    explore(config(train__backbone_epochs=1), models=["small_resnet"], out=tmp_path / "first")
-    file = tmp_path / "first" / "goldilocks.work" / "backbones" / "small_resnet_trained_seed3.pt"
-    out = tmp_path / "out"
-    explore(config(model__weights=file), models=["small_resnet"], out=out)
-    table = out / "goldilocks.csv"
-    best = [replace(row, test_accuracy=1.0) for row in read_rows(table)]
-    write_rows(table, best, [1] * len(best))
-    explore(config(), models=["small_resnet"], out=out)  # random weights
-    assert config_from_yaml((out / "goldilocks.best.yaml").read_text()).model.weights == str(file)
+    table = tmp_path / "goldilocks.csv"
+    _write_measured(table, [1.0] * 6, weights="pretrained")
+    explore(config(model__weights="own.pth"), models=["small_resnet"], out=tmp_path)
+    best = read_rows(table)
+    write_rows(table, [*best, *rows_untrained], [1] * (len(best) + len(rows_untrained)))
+    explore(config(), models=["small_resnet"], out=tmp_path)  # random weights
+    assert config_from_yaml((tmp_path / "goldilocks.best.yaml").read_text()).model.weights == "own.pth"
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_features_that_are_not_finite_cost_their_backbone_only(config, tmp_path, monkeypatch):
-    read = work.read_images
-
-    def spoilt(backbone, stages, *arguments, **options):
-        readings = read(backbone, stages, *arguments, **options)
-        if backbone.name == "resnet18":
-            readings[0].averages[0, 0] = torch.inf
-        return readings
-
-    monkeypatch.setattr(work, "read_images", spoilt)
+def test_features_that_are_not_finite_cost_their_backbone_only(config, read, tmp_path):
+    read(lambda tables: tables["1.average"][0].fill_(torch.inf), "resnet18", "small_resnet")
     with pytest.raises(
         PixPNetError, match=r"resnet18 could not be measured in full \(what resnet18/conv1 gives"
     ):
@@ -315,32 +348,22 @@ def test_features_that_are_not_finite_cost_their_backbone_only(config, tmp_path,
     assert (tmp_path / "goldilocks.best.yaml").is_file()
 
 
-def test_a_readout_without_rows_has_no_figure(config, tmp_path, monkeypatch):
-    read = work.read_images
+def test_a_readout_without_rows_has_no_figure(config, read, tmp_path):
+    def spoil(tables):
+        for number in range(1, 6):
+            tables[f"{number}.average"][0, 0] = torch.inf
 
-    def spoilt(*arguments, **options):
-        readings = read(*arguments, **options)
-        for reading in readings:
-            reading.averages[0, 0] = torch.inf
-        return readings
-
-    monkeypatch.setattr(work, "read_images", spoilt)
+    read(spoil, "small_resnet")
     with pytest.raises(PixPNetError, match="could not be measured in full"):
         explore(config(), models=["small_resnet"], out=tmp_path)
     assert [path.name for path in sorted(tmp_path.glob("*.png"))] == ["goldilocks.probe.prototypes.png"]
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_first_fault_is_told_where_nothing_could_be_measured(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "finetune_stage", lambda *_, **__: Finetuned(Accuracies(0.5, 0.9), 8))
-    explore(config(), models=["small_resnet"], out=tmp_path, mode="finetune")
-
-    def fail(*_, **__):
-        raise DataError("no such weights")
-
-    monkeypatch.setattr(work, "frozen_backbone", fail)
-    with pytest.raises(DataError, match="no such weights"):
-        explore(config(), models=["small_resnet"], out=tmp_path)
+def test_the_first_fault_is_told_where_nothing_could_be_measured(config, tmp_path):
+    _write_measured(tmp_path / "goldilocks.csv", [0.5] * 6, mode="finetune", weights="random")
+    with pytest.raises(DataError, match=r"no file of weights at gone\.pth"):
+        explore(config(model__weights="gone.pth"), models=["small_resnet"], out=tmp_path)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -390,7 +413,7 @@ def started(options, tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_killed_processes_go_on(started, config, tmp_path):
+def test_killed_processes_go_on(started, config, rows_untrained, tmp_path):
     """Two processes are killed hard with their parent; nothing that was written is lost or done twice."""
     process, table, children = started("small_resnet")
     process.send_signal(signal.SIGKILL)
@@ -401,9 +424,8 @@ def test_killed_processes_go_on(started, config, tmp_path):
         time.sleep(0.05)
     outcome = explore(config(), models=["small_resnet"], out=tmp_path / "killed")
     assert outcome.rows[: len(kept)] == kept
-    whole = explore(config(), models=["small_resnet"], out=tmp_path / "whole")
     assert len(outcome.rows) == 10
-    assert _results(outcome.rows) == _results(whole.rows)
+    assert _results(outcome.rows) == _results(rows_untrained)
 
 
 def test_an_interrupt_ends_all_processes_at_once(started):
@@ -432,10 +454,9 @@ def _lives(pid):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_cluster_gives_the_same(config, tmp_path):
-    alone = explore(config(), models=["small_resnet"], out=tmp_path / "alone")
-    spread = explore(config(), models=["small_resnet"], out=tmp_path / "spread", cluster=True)
-    assert _results(spread.rows) == _results(alone.rows)
+def test_a_cluster_gives_the_same(config, rows_untrained, tmp_path):
+    spread = explore(config(), models=["small_resnet"], out=tmp_path, cluster=True)
+    assert _results(spread.rows) == _results(rows_untrained)
 
 
 @pytest.mark.usefixtures("undrawn")

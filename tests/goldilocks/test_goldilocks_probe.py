@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pixpnet.goldilocks import probe as probing
-from pixpnet.goldilocks.probe import PENALTIES, USUAL_PENALTY, accuracies, fit_head, probe
+from pixpnet.goldilocks import accuracies, fit_head, probe
+
+PENALTIES = (1.0, 0.1, 0.01, 0.001, 0.0001)
 
 
 def _images(*, number=90, channels=6, classes=3, noise=1.0, seed=0):
@@ -38,7 +39,7 @@ def test_gradient_vanishes_at_the_head(penalty, channels):
 @pytest.mark.parametrize("largest_double", [2**27, 0])
 def test_an_axis_of_little_variance_may_tell_the_classes_apart(monkeypatch, largest_double):
     """Also in float32: all channels share one strong component that says nothing."""
-    monkeypatch.setattr(probing, "_LARGEST_DOUBLE", largest_double)
+    monkeypatch.setattr("pixpnet.goldilocks.linear_probe._LARGEST_DOUBLE", largest_double)
     features, labels = _images(number=600, channels=200)
     shared = 1000 * torch.randn(600, 1, generator=torch.Generator().manual_seed(1))
     is_test = torch.arange(600) >= 400
@@ -75,7 +76,7 @@ def test_penalty_is_the_one_with_the_least_validation_loss():
 def test_without_validation_images():
     features, labels = _images()
     none = torch.zeros(len(labels), dtype=torch.bool)
-    assert probe(features, labels, num_classes=3, is_validation=none).penalty == USUAL_PENALTY
+    assert probe(features, labels, num_classes=3, is_validation=none).penalty == 0.01
 
 
 def test_separable_classes_are_told_apart():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixpnet.errors import DataError
-from pixpnet.metrics import RESAMPLES, bootstrap_mean, estimate_per_prototype, intervals
+from pixpnet.metrics import RESAMPLES, bootstrap_mean, estimate_per_prototype
 
 NUMBERS = st.lists(st.floats(-100, 100), min_size=1, max_size=12)
 
@@ -37,11 +37,12 @@ def test_one_resample_at_a_time_gives_the_same_interval():
     assert got.high == pytest.approx(high, abs=0.06)
 
 
-def test_chunks_change_nothing(monkeypatch):
-    values = np.random.default_rng(1).normal(size=7)
-    whole = bootstrap_mean(values, resamples=100)
-    monkeypatch.setattr(intervals, "_CHUNK", 50)
-    assert bootstrap_mean(values, resamples=100) == whole
+def test_many_values_are_resampled_as_few_are():
+    """So many that not all resamples are drawn at once."""
+    values = np.sort(np.random.default_rng(1).normal(size=30_000))
+    got = bootstrap_mean(values, resamples=200)
+    drawn = np.random.default_rng(0).integers(len(values), size=(200, len(values)))
+    assert (got.low, got.high) == pytest.approx(np.quantile(values[drawn].mean(axis=1), [0.025, 0.975]))
 
 
 def test_the_seed_counts():

@@ -9,8 +9,7 @@ from torch import nn
 from distance_oracles import EVERY
 from pixpnet.backbones import Backbone, build_backbone
 from pixpnet.config import ModelConfig
-from pixpnet.pixel_space import pixel_space_map, prp
-from pixpnet.pixel_space.prp import prp_maps, relevance_shares
+from pixpnet.pixel_space import pixel_space_map, prp_maps, relevance_shares
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import receptive_field
 from pixpnet.types import Normalization
@@ -142,17 +141,17 @@ def test_known_networks_keep_relevance_in_the_best_cells_receptive_field(name, l
             assert (relevance == 0).all()
 
 
-def test_prototypes_and_images_one_by_one(monkeypatch):
-    monkeypatch.setattr(prp, "IMAGES_AT_ONCE", 2)
-    network, images = small_network(), random_images(3)
+def test_prototypes_and_images_one_by_one():
+    """Also of more images than are worked on at once."""
+    network, images = small_network(), random_images(10)
     maps = maps_of(network, images, prototypes=[4, 0, 4])
     assert torch.equal(maps[:, 0], maps[:, 2])
     assert not torch.allclose(maps[:, 0], maps[:, 1])
-    for index, image in enumerate(images):
+    for index in (0, 7, 8, 9):
         for number, prototype in enumerate([4, 0]):
-            alone = maps_of(network, image[None], prototypes=[prototype])[0, 0]
+            alone = maps_of(network, images[index, None], prototypes=[prototype])[0, 0]
             torch.testing.assert_close(maps[index, number], alone, rtol=1e-9, atol=1e-12)
-    assert maps_of(network, images, prototypes=[]).shape == (3, 0, 22, 26)
+    assert maps_of(network, images, prototypes=[]).shape == (10, 0, 22, 26)
     assert maps_of(network, images[:0]).shape == (0, 8, 22, 26)
 
 

@@ -2,16 +2,18 @@
 
 import copy
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
 from prp_oracle import SmallBackbone
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError, UnsupportedOperationError
-from pixpnet.pixel_space import relevance_pass
-from pixpnet.pixel_space.prp import prp_maps
+from pixpnet.pixel_space import prp_maps
+from pixpnet.pixel_space.relevance_pass import RelevancePass
 from pixpnet.prototypes import build_network
 
 IMAGES = torch.rand(2, 3, 14, 18, generator=torch.Generator().manual_seed(0)) * 4 - 2
@@ -79,14 +81,31 @@ def assert_same(before, after):
             assert torch.equal(now_gradient[1], gradient[1])
 
 
-def broken_rule():
-    raise KeyboardInterrupt
+class Interrupt(TorchFunctionMode):
+    """A KeyboardInterrupt in place of an operation, when it has been done so many times."""
+
+    def __init__(self, operation, *, after) -> None:
+        super().__init__()
+        self.operation, self.left = operation, after
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "") == self.operation:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+        return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize(
-    "happens", ["nothing", "no rule", "interrupted before", "interrupted on the way back"]
-)
-def test_network_is_unchanged(happens, monkeypatch):
+INTERRUPTED = {
+    "nothing": nullcontext(),
+    "no rule": nullcontext(),
+    "interrupted on the way": Interrupt("mul", after=1),  # the network's own pass is the first
+    "interrupted on the way back": Interrupt("masked_fill", after=0),  # while a rule has set other parameters
+}
+
+
+@pytest.mark.parametrize("happens", INTERRUPTED)
+def test_network_is_unchanged(happens):
     operation = (lambda z, _: z.abs()) if happens == "no rule" else (lambda z, _: z * 2)
     network = network_of(After(operation)).train()
     network.backbone.inner.norm2.eval()  # a mixture of modes
@@ -95,16 +114,11 @@ def test_network_is_unchanged(happens, monkeypatch):
     network.backbone.inner.conv3.register_forward_hook(lambda *_: None)
     images = IMAGES.clone()
     before, random_state = everything_in(network), torch.get_rng_state()
-    if happens == "interrupted before":
-        monkeypatch.setattr(relevance_pass, "share_rule", broken_rule)
-    elif happens == "interrupted on the way back":
-        rule = relevance_pass.positive_rule(has_negative_input=True)
-        rule.gradient_mapper = lambda relevance, sums: broken_rule()  # while it has set other parameters
-        monkeypatch.setattr(relevance_pass, "positive_rule", lambda has_negative_input: rule)
     if happens == "nothing":
         assert maps_of(network, images).shape == (2, 2, 14, 18)
     else:
-        with pytest.raises(UnsupportedOperationError if happens == "no rule" else KeyboardInterrupt):
+        error = UnsupportedOperationError if happens == "no rule" else KeyboardInterrupt
+        with INTERRUPTED[happens], pytest.raises(error):
             maps_of(network, images)
     assert_same(before, everything_in(network))
     assert torch.equal(images, IMAGES)
@@ -170,7 +184,7 @@ def test_operations_without_rule(case):
 def prp_pass_only(network):
     """The pass alone: some of these networks have features that no prototype is compared with."""
     ends = torch.full((3,), -2.0), torch.full((3,), 2.0)
-    one_pass = relevance_pass.RelevancePass(network, (14, 18), lowest=ends[0], highest=ends[1])
+    one_pass = RelevancePass(network, (14, 18), lowest=ends[0], highest=ends[1])
     one_pass.run(IMAGES.clone().requires_grad_())
 
 

@@ -4,16 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
-from pixpnet.projection import assignment, minimum_cost_matching
-
-
-@pytest.fixture(params=[1, 4], autouse=True, scope="module")
-def first_depth(request):
-    """Lists are read further after the first entry, or after as many as in real use."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assignment, "_FIRST_DEPTH", request.param)
-        yield
+from pixpnet.projection import minimum_cost_matching
 
 
 def ranked(lists):
@@ -38,7 +31,7 @@ def plain_cost(lists):
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(
-        st.dictionaries(st.integers(0, 6), st.integers(0, 3), min_size=1, max_size=7), min_size=1, max_size=4
+        st.dictionaries(st.integers(0, 7), st.integers(0, 3), min_size=1, max_size=8), min_size=1, max_size=4
     )
 )
 def test_against_all_matchings(tables):
@@ -64,3 +57,16 @@ def test_everyone_wants_the_same(count):
     assert chosen is not None
     assert units[chosen].tolist() == list(range(count))[::-1]
     assert minimum_cost_matching(*ranked([entries[:-1] for entries in lists])) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(5, 14), st.integers(0, 4))
+def test_contention_beyond_the_heads_of_the_lists(seed, count, spare):
+    """All want nearly the same; the same total as of the whole table at once."""
+    generator = np.random.default_rng(seed)
+    table = np.arange(count + spare) + generator.integers(0, 4, (count, count + spare)).astype(float)
+    starts, units, costs = ranked([list(enumerate(row)) for row in table.tolist()])
+    chosen = minimum_cost_matching(starts, units, costs)
+    assert chosen is not None
+    assert len(set(units[chosen].tolist())) == count
+    assert costs[chosen].sum() == table[linear_sum_assignment(table)].sum()

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from distance_oracles import EVERY, plain_maps
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.projection import DUPLICATE_FILTERS, PatchCandidates, best_lists, candidates
+from pixpnet.projection import DUPLICATE_FILTERS, PatchCandidates
 
 pytestmark = pytest.mark.usefixtures("l1_in_the_table")
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("l1_in_the_table")
 def lists_sorted_often():
     """So that the few images of these tests meet lists that are full already."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(best_lists, "_FEWEST_WAITING", 0)
+        patch.setattr("pixpnet.projection.best_lists._FEWEST_WAITING", 0)
         yield
 
 
@@ -137,29 +137,31 @@ def test_without_competition_ties_go_to_the_first_image_and_cell(duplicate_filte
 
 @pytest.fixture
 def crowded():
-    """Real-valued images and six prototypes per class that want the same few patches."""
+    """Real-valued images, more than are searched at once, and prototypes, six of each class, that want the
+    same few patches.
+    """
     generator = torch.Generator().manual_seed(0)
-    z = torch.rand(30, 24, 4, 5, generator=generator)
-    labels = torch.arange(30) % 3
+    z = torch.rand(210, 64, 4, 5, generator=generator)
+    labels = torch.arange(210) % 3
     wanted = z[:3, :, 1, 1].repeat_interleave(6, dim=0)
-    prototypes = (wanted + 0.05 * torch.rand(18, 24, generator=generator))[..., None, None]
+    prototypes = (wanted + 0.05 * torch.rand(18, 64, generator=generator))[..., None, None]
     return z, labels, prototypes, functional.one_hot(torch.arange(3).repeat_interleave(6), 3).bool()
 
 
 @pytest.mark.parametrize("agnostic", [False, True])
 @pytest.mark.parametrize("duplicate_filter", DUPLICATE_FILTERS)
 @pytest.mark.parametrize("distance", EVERY)
-def test_the_bits_depend_on_the_images_alone(distance, duplicate_filter, agnostic, crowded, monkeypatch):
+def test_the_bits_depend_on_the_images_alone(distance, duplicate_filter, agnostic, crowded):
     """Batch size, order, chunks, processes, merging order, images seen twice: nothing changes."""
     z, labels, prototypes, own_class = crowded
     own_class = own_class | agnostic
     options = {"distance": distance, "duplicate_filter": duplicate_filter}
     whole = project(z, labels, prototypes, own_class, **options).assign()
-    order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    assert same(project(z, labels, prototypes, own_class, **options, batches=order.split(1)).assign(), whole)
-    monkeypatch.setattr(candidates, "_CHUNK", 1000)
+    order = torch.randperm(len(z), generator=torch.Generator().manual_seed(1))
+    batches = [*order[:10].split(1), *order[10:].split(20)]
+    assert same(project(z, labels, prototypes, own_class, **options, batches=batches).assign(), whole)
     shares = [
-        project(z, labels, prototypes, own_class, **options, batches=order[start::3].split(4))
+        project(z, labels, prototypes, own_class, **options, batches=order[start::3].split(24))
         for start in range(3)
     ]
     shares.append(project(z, labels, prototypes, own_class, **options, batches=order[:5].split(5)))

@@ -1,3 +1,4 @@
+import math
 import pickle
 
 import pytest
@@ -5,8 +6,7 @@ import torch
 
 from distance_oracles import EVERY
 from pixpnet.errors import DataError
-from pixpnet.prototypes import PatchSample, initialization, kmeans, random_keys, regular_own_class
-from pixpnet.prototypes.initialization import _means, sample_size
+from pixpnet.prototypes import PatchSample, kmeans, random_keys, regular_own_class
 
 pytestmark = pytest.mark.usefixtures("l1_in_the_table")
 
@@ -51,9 +51,9 @@ def test_centres_of_the_own_class(distance):
 
 
 @pytest.mark.parametrize("kernel_size", [1, 2])
-def test_any_batches_order_and_processes(kernel_size, monkeypatch):
-    monkeypatch.setattr(initialization, "sample_size", lambda count: 40)
-    z, labels = torch.rand(12, 5, 4, 4, generator=seeded(1)), torch.arange(12) % 2
+def test_any_batches_order_and_processes(kernel_size):
+    """Of more patches than are kept."""
+    z, labels = torch.rand(12, 5, 16, 16, generator=seeded(1)), torch.arange(12) % 2
     whole = sample_of(z, labels, kernel_size=kernel_size).centres(distance="l2")
     assert whole.shape == (6, 5, kernel_size, kernel_size)
     shuffled = torch.randperm(12, generator=seeded(3)).split(5)
@@ -64,7 +64,7 @@ def test_any_batches_order_and_processes(kernel_size, monkeypatch):
     second = sample_of(z, labels, kernel_size=kernel_size, batches=rest)
     first.merge(pickle.loads(pickle.dumps(second)))
     assert torch.equal(first.centres(distance="l2"), whole)
-    assert all(len(rows) == 40 for rows in first.rows)
+    assert all(len(rows) == 1024 for rows in first.rows)
 
 
 def test_shared_prototypes_see_all_their_classes():
@@ -98,11 +98,12 @@ def test_a_class_without_images_is_named():
         sample.centres(distance="l2", class_names=["tern", "wren"])
 
 
-def test_sample_sizes():
-    assert sample_size(1) == 1024
-    assert sample_size(50) == 3200
-    assert sample_size(2000) == 16384
-    assert sample_size(10000) == 40000
+@pytest.mark.parametrize(("centres", "patches"), [(1, 1024), (50, 3200), (2000, 16384), (10000, 40000)])
+def test_sample_sizes(centres, patches):
+    side = math.isqrt(patches) + 1
+    own_class = torch.ones(centres, 1, dtype=torch.bool)
+    sample = sample_of(torch.zeros(1, 1, side, side), torch.tensor([0]), own_class)
+    assert [len(rows) for rows in sample.rows] == [patches]
 
 
 def test_random_keys_look_random():
@@ -124,11 +125,11 @@ def test_kmeans_ends_at_the_means_of_its_members():
     assert torch.equal(again.centres, result.centres)
 
 
-def test_an_empty_cluster_moves_to_the_farthest_row():
-    rows = torch.tensor([[0.0], [1.0], [9.0]])
-    centres = torch.tensor([[0.0], [100.0]])
-    moved = _means(rows, torch.tensor([0, 0, 0]), rows.square().flatten(), centres, spherical=False)
-    assert moved.flatten().tolist() == pytest.approx([10 / 3, 9])
+def test_no_cluster_stays_empty():
+    """One that loses all its rows, as here on the way, moves to the row farthest from its centre."""
+    rows = torch.nn.functional.normalize(torch.randn(12, 2, generator=seeded(934)))
+    members = kmeans(rows, 4, generator=seeded(934), spherical=True).members
+    assert (members.bincount(minlength=4) > 0).all()
 
 
 def test_spherical_kmeans_centres_are_unit_vectors():

@@ -14,7 +14,6 @@ from pixpnet.prototypes import (
     Embedded,
     LogSimilarity,
     SquaredL2,
-    distances,
     find_distance,
     pairwise_sum,
     patch_rows,
@@ -45,7 +44,7 @@ def test_nearest_patch_is_that_of_the_full_map(distance, kernel_size):
 def test_groups_of_images_don_t_change_the_result(distance, monkeypatch):
     z, prototypes = torch.rand(7, 5, 4, 4), torch.rand(6, 5, 1, 1)
     whole = find_nearest(z, prototypes, distance)
-    monkeypatch.setattr(distances, "_CHUNK", 200)
+    monkeypatch.setattr("pixpnet.prototypes.distances._CHUNK", 200)
     parts = find_nearest(z, prototypes, distance)
     torch.testing.assert_close(parts[0], whole[0])
     assert torch.equal(parts[1], whole[1])
@@ -73,7 +72,7 @@ def test_ties_go_to_the_first_cell(distance, distinct):
 @pytest.mark.parametrize("distance", EVERY)
 def test_ties_of_more_cells_than_are_compared(distance, monkeypatch):
     """All cells alike but the first, which is farther by less than the search can tell."""
-    monkeypatch.setattr(distances, "_CHUNK", 1)
+    monkeypatch.setattr("pixpnet.prototypes.distances._CHUNK", 1)
     generator = torch.Generator().manual_seed(0)
     z = torch.rand(1, 193, 1, 1, generator=generator).repeat(1, 1, 9, 9)
     prototypes = z[:, :, :1, :1] + 0.1 * torch.rand(7, 193, 1, 1, generator=generator)

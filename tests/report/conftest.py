@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_runs import copy_results
 from page_checks import Opened
 from playwright.sync_api import Browser, sync_playwright
 
-from pixpnet.data import ImageSet, read_dataset
 from pixpnet.report import Report, collect, render, write_report
-from pixpnet.runs import Run, load
 
 NASTY = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "</script></style><b>{{ 7*7 }}")
 """Names of the three classes in a report that must stay harmless."""
@@ -44,24 +43,25 @@ def report(tiny_run: Path) -> Report:
 
 
 @pytest.fixture(scope="session")
-def nasty_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nasty_file(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a run whose classes have names that try to become markup."""
-
-    def load_nasty(path: Path, *, dataset_root: None):
-        run = load(path, dataset_root=dataset_root)
-        sources = [replace(source, class_name=NASTY[source.label]) for source in run.sources]
-        return replace(run, class_names=NASTY, sources=tuple(sources))
-
-    def read_nasty(run: Run) -> ImageSet:
-        return replace(read_dataset(run.config.dataset), class_names=run.class_names)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pixpnet.report.contents.load", load_nasty)
-        patch.setattr(Run, "read_dataset", read_nasty)
-        nasty = replace(collect(tiny_run, images=2), run=NASTY[0], dataset=NASTY[2])
+    names = dict(zip((chapter.class_name for chapter in report.atlas), NASTY, strict=True))
+    nasty = replace(_renamed(report, names), run=NASTY[0], dataset=NASTY[2])
     file = tmp_path_factory.mktemp("nasty") / "page.html"
     file.write_text(render(nasty), encoding="utf-8")
     return file
+
+
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    """The same with other names, wherever one stands."""
+    if isinstance(value, str):
+        return names.get(value, value)
+    if type(value) is tuple:
+        return tuple(_renamed(one, names) for one in value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    changed = {one.name: _renamed(getattr(value, one.name), names) for one in fields(value) if one.init}
+    return replace(value, **changed)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from pixpnet.cli import main
 from pixpnet.errors import CheckpointError, ConfigError, FileError
 from pixpnet.evaluation import METRICS
 from pixpnet.report import Comparison, TableRow, compare, read_runs, to_markdown
-from pixpnet.report.results import labels
 from pixpnet.runs import load
 
 
@@ -173,12 +173,18 @@ def test_a_backbone_that_is_not_known_here_leaves_the_rest(run_copy):
     )
 
 
-def test_labels_are_what_differs(tmp_path):
-    paths = [tmp_path / f"{name}/protonet/2026" for name in ("m/s1", "m/s2", "n/s1")]
+def test_labels_are_what_differs(run_copy, tmp_path):
+    paths = [run_copy(name) for name in ("m/s1", "m/s2", "n/s1")]
+
+    def labels(some: list[Path]) -> tuple[str, ...]:
+        return tuple(run.label for run in read_runs(some))
+
     assert labels(paths) == ("m/s1", "m/s2", "n/s1")
     assert labels(paths[:2]) == ("s1", "s2")
     assert labels(paths[::2]) == ("m", "n")
-    assert labels([tmp_path / "a", tmp_path / "a" / "b"]) == (str(tmp_path / "a"), str(tmp_path / "a" / "b"))
+    outer = shutil.copytree(paths[0], tmp_path / "a")
+    inner = shutil.copytree(paths[0], outer / "b")
+    assert labels([outer, inner]) == (str(outer), str(inner))
 
 
 def test_what_is_no_comparison_is_refused(run_copy, tmp_path):

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from pixpnet.config import Config, ModelConfig
+from pixpnet.config import Config
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.evaluation import Evaluation, EvaluationFiles, Measurement
 from pixpnet.metrics import Estimate
-from pixpnet.report import Cell, read_metrics
+from pixpnet.report import Cell, Checked, Predictions, check, confusion, object_shares, read_metrics
 from pixpnet.report.charts import read_charts
-from pixpnet.report.contents import settings
 from pixpnet.report.evidence import Album, cut_out, shown_images
-from pixpnet.report.predictions import Predictions, confusion, most_confused
-from pixpnet.report.prototypes import CHECKS, Checked, check, object_shares, times_on_top
 from pixpnet.runs import load
 from pixpnet.types import Box, PrototypeSource
 from pixpnet.words import percent, readable_names
@@ -49,7 +48,7 @@ def test_accuracies():
 
 
 def test_most_confused_pairs():
-    first, second = most_confused(PREDICTIONS)
+    first, second = confusion(PREDICTIONS, ("a", "b", "c"), pairs=5).pairs
     assert (first.truth, first.predicted, first.count, first.images, first.example) == (0, 1, 2, 3, 2)
     assert (second.truth, second.predicted, second.count, second.example) == (1, 0, 1, 4)
     shown = confusion(PREDICTIONS, ("a", "b", "c"), pairs=1)
@@ -70,14 +69,19 @@ def test_images_are_chosen_once_each():
     assert shown_images(PREDICTIONS, 9) == {"each": [0, 3, 5], "wrong": [2, 1, 4], "unsure": []}
 
 
-def test_times_on_top_count_positive_contributions_only():
-    weights = np.array([[1, 0], [2, 0], [3, 0], [4, -1], [0, 1]], dtype=np.float32)
-    predictions = Predictions(
-        labels=np.array([0, 1]),
-        probabilities=np.array([[1, 0], [0, 1]], dtype=np.float32),
-        similarities=np.ones((2, 5), dtype=np.float32),
-    )
-    assert times_on_top(predictions, weights).tolist() == [0, 1, 1, 1, 1]
+def test_times_on_top_count_positive_contributions_only(report, tiny_run):
+    run = load(tiny_run)
+    times, weights = Counter(), run.network.class_weights()
+    for index in range(len(run.test_images)):
+        with torch.no_grad():
+            output = run.network(run.test_images[index].image[None])
+        contributions = output.similarities[0] * weights[:, output.logits[0].argmax()]
+        assert (contributions > 0).sum() < 3, "those of the class alone"
+        best = sorted(range(6), key=lambda prototype: -contributions[prototype])[:3]
+        times.update(prototype for prototype in best if contributions[prototype] > 0)
+    assert {card.prototype: card.used for chapter in report.atlas for card in chapter.cards} == {
+        prototype: times[prototype] for prototype in range(6)
+    }
 
 
 def source(prototype: int, image: str = "", cell: tuple[int, int] = (0, 0)) -> PrototypeSource:
@@ -111,7 +115,7 @@ def wary(subject: Checked):
 
 
 def test_a_fine_network_has_no_warnings():
-    assert [remark.is_fine for remark in check(FINE)] == [True] * len(CHECKS)
+    assert [remark.is_fine for remark in check(FINE)] == [True] * 5
 
 
 @pytest.mark.parametrize(("percent_", "is_part"), [(49.9, True), (50.0, False), (52.5, False)])
@@ -242,13 +246,14 @@ def test_damaged_training_curves_are_named(tmp_path, content):
         read_charts(file, Config())
 
 
-def test_settings_mark_what_is_not_default():
-    changes = {"model": ModelConfig(name="protonet", distance="cosine"), "seed": 3}
-    config = replace(Config(), **changes)
-    sections = {section.title: section for section in settings(config)}
-    assert {one.name: one.value for one in sections["run"].settings if not one.is_default} == {"seed": "3"}
+def test_settings_mark_what_is_not_default(report):
+    sections = {section.title: section for section in report.settings}
+    changed = {one.name: one.value for one in sections["run"].settings if not one.is_default}
+    assert changed.pop("log-dir")
+    assert changed == {"seed": "7"}
     changed = {one.name: one.value for one in sections["model"].settings if not one.is_default}
-    assert changed == {"name": "protonet", "distance": "cosine"}
+    assert (changed["distance"], changed["num-prototypes"], changed["pretrained"]) == ("cosine", "6", "no")
+    assert "readout-type" in {one.name for one in sections["model"].settings}
     assert all(one.is_default for one in sections["loss"].settings)
 
 

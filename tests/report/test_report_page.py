@@ -17,9 +17,8 @@ import pytest
 from pixpnet.certificate import certificate_file, verify
 from pixpnet.cli import main
 from pixpnet.errors import CheckpointError, ConfigError
-from pixpnet.report import Cell, MetricTable, TableRow, render, write_report
-from pixpnet.report.contents import TRIALS, grounding
-from pixpnet.runs import load
+from pixpnet.report import Cell, MetricTable, TableRow, collect, render, write_report
+from pixpnet.runs import load, load_checkpoint, save_checkpoint
 
 VOID = {"meta", "link", "img", "input", "br", "wbr", "hr"}
 
@@ -154,31 +153,41 @@ def test_a_run_without_logs_has_a_report(report):
     assert "no metrics.csv" in render(replace(report, charts=()))
 
 
-def test_its_own_trials_are_said(tiny_run, text, monkeypatch):
+def test_its_own_trials_are_said(report, text):
     assert "This report made the trials itself" in text
-    assert grounding(load(tiny_run)).certificate.ours.trials == TRIALS
+    assert (report.grounding.is_short, report.grounding.certificate.ours.trials) == (True, 90)
 
 
-def test_the_runs_certificate_is_shown(tiny_run, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def certificate(tiny_run):
+    return verify(load(tiny_run), trials=7)
+
+
+def test_the_runs_certificate_is_shown(certificate, tiny_run, tmp_path):
     run = load(shutil.copytree(tiny_run, tmp_path / "run"))
-    certificate = verify(run, trials=7)
     certificate_file(run.checkpoint).write_text(json.dumps(certificate.to_dict()))
-    shown = grounding(run)
+    shown = collect(tmp_path / "run", images=1).grounding
     assert not shown.is_short
     assert (shown.certificate.ours.trials, shown.certificate.verdict) == (7, certificate.verdict)
     assert shown.is_fine
     ours, upsampling = (shown.certificate.overall(region) for region in shown.certificate.regions)
     assert upsampling.largest_feature_change > ours.largest_feature_change
-    monkeypatch.setattr("pixpnet.report.contents.verify", lambda run, trials: replace(certificate, seed=99))
-    for other in (json.dumps(replace(certificate, checkpoint_sha256="0").to_dict()), "{", "[]"):
-        certificate_file(run.checkpoint).write_text(other)
-        assert grounding(run).is_short, "another network's certificate, or none, says nothing of this one"
 
 
-def test_unprojected_prototypes_are_refused(tiny_run, monkeypatch):
-    monkeypatch.setattr("pixpnet.report.contents.load", lambda path, **_: replace(load(path), sources=()))
+@pytest.mark.parametrize("other", ["of another network", "{", "[]"])
+def test_another_networks_certificate_or_none_says_nothing(certificate, other, tiny_run, tmp_path):
+    run = load(shutil.copytree(tiny_run, tmp_path / "run"))
+    if other == "of another network":
+        other = json.dumps(replace(certificate, checkpoint_sha256="0").to_dict())
+    certificate_file(run.checkpoint).write_text(other)
+    assert collect(tmp_path / "run", images=1).grounding.is_short
+
+
+def test_unprojected_prototypes_are_refused(tiny_run, tmp_path):
+    run = load(shutil.copytree(tiny_run, tmp_path / "run"))
+    save_checkpoint(replace(load_checkpoint(run.checkpoint), sources=()), run.checkpoint)
     with pytest.raises(CheckpointError, match="not training patches"):
-        write_report(tiny_run)
+        write_report(tmp_path / "run")
 
 
 def test_templates_are_part_of_the_package():

@@ -11,7 +11,6 @@ import pytest
 from pixpnet import load
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.runs import Run, RunDirectory
-from pixpnet.runs import run as loading
 
 
 @pytest.fixture
@@ -25,13 +24,11 @@ def test_the_data_set_of_the_run_is_taken(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("classes", "words"),
-    [(("a",), "has 1 classes, not the 3 that"), (("a", "b", "c"), "has other classes than those that")],
+    [(("a",), "has 3 classes, not the 1 that"), (("a", "b", "c"), "has other classes than those that")],
 )
-def test_a_data_set_with_other_classes_is_refused(run: Run, monkeypatch, classes, words) -> None:
-    images = replace(run.read_dataset(), class_names=classes)
-    monkeypatch.setattr(loading, "read_dataset", lambda config: images)
+def test_a_data_set_with_other_classes_is_refused(run: Run, classes, words) -> None:
     with pytest.raises(DataError, match=rf"{words} the network was trained on\. This is the data of"):
-        run.read_dataset()
+        replace(run, class_names=classes).read_dataset()
 
 
 def test_changed_images_of_prototypes_are_refused(run: Run, tmp_path: Path) -> None:

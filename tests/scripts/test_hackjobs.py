@@ -8,9 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import pixpnet
-from pixpnet.goldilocks import stages, work
+from pixpnet.goldilocks import read_rows
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "hackjobs.py"
 ORIGINAL_COLUMNS = [
@@ -34,7 +35,7 @@ def hackjobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 @pytest.fixture
 def arguments(birds: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Of a run of a few seconds on one small model."""
-    monkeypatch.setattr(stages, "zoo", lambda: ["small_resnet", "resnet18"])
+    monkeypatch.setattr("pixpnet.goldilocks.zoo", lambda: ["small_resnet", "resnet18"])
     data = {"name": "SYNTHBIRDS", "root": birds, "classes": 3, "size": 64, "train-images": 10}
     data |= {"test-images": 4, "workers": 0}
     pairs = ([f"--dataset.{name}", str(value)] for name, value in data.items())
@@ -77,26 +78,25 @@ def test_a_run_and_its_resumption(
 
 
 def test_debug_takes_three_batches(
-    hackjobs: ModuleType,
-    arguments: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    hackjobs: ModuleType, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen = []
+    steps: list[int] = []
 
-    def measure(_: object, splits: object, **options: object) -> work.Accuracies:
-        seen.append((len(splits.train), options["epochs"], options["batch_size"]))  # pyright: ignore
-        raise KeyboardInterrupt
+    def interrupt(*_: object) -> None:
+        steps.append(1)
+        if len(steps) == 3 + 1:  # in the second stage
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(work, "finetune_stage", measure)
-    assert hackjobs.main([*arguments, "--debug", "--train.batch-size", "4"]) == 130
-    assert seen == [(12, 1, 4)]
+    handle = register_optimizer_step_pre_hook(interrupt)
+    try:
+        assert hackjobs.main([*arguments, "--debug", "--train.batch-size", "4"]) == 130
+    finally:
+        handle.remove()
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("hackjobs: interrupted: go on with --resume results/hackjob/hackjob_results_")
     assert last.endswith("_DEBUG.csv")
-    table = tmp_path / "x_DEBUG.csv"
-    table.touch()
+    table = Path(last.rpartition(" ")[2])
+    assert [row.stage for row in read_rows(table)] == ["stem"], "one epoch of three steps"
     assert hackjobs.main([*arguments, "--resume", str(table)]) == 2
 
 

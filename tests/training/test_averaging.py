@@ -1,61 +1,83 @@
 """Stochastic weight averaging, held against sums of the weights at the ends of the epochs."""
 
-import signal
-import subprocess
-import sys
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import pytest
 import torch
+from killed import killed_run
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pixpnet.config import parse_config
 from pixpnet.data import loader, open_splits
+from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.runs import RunDirectory, load, load_checkpoint
 from pixpnet.training import resume, train
-from pixpnet.training import trainer as module
 
 AVERAGED = {"train__stochastic_weight_averaging": ""}
 
 
-def copied(network):
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+class Watched(NamedTuple):
+    """What can be seen of a run's network from outside."""
+
+    after_step: list[dict[str, torch.Tensor]]
+    """The weights after each training step."""
+    first_looks: dict[int, dict[str, torch.Tensor]]
+    """The weights at the first look in eval mode after so many steps."""
+    read_out_after: set[int]
+    """The steps after which a readout was trained."""
+
+
+@contextmanager
+def watching():
+    """Follows the weights of the run that is trained inside."""
+    networks, seen = [], Watched([], {}, set())
+
+    def copied():
+        return {name: tensor.clone() for name, tensor in networks[0].state_dict().items()}
+
+    def look(module, given):
+        if isinstance(module, PrototypeNetwork) and not networks:
+            networks.append(module)
+        if networks and module is networks[0].backbone and not module.training:
+            seen.first_looks.setdefault(len(seen.after_step), copied())
+
+    def stepped(optimizer, *_):
+        if len(optimizer.param_groups) == 1:  # of the head alone
+            seen.read_out_after.add(len(seen.after_step))
+        else:
+            seen.after_step.append(copied() if networks else {})
+
+    handles = register_module_forward_pre_hook(look), register_optimizer_step_post_hook(stepped)
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @pytest.fixture(scope="module")
 def averaged_run(tiny_arguments, tmp_path_factory):
     """A finished run of one backbone, one warm-up and two averaged epochs, and the weights on its way."""
-    ends, before_projection = [], []
-    take, project = module.TrainState.add_to_average, module.project_prototypes
-
-    def taking(state):
-        ends.append(copied(state.network))
-        take(state)
-
-    def projecting(network, *arguments, **options):
-        before_projection.append(copied(network))
-        return project(network, *arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.TrainState, "add_to_average", taking)
-        patch.setattr(module, "project_prototypes", projecting)
+    with watching() as seen:
         arguments = tiny_arguments(tmp_path_factory.mktemp("averaged"), **AVERAGED)
-        return train(parse_config(arguments), progress=False), ends, before_projection
+        return train(parse_config(arguments), progress=False), seen
 
 
 def test_the_network_is_the_mean_of_the_last_epochs_before_it_is_projected(averaged_run):
-    run, ends, before_projection = averaged_run
-    assert len(ends) == 2
-    assert len(before_projection) == 2, "after the warm-up and at the end, not between"
-    names = [name for name, _ in load(run).network.named_parameters()]
-    for name in names:
+    run, seen = averaged_run
+    assert len(seen.after_step) == 4 * 3
+    assert seen.read_out_after == {6, 12}, "after the warm-up and at the end, not between"
+    ends, projected_from = (seen.after_step[8], seen.after_step[11]), seen.first_looks[12]
+    final = load(run).network
+    for name, _ in final.named_parameters():
         mean = (ends[0][name] + ends[1][name]) / 2
-        assert torch.allclose(before_projection[-1][name], mean, atol=1e-6), name
+        assert torch.allclose(projected_from[name], mean, atol=1e-6), name
         assert not torch.equal(ends[0][name], ends[1][name])
-    final = load(run)
-    for name, _ in final.network.backbone.named_parameters():
-        assert torch.equal(
-            final.network.state_dict()[f"backbone.{name}"], before_projection[-1][f"backbone.{name}"]
-        )
+    for name, tensor in final.backbone.named_parameters():
+        assert torch.equal(tensor, projected_from[f"backbone.{name}"])
 
 
 def test_batch_norm_has_the_statistics_of_the_averaged_weights(averaged_run):
@@ -89,28 +111,8 @@ def test_its_prototypes_are_patches(averaged_run):
     assert last.average is None, "the network itself is the average"
 
 
-KILLED_AT = """
-import os, signal, sys
-import torch
-torch.set_num_threads(1)
-from pixpnet.training import tools
-step, seen = tools.EpochBar.step, []
-def killing(self, meter):
-    seen.append(1)
-    if len(seen) == 11:
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(self, meter)
-tools.EpochBar.step = killing
-from pixpnet.cli import main
-main(["train", *sys.argv[1:]])
-"""
-
-
 def test_killed_between_averaged_epochs_and_resumed(averaged_run, tiny_arguments, tmp_path):
-    command = [sys.executable, "-c", KILLED_AT, *tiny_arguments(tmp_path, **AVERAGED)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    (run,) = tmp_path.glob("synthbirds/protonet/*")
+    run = killed_run(tiny_arguments(tmp_path, **AVERAGED), tmp_path, step=11)
     kept = load_checkpoint(RunDirectory(run).last_checkpoint()).average
     assert kept is not None
     assert int(kept["n_averaged"]) == 1

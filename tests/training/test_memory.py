@@ -5,11 +5,19 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from pixpnet.config import parse_config
 from pixpnet.errors import ConfigError, PixPNetError
+from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.runs import load
-from pixpnet.training import is_out_of_memory, largest_that_fits, memory, train, with_fitting_batch
+from pixpnet.training import (
+    PooledClassifier,
+    is_out_of_memory,
+    largest_that_fits,
+    train,
+    with_fitting_batch,
+)
 
 
 @given(capacity=st.integers(0, 300), start=st.integers(1, 400), limit=st.integers(1, 300))
@@ -27,23 +35,25 @@ def test_the_largest_size_is_found_in_few_tries(capacity, start, limit):
 
 @pytest.fixture
 def limited(monkeypatch):
-    """Let training steps run out of memory beyond so many images, as a GPU's do; the largest batch tried."""
+    """Let training run out of memory beyond so many images, as a GPU's does; sizes of the batches tried."""
+    monkeypatch.setattr("pixpnet.training.trainer.require_gpu", lambda device: None)
+    handles = []
 
     def limit_to(images, error=torch.OutOfMemoryError):
-        original = memory.train_epoch
         tried = []
 
-        def trying(learning, batches, **keywords):
-            tried.append(len(batches[0].image))
-            if tried[-1] > images:
-                raise error("CUDA is out of something.")
-            return original(learning, batches, **keywords)
+        def limiting(module, given):
+            if isinstance(module, PooledClassifier | PrototypeNetwork) and torch.is_grad_enabled():
+                tried.append(len(given[0]))
+                if tried[-1] > images:
+                    raise error("CUDA is out of something.")
 
-        monkeypatch.setattr(memory, "train_epoch", trying)
-        monkeypatch.setattr("pixpnet.training.trainer.require_gpu", lambda device: None)
+        handles.append(register_module_forward_pre_hook(limiting))
         return tried
 
-    return limit_to
+    yield limit_to
+    for handle in handles:
+        handle.remove()
 
 
 def test_the_run_is_the_one_with_that_batch_size(limited, tiny_arguments, tmp_path, caplog):
@@ -51,15 +61,17 @@ def test_the_run_is_the_one_with_that_batch_size(limited, tiny_arguments, tmp_pa
     tuned = {"train__hparam_tune": "", "train__accumulate_grad_batches": 3, "train__gradient_clip_norm": 1}
     with caplog.at_level("INFO", logger="pixpnet"):
         run = train(parse_config(tiny_arguments(tmp_path / "tuned", **tuned)), progress=False)
-    assert max(tried) == 8
-    assert tried.count(5) == 3, "every stage is tried"
-    assert "train.batch-size 5 fits" in caplog.text
-    options = yaml.safe_load((run / "results/config.yaml").read_text())["train"]
-    assert (options["batch-size"], options["hparam-tune"]) == (5, False)
-    trials = len(tried)
-    again = parse_config(["-c", str(run / "results/config.yaml"), "--log-dir", str(tmp_path / "again")])
-    repeated = train(again, progress=False)
-    assert len(tried) == trials, "the repeated run tries nothing"
+        assert "train.batch-size 5 fits" in caplog.text
+        caplog.clear()
+        options = yaml.safe_load((run / "results/config.yaml").read_text())["train"]
+        assert (options["batch-size"], options["hparam-tune"]) == (5, False)
+        first = tried.copy()
+        tried.clear()
+        again = parse_config(["-c", str(run / "results/config.yaml"), "--log-dir", str(tmp_path / "again")])
+        repeated = train(again, progress=False)
+        assert "fits" not in caplog.text
+    assert max(first) == 8
+    assert first.count(5) - tried.count(5) == 3 * 4, "every stage is tried, with two steps of two batches"
     expected, actual = load(repeated).network.state_dict(), load(run).network.state_dict()
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
     metrics = "csv/version_0/metrics.csv"

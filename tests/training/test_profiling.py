@@ -1,19 +1,20 @@
 """Profiles say where the time goes, and change nothing."""
 
+import cProfile
 import itertools
 import json
 import pstats
 import re
-from dataclasses import replace
+import time
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from pixpnet.config import Config, parse_config
+from pixpnet.config import parse_config
 from pixpnet.errors import ConfigError
 from pixpnet.runs import load
-from pixpnet.training import PROFILERS, profiling, train
-from pixpnet.training.profiling import FunctionTimes, OperationTimes, PhaseTimes, Profiler, make_profiler
+from pixpnet.training import PROFILERS, resume, train
 
 CPU = torch.device("cpu")
 
@@ -69,8 +70,8 @@ def test_a_profiled_run_is_the_same_run(profiler, check, tiny_run, tiny_argument
 
 def test_time_is_that_of_the_innermost_phase(tmp_path, monkeypatch):
     clock = itertools.count()  # a second passes whenever one looks
-    monkeypatch.setattr(profiling.time, "perf_counter", lambda: float(next(clock)))
-    profiler = PhaseTimes(tmp_path / "made" / "simple", CPU)
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    profiler = PROFILERS["simple"](tmp_path / "made" / "simple", CPU)
     with profiler.running(), profiler.phase("outer"):  # seconds 0, 1
         with profiler.phase("inner"):  # 2
             pass  # 3
@@ -99,21 +100,17 @@ def test_what_was_measured_is_written_after_an_error_too(name, tmp_path):
     assert any(file.suffix == ".txt" for file in tmp_path.iterdir())
 
 
-def test_functions_within_another_profile_are_one_clear_error(tmp_path):
-    outer = FunctionTimes(tmp_path / "outer", CPU)
-    inner = FunctionTimes(tmp_path / "inner", CPU)
+def test_functions_within_another_profile_are_one_clear_error(tmp_path, monkeypatch):
+    def taken(profile):  # as Python 3.12 has it
+        raise ValueError("Another profiling tool is already active")
 
-    class Taken:
-        def enable(self):
-            raise ValueError("Another profiling tool is already active")
-
-    inner._profile = Taken()
-    with outer.running(), pytest.raises(ConfigError, match="inside of another profiler"):
-        inner.start()
+    monkeypatch.setattr(cProfile, "Profile", type("Taken", (cProfile.Profile,), {"enable": taken}))
+    with pytest.raises(ConfigError, match="inside of another profiler"):
+        PROFILERS["advanced"](tmp_path / "inner", CPU).start()
 
 
 def test_a_single_step_is_recorded(tmp_path):
-    profiler = OperationTimes(tmp_path / "pytorch", CPU)
+    profiler = PROFILERS["pytorch"](tmp_path / "pytorch", CPU)
     with pytest.warns(UserWarning, match="warmup"):
         profiler.stage("joint", steps=1)
     torch.ones(3).sum()
@@ -121,21 +118,31 @@ def test_a_single_step_is_recorded(tmp_path):
     assert "aten::sum" in (tmp_path / "pytorch-joint.txt").read_text()
 
 
-def test_nothing_is_measured_unless_asked_for(tmp_path, caplog):
-    common = {"device": CPU, "epochs_done": 0}
-    off = make_profiler(Config(), tmp_path, **common, active=True)
-    assert type(off) is Profiler
-    batches = [1, 2]
-    assert off.batches(batches) is batches
-    asked = Config(profile=True, profiler="advanced")
-    assert type(make_profiler(asked, tmp_path, **common, active=False)) is Profiler
-    assert not caplog.records
-    assert type(make_profiler(replace(asked, profile=False), tmp_path, **common, active=True)) is Profiler
-    assert [record.getMessage() for record in caplog.records] == [
-        "profiler advanced measures nothing without `profile`"
-    ]
+SHORT = {"train__epochs": 2, "train__backbone_epochs": 0, "train__no_push_prototypes": ""}
 
 
-def test_a_resumed_run_keeps_the_former_profile(tmp_path):
-    made = make_profiler(Config(profile=True), tmp_path, device=CPU, epochs_done=3, active=True)
-    assert made.file(".txt") == tmp_path / "simple-from-epoch-4.txt"
+def test_nothing_is_measured_unless_asked_for(tiny_arguments, tmp_path, caplog):
+    arguments = tiny_arguments(tmp_path, profiler="advanced", **{**SHORT, "train__epochs": 1})
+    run = train(parse_config(arguments), progress=False)
+    assert not (run / "profile").exists()
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["profiler advanced measures nothing without `profile`"]
+
+
+def test_a_resumed_run_keeps_the_former_profile(tiny_arguments, tmp_path):
+    steps = []
+
+    def interrupt(*_):
+        steps.append(1)
+        if len(steps) == 5:  # of 3 an epoch
+            raise KeyboardInterrupt
+
+    handle = register_optimizer_step_post_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(parse_config(tiny_arguments(tmp_path, profile="", **SHORT)), progress=False)
+    handle.remove()
+    (run,) = tmp_path.glob("synthbirds/protonet/*")
+    former = (run / "profile/simple.txt").read_text()
+    resume(run, progress=False)
+    assert {file.name for file in (run / "profile").iterdir()} == {"simple.txt", "simple-from-epoch-2.txt"}
+    assert (run / "profile/simple.txt").read_text() == former

@@ -1,44 +1,19 @@
 """A run that is killed in the middle of an epoch and resumed ends as if nothing had happened, bit for bit."""
 
 import shutil
-import signal
-import subprocess
-import sys
 
 import pytest
 import torch
+from killed import killed_run
 
 from pixpnet.errors import CheckpointError
 from pixpnet.runs import load
 from pixpnet.training import resume
 
-KILLED_AT = """
-import os, signal, sys
-import torch
-torch.set_num_threads(1)
-from pixpnet.training import tools
-step, seen = tools.EpochBar.step, []
-def killing(self, meter):
-    seen.append(1)
-    if len(seen) == {at}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(self, meter)
-tools.EpochBar.step = killing
-from pixpnet.cli import main
-main(["train", *sys.argv[1:]])
-"""
-
 
 @pytest.mark.parametrize("at", [2, 5, 8], ids=["first-epoch", "warm-up", "joint"])
 def test_killed_and_resumed(at, tiny_run, tiny_arguments, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_AT.format(at=at), *tiny_arguments(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    (run,) = tmp_path.glob("synthbirds/protonet/*")
+    run = killed_run(tiny_arguments(tmp_path), tmp_path, step=at)
     if at < 4:  # the first epoch was not completed
         with pytest.raises(CheckpointError, match="not one of its epochs"):
             resume(run, progress=False)

@@ -3,17 +3,19 @@
 import csv
 import hashlib
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pixpnet.config import parse_config
 from pixpnet.data import open_splits
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.runs import load
-from pixpnet.training import PrototypeObjective, train
+from pixpnet.training import train
 
 MEASURES = {
     *("accuracy", "weighted_accuracy", "xent", "xent_weighted", "cluster_loss", "cluster_loss_weighted"),
@@ -198,18 +200,29 @@ def test_the_best_projected_network_is_kept_and_tested(tiny_arguments, tmp_path)
     assert load(run).sources
 
 
-def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tiny_arguments, tmp_path, monkeypatch):
-    original = PrototypeObjective.__call__
-    calls = []
+@contextmanager
+def wrecked_after(step, value):
+    """Weights that a training step leaves with this value."""
+    steps = []
 
-    def failing(*arguments):
-        calls.append(1)
-        loss = original(*arguments)
-        return loss._replace(total=loss.total * math.nan) if len(calls) > 5 else loss
+    def wreck(optimizer, *_):
+        steps.append(1)
+        if len(steps) == step:
+            with torch.no_grad():
+                for parameter in optimizer.param_groups[0]["params"]:  # the backbone's
+                    parameter.fill_(value)
 
-    monkeypatch.setattr(PrototypeObjective, "__call__", failing)
-    arguments = tiny_arguments(tmp_path, train__backbone_epochs=0)
-    with pytest.raises(PixPNetError, match=r"became nan at step 5 .*learning rates 7\.38e-05, 0\.0022"):
+    handle = register_optimizer_step_post_hook(wreck)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tiny_arguments, tmp_path):
+    arguments = tiny_arguments(tmp_path, train__backbone_epochs=0, train__no_push_prototypes="")
+    told = pytest.raises(PixPNetError, match=r"became nan at step 5 .*learning rates 7\.38e-05, 0\.0022")
+    with wrecked_after(4, math.nan), told:
         train(parse_config(arguments), progress=False)
     (run,) = tmp_path.glob("synthbirds/protonet/*")
     assert load(run).epoch == 1
@@ -242,23 +255,11 @@ def test_what_cannot_work_is_refused_before_anything_is_written(options, message
     ("value", "message"),
     [(math.nan, "Weights are no longer finite after epoch 2"), (1e30, "logits are no longer finite")],
 )
-def test_a_wrecked_network_is_not_saved(value, message, tiny_arguments, tmp_path, monkeypatch):
+def test_a_wrecked_network_is_not_saved(value, message, tiny_arguments, tmp_path):
     """Also where the loss was finite: it was that of the weights before the last step."""
-    import pixpnet.training.loop as module
-
-    original = module.train_epoch
-
-    def breaking(learning, *arguments, **keywords):
-        steps = original(learning, *arguments, **keywords)
-        if keywords["first_step"] > 0:
-            with torch.no_grad():
-                for parameter in learning.model.backbone.parameters():
-                    parameter.fill_(value)
-        return steps
-
-    monkeypatch.setattr(module, "train_epoch", breaking)
-    with pytest.raises(PixPNetError, match=message):
-        train(parse_config(tiny_arguments(tmp_path, train__backbone_epochs=0)), progress=False)
+    arguments = tiny_arguments(tmp_path, train__backbone_epochs=0, train__no_push_prototypes="")
+    with wrecked_after(6, value), pytest.raises(PixPNetError, match=message):
+        train(parse_config(arguments), progress=False)
     (run,) = tmp_path.glob("synthbirds/protonet/*")
     assert load(run).epoch == 1
 

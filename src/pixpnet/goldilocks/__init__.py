@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pixpnet.goldilocks.advice import Advice, advise
     from pixpnet.goldilocks.experiment import Outcome, explore
+    from pixpnet.goldilocks.features import find_prototypes, read_images
+    from pixpnet.goldilocks.linear_probe import accuracies, fit_head, probe
     from pixpnet.goldilocks.networks import finetune_stage
     from pixpnet.goldilocks.ranking import average_seeds, pareto_ranks, rank_rows, undertrained
     from pixpnet.goldilocks.stages import Stage, split_models, stages_of, zoo
@@ -19,13 +21,18 @@ __all__ = [
     "Outcome",
     "Row",
     "Stage",
+    "accuracies",
     "advise",
     "append_row",
     "average_seeds",
     "explore",
+    "find_prototypes",
     "finetune_stage",
+    "fit_head",
     "pareto_ranks",
+    "probe",
     "rank_rows",
+    "read_images",
     "read_rows",
     "split_models",
     "stages_of",
@@ -38,6 +45,8 @@ __all__ = [
 _HOMES = {
     "advice": ("Advice", "advise"),
     "experiment": ("Outcome", "explore"),
+    "features": ("find_prototypes", "read_images"),
+    "linear_probe": ("accuracies", "fit_head", "probe"),
     "networks": ("finetune_stage",),
     "ranking": ("average_seeds", "pareto_ranks", "rank_rows", "undertrained"),
     "stages": ("Stage", "split_models", "stages_of", "zoo"),

@@ -20,7 +20,7 @@ from pixpnet.config import Config, resolve_optimizer
 from pixpnet.data import ClassificationImages, Splits, loader
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.files import write_atomically
-from pixpnet.goldilocks.probe import Accuracies, accuracies
+from pixpnet.goldilocks.linear_probe import Accuracies, accuracies
 from pixpnet.goldilocks.stages import LargestReader, Stage, StageReaders
 from pixpnet.goldilocks.table import Weights
 from pixpnet.modes import evaluating

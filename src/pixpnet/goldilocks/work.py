@@ -20,8 +20,8 @@ from pixpnet.data import ClassificationImages, Splits, find_dataset, hold_out, o
 from pixpnet.errors import DataError
 from pixpnet.files import write_atomically
 from pixpnet.goldilocks.features import find_prototypes, read_images
+from pixpnet.goldilocks.linear_probe import Accuracies, accuracies, probe
 from pixpnet.goldilocks.networks import finetune_stage, frozen_backbone, weights_of
-from pixpnet.goldilocks.probe import Accuracies, accuracies, probe
 from pixpnet.goldilocks.stages import Stage
 from pixpnet.goldilocks.table import Key, Mode, Readout, Row, Weights
 from pixpnet.seeds import seeded

@@ -13,6 +13,7 @@ from pixpnet.pixel_space.mappings import (
     upsampling_map,
     upsampling_region,
 )
+from pixpnet.pixel_space.prp import prp_maps, relevance_shares
 from pixpnet.pixel_space.receptive_field import REDUCTIONS, receptive_field_map
 from pixpnet.pixel_space.request import MapRequest
 
@@ -28,10 +29,12 @@ __all__ = [
     "box_centers",
     "mapping_title",
     "pixel_space_map",
+    "prp_maps",
     "random_map",
     "receptive_field_map",
     "region_mappings",
     "region_title",
+    "relevance_shares",
     "upsampled_centers",
     "upsampling_map",
     "upsampling_region",

@@ -3,16 +3,23 @@
 from pixpnet.report.comparison import Comparison, compare, read_runs, to_html, to_markdown
 from pixpnet.report.contents import Report, collect
 from pixpnet.report.page import render, write_report
+from pixpnet.report.predictions import Predictions, confusion
+from pixpnet.report.prototypes import Checked, check, object_shares
 from pixpnet.report.tables import Cell, MetricTable, TableRow, read_metrics
 
 __all__ = [
     "Cell",
+    "Checked",
     "Comparison",
     "MetricTable",
+    "Predictions",
     "Report",
     "TableRow",
+    "check",
     "collect",
     "compare",
+    "confusion",
+    "object_shares",
     "read_metrics",
     "read_runs",
     "render",
