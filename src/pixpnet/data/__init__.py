@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pixpnet.data.check import DatasetCheck, annotated_sheet, check_dataset
     from pixpnet.data.cub import read_cub
     from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset
+    from pixpnet.data.decode import FORMATS, is_picture, picture_format
     from pixpnet.data.folder import set_aside
     from pixpnet.data.images import (
         ClassificationImages,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CACHES",
     "DATASETS",
+    "FORMATS",
     "AnnotatedImage",
     "Archive",
     "ClassificationImages",
@@ -76,6 +78,7 @@ __all__ = [
     "find_root",
     "first_transform",
     "hold_out",
+    "is_picture",
     "load_image",
     "load_mask",
     "loader",
@@ -86,6 +89,7 @@ __all__ = [
     "object_pixels",
     "open_splits",
     "part_map",
+    "picture_format",
     "prepare",
     "read_cub",
     "read_dataset",
@@ -102,6 +106,7 @@ _HOMES = {
     "check": "DatasetCheck annotated_sheet check_dataset",
     "cub": "read_cub",
     "datasets": "DATASETS find_dataset prepare read_dataset",
+    "decode": "FORMATS is_picture picture_format",
     "folder": "set_aside",
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample loader worker_count",
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
