@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pixpnet.choices import did_you_mean
-from pixpnet.cli.console import progress_bar
+from pixpnet.cli.console import progress_bar, say
 from pixpnet.cli.parser import Parser, file_to_write, number_in
 from pixpnet.config import OPTIONS, DatasetConfig, Range, to_kebab
 from pixpnet.errors import ConfigError, DataError
@@ -54,7 +54,7 @@ def _prepare(arguments: Sequence[str]) -> int:
 
     with progress_bar("preparing") as progress:
         images = prepare(options.name, options.root, progress=progress)
-    print(
+    say(
         f"{images.name} in {images.root}: {images.num_classes} classes, {len(images.train)} training and "
         f"{len(images.test)} test images"
     )
@@ -83,7 +83,7 @@ def _check(arguments: Sequence[str]) -> int:
     out = out or Path("logs", "data", f"{found.images.name.lower()}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
     annotated_sheet(found.images).save(out, format="PNG")
-    print("\n".join([*found.lines(), f"sheet of images: {out}"]))
+    say(*found.lines(), f"sheet of images: {out}")
     if not found.is_sound:
         raise DataError(
             f"{len(found.damaged)} damaged images and {len(found.leaked)} in training and in the test: "
@@ -108,7 +108,7 @@ def _synthbirds(arguments: Sequence[str]) -> int:
     out = options.pop("out")
     with progress_bar("rendering images") as progress:
         render_dataset(out, **options, progress=progress)
-    print(out)
+    say(out)
     return 0
 
 
