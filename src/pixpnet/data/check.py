@@ -140,7 +140,7 @@ class _Look(NamedTuple):
 def _look(record: ImageRecord) -> str | _Look:
     """What the image is like, or why it (or its mask) can't be read."""
     try:
-        image, notes = read_picture(record.path, record.reading)
+        image, notes, doubts = read_picture(record.path, record.reading)
         load_mask(record, window=(0, 0, image.width, image.height))
         fault = mask_fault(record)
     except DataError as error:
@@ -154,7 +154,7 @@ def _look(record: ImageRecord) -> str | _Look:
     if record.part_points is not None and record.part_visible is not None:
         points = record.part_points[record.part_visible]
         fits = fits and bool(((points >= 0) & (points < image.size)).all())
-    return _Look(digest, fits, notes, fault)
+    return _Look(digest, fits, (*notes, *doubts), fault)
 
 
 def _range(counts: list[int]) -> str:
