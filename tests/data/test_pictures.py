@@ -452,9 +452,23 @@ def test_a_panorama_is_read_without_a_word_and_beyond_the_limit_refused_with_a_w
 
 
 def test_tiles_of_a_tiff_file_count_too():
-    tiff = bytearray(saved(Image.new("L", (64, 64)), "TIFF", tiffinfo={322: 64, 323: 64}))
-    with pytest.raises(DataError, match=r"limit of 0 million|64 x 64"):
-        load_image(bytes(tiff), Reading(max_pixels=100))
+    tags = (
+        (256, 8),
+        (257, 8),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (277, 1),
+        (322, 64),
+        (323, 64),
+        (324, 134),
+        (325, 4096),
+    )
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    tiff = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0\0\0\0" + bytes(4096)
+    assert load_image(tiff).size == (8, 8)
+    with pytest.raises(DataError, match="has 64 x 64"):
+        load_image(tiff, Reading(max_pixels=100))
 
 
 # Masks

@@ -73,6 +73,7 @@ def _check(arguments: Sequence[str]) -> int:
     out_help = "the sheet, a PNG (default: logs/data/<name>.png)"
     parser.add_argument("--out", type=file_to_write, metavar="FILE", help=out_help)
     _add_synthbirds(parser)
+    _add_reading(parser)
     options = vars(parser.parse(arguments))
     from pixpnet.data import annotated_sheet, check_dataset, read_dataset
 
@@ -124,6 +125,15 @@ def _add_synthbirds(parser: Parser) -> None:
         assert isinstance(rule, Range)
         says = "side of the images in pixels; None: 128" if name == "size" else ""
         parser.take(name, type=number_in(rule), metavar="N", says=says)
+
+
+def _add_reading(parser: Parser) -> None:
+    """How pictures and masks are read."""
+    parser.take("orientation", choices=OPTIONS["dataset.orientation"].choices)
+    for name in ("max_pixels", "bits", "mask_label"):
+        rule = OPTIONS[f"dataset.{to_kebab(name)}"].rule
+        assert isinstance(rule, Range)
+        parser.take(name, type=number_in(rule), metavar="N")
 
 
 ACTIONS: Mapping[str, Callable[[Sequence[str]], int]] = {
