@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pixpnet.data.decode import TAGGED, load_image, read_picture
+from pixpnet.data.decode import load_image, read_picture
 from pixpnet.data.masks import load_mask, mask_fault
+from pixpnet.data.opened import TAGGED
 from pixpnet.data.spec import ImageSet
 from pixpnet.errors import DataError
 from pixpnet.fonts import drawable, font_file
