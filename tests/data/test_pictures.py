@@ -13,7 +13,10 @@ from PIL import Image, ImageCms, ImageOps
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data import (
+    CACHES,
     FORMATS,
+    ClassificationImages,
+    Geometry,
     check_dataset,
     is_picture,
     load_image,
@@ -23,7 +26,7 @@ from pixpnet.data import (
     read_picture,
 )
 from pixpnet.errors import DataError
-from pixpnet.types import STANDARD, Reading
+from pixpnet.types import IMAGENET, STANDARD, Reading
 
 IGNORING = Reading(orientation="ignore")
 
@@ -597,3 +600,20 @@ def test_masks_to_look_at_are_told(tmp_path, image, options, words):
     assert len(told) == bool(words)
     if words:
         assert words in told[0]
+
+
+def test_kept_pixels_are_those_of_one_way_of_reading(tmp_path, monkeypatch):
+    """The cache on the disk makes a new file where the set is read otherwise."""
+    monkeypatch.setenv("PIXPNET_CACHE", str(tmp_path / "cache"))
+    root = make_set(tmp_path / "set", lambda name: tagged(6, "PNG"))
+    sizes, files = [], []
+    for orientation in ("apply", "ignore"):
+        images = read(root, orientation=orientation)
+        geometry = Geometry(resize=20, crop=20)
+        cache = CACHES["disk"](images.train, geometry=geometry)
+        view = ClassificationImages(images.train, geometry=geometry, normalization=IMAGENET, cache=cache)
+        for _ in range(2):
+            sizes.append(view._prepared(0).size)
+        files.append(sorted(path.name for path in (tmp_path / "cache").rglob("*.pixels")))
+    assert sizes == [(20, 25), (20, 25), (25, 20), (25, 20)]
+    assert files[0] != files[1]
