@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 import pixpnet
+from pixpnet.data import load_image
 from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.explanation import Explainer, Explanation, explain, explain_test
 from pixpnet.runs import Run, load
@@ -81,3 +83,37 @@ def test_sources_are_the_training_images(run: Run) -> None:
     evidence = explain_test(run, 0).evidence
     assert {one.source for one in evidence} == set(run.sources)
     assert all(one.source and one.source.prototype == one.prototype for one in evidence)
+
+
+def test_a_picture_is_explained_alike_wherever_it_comes_from(run: Run, tmp_path: Path) -> None:
+    """Also one of 16 bits, and one that is to be turned."""
+    rng = np.random.default_rng(0)
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.fromarray(rng.integers(0, 256, (70, 90, 3), np.uint8)).save(tmp_path / "turned.jpg", exif=tags)
+    Image.fromarray(rng.integers(0, 4096, (70, 90)).astype(np.uint16)).save(tmp_path / "deep.png")
+    for path in (tmp_path / "turned.jpg", tmp_path / "deep.png"):
+        wanted = explain(run, path).image
+        sources = [
+            path.read_bytes(),
+            Image.open(path),
+            np.asarray(load_image(path)),
+            np.asarray(load_image(path)) / 255,
+        ]
+        for source in sources:
+            np.testing.assert_array_equal(explain(run, source).image, wanted)
+        with path.open("rb") as file:
+            np.testing.assert_array_equal(explain(run, file).image, wanted)
+
+
+def test_a_run_reads_pictures_as_its_training_did(run: Run, tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    picture.save(tmp_path / "turned.png", exif=tags)
+    sideways = replace(
+        run, config=replace(run.config, dataset=replace(run.config.dataset, orientation="ignore"))
+    )
+    stored, upright = (explain(one, tmp_path / "turned.png").image for one in (sideways, run))
+    np.testing.assert_array_equal(upright, np.rot90(stored, -1))
+    assert not (upright == stored).all()

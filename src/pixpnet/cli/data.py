@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pixpnet.choices import did_you_mean
-from pixpnet.cli.console import progress_bar
+from pixpnet.cli.console import progress_bar, say
 from pixpnet.cli.parser import Parser, file_to_write, number_in
 from pixpnet.config import OPTIONS, DatasetConfig, Range, to_kebab
 from pixpnet.errors import ConfigError, DataError
@@ -54,7 +54,7 @@ def _prepare(arguments: Sequence[str]) -> int:
 
     with progress_bar("preparing") as progress:
         images = prepare(options.name, options.root, progress=progress)
-    print(
+    say(
         f"{images.name} in {images.root}: {images.num_classes} classes, {len(images.train)} training and "
         f"{len(images.test)} test images"
     )
@@ -73,6 +73,7 @@ def _check(arguments: Sequence[str]) -> int:
     out_help = "the sheet, a PNG (default: logs/data/<name>.png)"
     parser.add_argument("--out", type=file_to_write, metavar="FILE", help=out_help)
     _add_synthbirds(parser)
+    _add_reading(parser)
     options = vars(parser.parse(arguments))
     from pixpnet.data import annotated_sheet, check_dataset, read_dataset
 
@@ -83,7 +84,7 @@ def _check(arguments: Sequence[str]) -> int:
     out = out or Path("logs", "data", f"{found.images.name.lower()}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
     annotated_sheet(found.images).save(out, format="PNG")
-    print("\n".join([*found.lines(), f"sheet of images: {out}"]))
+    say(*found.lines(), f"sheet of images: {out}")
     if not found.is_sound:
         raise DataError(
             f"{len(found.damaged)} damaged images and {len(found.leaked)} in training and in the test: "
@@ -108,7 +109,7 @@ def _synthbirds(arguments: Sequence[str]) -> int:
     out = options.pop("out")
     with progress_bar("rendering images") as progress:
         render_dataset(out, **options, progress=progress)
-    print(out)
+    say(out)
     return 0
 
 
@@ -124,6 +125,15 @@ def _add_synthbirds(parser: Parser) -> None:
         assert isinstance(rule, Range)
         says = "side of the images in pixels; None: 128" if name == "size" else ""
         parser.take(name, type=number_in(rule), metavar="N", says=says)
+
+
+def _add_reading(parser: Parser) -> None:
+    """How pictures and masks are read."""
+    parser.take("orientation", choices=OPTIONS["dataset.orientation"].choices)
+    for name in ("max_pixels", "bits", "mask_label"):
+        rule = OPTIONS[f"dataset.{to_kebab(name)}"].rule
+        assert isinstance(rule, Range)
+        parser.take(name, type=number_in(rule), metavar="N")
 
 
 ACTIONS: Mapping[str, Callable[[Sequence[str]], int]] = {

@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from pixpnet.data.cache import CACHES, ImageCache
     from pixpnet.data.check import DatasetCheck, annotated_sheet, check_dataset
     from pixpnet.data.cub import read_cub
-    from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset
+    from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset, reading_of
+    from pixpnet.data.decode import (
+        FORMATS,
+        PictureSource,
+        is_picture,
+        load_image,
+        name_of,
+        picture_format,
+        read_picture,
+    )
     from pixpnet.data.folder import set_aside
     from pixpnet.data.images import (
         ClassificationImages,
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
         loader,
         worker_count,
     )
+    from pixpnet.data.masks import load_mask, mask_fault, object_pixels
     from pixpnet.data.parts import (
         PartGroups,
         PartTruth,
@@ -34,7 +44,6 @@ if TYPE_CHECKING:
         part_map,
         read_part_truth,
     )
-    from pixpnet.data.pictures import load_image, load_mask, object_pixels
     from pixpnet.data.sources import download, extract, find_root
     from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
     from pixpnet.data.splits import Splits, evenly_over_classes, hold_out, measure_normalization, open_splits
@@ -50,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CACHES",
     "DATASETS",
+    "FORMATS",
     "AnnotatedImage",
     "Archive",
     "ClassificationImages",
@@ -63,6 +73,7 @@ __all__ = [
     "ImageSet",
     "PartGroups",
     "PartTruth",
+    "PictureSource",
     "Sample",
     "Splits",
     "annotate",
@@ -76,20 +87,26 @@ __all__ = [
     "find_root",
     "first_transform",
     "hold_out",
+    "is_picture",
     "load_image",
     "load_mask",
     "loader",
+    "mask_fault",
     "measure_normalization",
     "merge_sides",
     "met",
     "mirror_order",
+    "name_of",
     "object_pixels",
     "open_splits",
     "part_map",
+    "picture_format",
     "prepare",
     "read_cub",
     "read_dataset",
     "read_part_truth",
+    "read_picture",
+    "reading_of",
     "set_aside",
     "to_normalized",
     "training_transform",
@@ -101,11 +118,12 @@ _HOMES = {
     "cache": "CACHES ImageCache",
     "check": "DatasetCheck annotated_sheet check_dataset",
     "cub": "read_cub",
-    "datasets": "DATASETS find_dataset prepare read_dataset",
+    "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
+    "decode": "FORMATS PictureSource is_picture load_image name_of picture_format read_picture",
     "folder": "set_aside",
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample loader worker_count",
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
-    "pictures": "load_image load_mask object_pixels",
+    "masks": "load_mask mask_fault object_pixels",
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",
     "splits": "Splits evenly_over_classes hold_out measure_normalization open_splits",

@@ -7,18 +7,23 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pixpnet.data.pictures import load_image, load_mask
+from pixpnet.data.decode import load_image, read_picture
+from pixpnet.data.masks import load_mask, mask_fault
+from pixpnet.data.opened import TAGGED
 from pixpnet.data.spec import ImageSet
 from pixpnet.errors import DataError
+from pixpnet.fonts import drawable, font_file
 from pixpnet.types import ImageRecord, Progress, no_progress
+from pixpnet.words import visible
 
 _COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
 """Of the parts: Okabe and Ito's, which colour-blind people tell apart."""
-_BORDER, _LINE = 6, 16
+_BORDER, _LINE, _FONT_SIZE = 6, 16, 11
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,10 @@ class DatasetCheck:
     """Ids of images with the same pixels that stand in one of them only."""
     outside: tuple[str, ...]
     """Ids of images with a box, or a visible part, beyond the image."""
+    notes: tuple[tuple[str, int], ...] = ()
+    """What is to be said of how pictures are read ("an orientation tag"), and of how many."""
+    mask_faults: tuple[str, ...] = ()
+    """For each mask that shows no object, or perhaps another one: why."""
 
     @property
     def is_sound(self) -> bool:
@@ -72,21 +81,34 @@ class DatasetCheck:
         yield f"images in training and in the test: {_some(leaked)}"
         yield f"images that stand twice in one of the two: {_some(repeated)}"
         yield f"images with a box or a visible part beyond their edge: {_some(self.outside)}"
+        for note, count in self.notes:
+            yield f"images with {note}: {count}{self._way_out(note)}"
+        if self.mask_faults:
+            yield f"masks to look at (dataset.mask-label): {_some(self.mask_faults)}"
+
+    def _way_out(self, note: str) -> str:
+        """Which option of the data set reads them otherwise, and how it stands."""
+        if note == TAGGED:
+            return f" (dataset.orientation {self.images.reading.orientation})"
+        return " (dataset.bits)" if "bits" in note else ""
 
 
 def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress = no_progress) -> DatasetCheck:
     """Read every image of a set, and compare the pixels of all."""
     records = (*images.train, *images.test)
-    damaged, outside = [], []
+    damaged, outside, faults = [], [], []
+    notes: Counter[str] = Counter()
     same: defaultdict[bytes, list[int]] = defaultdict(list)
     with ThreadPoolExecutor(threads) as pool:
         for position, found in enumerate(pool.map(_look, records)):
             if isinstance(found, str):
                 damaged.append(found)
             else:
-                digest, fits = found
-                same[digest].append(position)
-                if not fits:
+                same[found.digest].append(position)
+                notes.update(found.notes)
+                if found.mask_fault is not None:
+                    faults.append(found.mask_fault)
+                if not found.fits:
                     outside.append(records[position].image_id)
             progress(position + 1, len(records))
     leaked, repeated = [], []
@@ -94,14 +116,34 @@ def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress = no
         if len(positions) > 1:
             crosses = positions[0] < len(images.train) <= positions[-1]
             (leaked if crosses else repeated).append(tuple(records[place].image_id for place in positions))
-    return DatasetCheck(images, tuple(damaged), tuple(leaked), tuple(repeated), tuple(outside))
+    return DatasetCheck(
+        images,
+        tuple(damaged),
+        tuple(leaked),
+        tuple(repeated),
+        tuple(outside),
+        notes=tuple(notes.most_common()),
+        mask_faults=tuple(faults),
+    )
 
 
-def _look(record: ImageRecord) -> str | tuple[bytes, bool]:
-    """Why the image (or its mask) can't be read, or a digest of its pixels and whether box and parts fit."""
+class _Look(NamedTuple):
+    """What one image is like."""
+
+    digest: bytes
+    """Of its pixels."""
+    fits: bool
+    """Whether box and parts lie in it."""
+    notes: tuple[str, ...]
+    mask_fault: str | None
+
+
+def _look(record: ImageRecord) -> str | _Look:
+    """What the image is like, or why it (or its mask) can't be read."""
     try:
-        image = load_image(record.path)
+        image, notes, doubts = read_picture(record.path, record.reading)
         load_mask(record, window=(0, 0, image.width, image.height))
+        fault = mask_fault(record)
     except DataError as error:
         return str(error)
     digest = hashlib.blake2b(f"{image.size}".encode() + image.tobytes(), digest_size=16).digest()
@@ -113,7 +155,7 @@ def _look(record: ImageRecord) -> str | tuple[bytes, bool]:
     if record.part_points is not None and record.part_visible is not None:
         points = record.part_points[record.part_visible]
         fits = fits and bool(((points >= 0) & (points < image.size)).all())
-    return digest, fits
+    return _Look(digest, fits, (*notes, *doubts), fault)
 
 
 def _range(counts: list[int]) -> str:
@@ -136,8 +178,7 @@ def annotated_sheet(images: ImageSet, *, columns: int = 6, rows: int = 5, cell: 
     chosen = _turns(images.train)[: columns * rows]
     columns, rows = min(columns, len(chosen)), -(-len(chosen) // columns)
     width = columns * (cell + _BORDER) + _BORDER
-    font = ImageFont.load_default()
-    legend = _legend(images.part_names, width, font)
+    legend = _legend(images.part_names, width)
     height = rows * (cell + _LINE + _BORDER) + _BORDER + legend.height
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
@@ -145,7 +186,8 @@ def annotated_sheet(images: ImageSet, *, columns: int = 6, rows: int = 5, cell: 
         left = _BORDER + place % columns * (cell + _BORDER)
         top = _BORDER + place // columns * (cell + _LINE + _BORDER)
         sheet.paste(_picture(record, cell), (left, top))
-        name = images.class_names[record.label]
+        name = drawable(visible(images.class_names[record.label])).text
+        font = _font(name)
         while draw.textlength(name, font=font) > cell:
             name = name[:-4] + "..."
         draw.text((left, top + cell), name, fill="black", font=font)
@@ -168,7 +210,7 @@ def _picture(record: ImageRecord, cell: int) -> Image.Image:
     square = Image.new("RGB", (cell, cell), "#dddddd")
     draw = ImageDraw.Draw(square)
     try:
-        image = load_image(record.path)
+        image = load_image(record.path, record.reading)
     except DataError:
         draw.line((0, 0, cell, cell), fill="red", width=3)
         draw.line((0, cell, cell, 0), fill="red", width=3)
@@ -193,14 +235,18 @@ def _picture(record: ImageRecord, cell: int) -> Image.Image:
     return square
 
 
-def _legend(
-    names: tuple[str, ...], width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> Image.Image:
+def _font(text: str) -> ImageFont.FreeTypeFont:
+    """One that has the text's signs."""
+    return ImageFont.truetype(font_file(text), _FONT_SIZE)
+
+
+def _legend(names: tuple[str, ...], width: int) -> Image.Image:
     """Number, colour and name of each part."""
+    names = tuple(drawable(visible(name)).text for name in names)
     places, x, y = [], _BORDER, 0
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     for part, name in enumerate(names):
-        needed = 20 + int(measure.textlength(f"{part + 1} {name}", font=font))
+        needed = 20 + int(measure.textlength(f"{part + 1} {name}", font=_font(name)))
         if x > _BORDER and x + needed > width:
             x, y = _BORDER, y + _LINE
         places.append((x, y))
@@ -209,7 +255,7 @@ def _legend(
     draw = ImageDraw.Draw(legend)
     for part, (left, top) in enumerate(places):
         _dot(draw, left + 4, top + 7, part=part)
-        draw.text((left + 11, top), f"{part + 1} {names[part]}", fill="black", font=font)
+        draw.text((left + 11, top), f"{part + 1} {names[part]}", fill="black", font=_font(names[part]))
     return legend
 
 

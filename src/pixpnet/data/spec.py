@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pixpnet.config import DatasetConfig
 from pixpnet.errors import ConfigError
-from pixpnet.types import ImageRecord, Normalization, Progress
+from pixpnet.types import STANDARD, ImageRecord, Normalization, Progress, Reading
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class ImageSet:
     train: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...]
     part_names: tuple[str, ...] = ()
+    reading: Reading = STANDARD
+    """As all the records have it."""
 
     @property
     def name(self) -> str:
