@@ -1,15 +1,18 @@
 """Tables and lists in files, with errors that name file and place, and what may lie beside a tree of images.
 
-`parts.csv`, `boxes.csv` and `masks/` name images by their path below the data set's folder
-(`train/cat/1.png`). As in CUB-200-2011, part points count pixel centres as whole numbers, so they get + ½,
-and a box `x y width height` is the continuous one from (x, y) to (x + width, y + height).
+CSV files are read as spreadsheets and pandas write them (`read_csv`). `parts.csv`, `boxes.csv` and `masks/`
+name images by their path below the data set's folder (`train/cat/1.png`). As in CUB-200-2011, part points
+count pixel centres as whole numbers, so they get + ½, and a box `x y width height` is the continuous one from
+(x, y) to (x + width, y + height).
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +28,16 @@ from pixpnet.types import Box, ImageRecord
 
 PARTS, BOXES, MASKS = "parts.csv", "boxes.csv", "masks"
 BOX = ("x", "y", "width", "height")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What may stand between the fields of a CSV file, and what it is called."""
+_FLAGS = dict.fromkeys(("1", "true", "yes", "t", "y"), True) | dict.fromkeys(
+    ("0", "false", "no", "f", "n"), False
+)
+
+
+def plain(name: str) -> str:
+    """A name in the one form in which names compare: Unicode's NFC (some systems write é as two signs)."""
+    return unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,8 @@ class TableLine:
     number: int
     fields: Mapping[str, Any]
     unit: str = "line"
+    has_decimal_commas: bool = False
+    """Whether 12,5 is a number."""
 
     def error(self, message: str) -> DataError:
         return DataError(f"{self.path}, {self.unit} {self.number}: {message}")
@@ -55,7 +70,7 @@ class TableLine:
     def numbers(self, columns: Sequence[str]) -> list[float]:
         texts = [self.fields[column] for column in columns]
         try:
-            numbers = [float(text) for text in texts]
+            numbers = [float(self._with_point(text)) for text in texts]
         except ValueError:
             numbers = []
         if not numbers or not np.isfinite(numbers).all():
@@ -63,9 +78,15 @@ class TableLine:
         return numbers
 
     def flag(self, column: str) -> bool:
-        if self.fields[column] not in ("0", "1"):
-            raise self.error(f"wanted 0 or 1 ({column}), got {self.fields[column]!r}.")
-        return self.fields[column] == "1"
+        """Yes or no, as people, pandas and spreadsheets write it."""
+        text = re.sub(r"[.]0*$", "", self._with_point(self.fields[column].lower()))
+        if text not in _FLAGS:
+            got = f"{self.fields[column]!r} (true and false, yes and no are read, too)"
+            raise self.error(f"wanted 0 or 1 ({column}), got {got}.")
+        return _FLAGS[text]
+
+    def _with_point(self, number: str) -> str:
+        return number.replace(",", ".") if self.has_decimal_commas else number
 
     def box(self) -> Box:
         """The box of columns x, y, width and height."""
@@ -105,47 +126,89 @@ def read_rows(path: Path, layout: str) -> list[TableLine]:
     return rows
 
 
-def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> list[TableLine]:
-    """The lines of a CSV file with a header.
+def read_csv(path: Path, columns: Sequence[str] = (), *, optional: Sequence[str] = ()) -> list[TableLine]:
+    """The lines of a CSV file with a header, as Excel, LibreOffice and pandas write it.
 
-    An optional column that is not there has empty fields; columns of other names are left aside.
+    Between the fields stand commas, semicolons, tabs or bars: what a first line `sep=;` says, else what makes
+    most columns of the header. Where it is no comma, numbers may have decimal commas. The text is UTF-8,
+    UTF-16 with its mark (Excel's "Unicode text") or Windows-1252; fields may be quoted. Names of columns are
+    compared in lower case; an optional column that is not there has empty fields, and columns of other names
+    are kept.
 
     Raises:
-        DataError: No such file, no text, a column missing in the header, or a line with too few or too many
-            fields.
+        DataError: No such file, no text, a column missing in the header or twice in it, or a line with too
+            few or too many fields.
     """
-    reader = csv.DictReader(_lines(path, ",".join(columns)), skipinitialspace=True)
+    text, first = _csv_text(path, columns), 1
+    separator = None
+    if said := re.match(r'"?sep=(.)"?[;,\t|]*\n', text, re.IGNORECASE):
+        separator, text, first = said[1], text[said.end() :], 2
+    header = text.partition("\n")[0]
+    separator = separator or max(
+        SEPARATORS, key=lambda one: len(next(csv.reader([header], delimiter=one), ()))
+    )
+    between = f"separated by {SEPARATORS.get(separator, repr(separator))}"
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=separator != "\t")
     rows = []
     try:
-        names = [name.strip().lower() for name in reader.fieldnames or ()]
-        missing = [name for name in columns if name not in names]
-        if missing:
-            raise DataError(
-                f"{path}, line 1: wanted a header with {', '.join(columns)}, "
-                f"got {','.join(names)!r} without {', '.join(missing)}."
-            )
-        reader.fieldnames = names
+        names = [name.strip().lower() for name in next(reader, ())]
+        for name in columns:
+            if names.count(name) != 1:
+                what = f"without {name}" if name not in names else f"with {name} twice"
+                raise DataError(
+                    f"{path}, line {first}: wanted a header with {', '.join(columns)}, got "
+                    f"{header[:200]!r} {what} (separated by commas, semicolons or tabs)."
+                )
         for values in reader:
-            beyond = values.pop(None, [])  # pyright: ignore[reportArgumentType, reportCallIssue]
-            if None in values.values() or any(beyond):
-                got = sum(value is not None for value in values.values()) + len(beyond)
-                raise DataError(f"{path}, line {reader.line_num}: wanted {len(names)} fields, got {got}.")
-            fields = dict.fromkeys(optional, "") | {name: value.strip() for name, value in values.items()}
-            if any(fields.values()):
-                rows.append(TableLine(path, reader.line_num, fields))
+            number = reader.line_num + first - 1
+            fields = [value.strip() for value in values]
+            if not any(fields):
+                continue
+            if len(fields) < len(names) or any(fields[len(names) :]):
+                commas = "; decimal commas need semicolons between the fields" if separator == "," else ""
+                raise DataError(
+                    f"{path}, line {number}: wanted {len(names)} fields, got {len(fields)} {between}{commas}."
+                )
+            named = dict.fromkeys(optional, "") | dict(zip(names, fields, strict=False))
+            rows.append(TableLine(path, number, named, has_decimal_commas=separator != ","))
     except csv.Error as error:
-        raise DataError(
-            f"{path}, line {reader.line_num}: {error}; is a quotation mark not closed?"
-        ) from error
+        number = reader.line_num + first - 1
+        raise DataError(f"{path}, line {number}: {error}; is a quotation mark not closed?") from error
     return rows
+
+
+def _csv_text(path: Path, columns: Sequence[str]) -> str:
+    """What a CSV file says, its lines ended by newlines."""
+    content = _bytes(path, ",".join(columns))
+    encodings = ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp1252")
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text.replace("\r\n", "\n").replace("\r", "\n")
+    raise DataError(
+        f"{path} cannot be read: it is no text in UTF-8, UTF-16 (with its mark) or Windows-1252; save "
+        "the table as CSV with UTF-8."
+    )
+
+
+def _bytes(path: Path, layout: str) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is no file; wanted a table of lines `{layout}`.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; wanted a table of lines `{layout}`.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
 
 
 def _lines(path: Path, layout: str) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; wanted a table of lines `{layout}`.") from None
-    except (OSError, UnicodeDecodeError) as error:
+        return _bytes(path, layout).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
 
 
@@ -237,7 +300,7 @@ def _read_boxes(path: Path, ids: set[str]) -> dict[str, Box]:
 
 
 def _image(row: TableLine, ids: set[str]) -> str:
-    image = row.fields["image"].replace("\\", "/").removeprefix("./")
+    image = plain(row.fields["image"]).replace("\\", "/").removeprefix("./")
     if image not in ids:
         raise row.error(f"there is no image {image!r} below {row.path.parent}.")
     return image
