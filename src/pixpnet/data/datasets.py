@@ -15,6 +15,7 @@ from pixpnet.data.cifar10 import BATCHES, UNPACKED, unpack_cifar10
 from pixpnet.data.cub import read_cub
 from pixpnet.data.folder import find_tree, read_folder, read_imagenet, read_imagenette
 from pixpnet.data.funnybirds import read_funnybirds
+from pixpnet.data.listing import left_out_in_words
 from pixpnet.data.sources import find_root, holds, missing
 from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
 from pixpnet.errors import ConfigError, DataError
@@ -292,6 +293,8 @@ def read_dataset(config: DatasetConfig, *, progress: Progress = no_progress) -> 
     """
     spec = find_dataset(config.name)
     images = spec.open(spec, config, progress)
+    if images.left_out:
+        _logger.warning("%s: files are left out: %s", images.root, left_out_in_words(images.left_out))
     if spec.num_classes not in (None, images.num_classes):
         _logger.warning(
             "%s has %d classes, %s holds %d.", spec.name, spec.num_classes, images.root, images.num_classes

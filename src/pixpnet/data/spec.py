@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pixpnet.config import DatasetConfig
@@ -52,6 +52,8 @@ class ImageSet:
     train: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...]
     part_names: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Files among the images that are none, by their kind."""
 
     @property
     def name(self) -> str:

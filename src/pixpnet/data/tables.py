@@ -12,8 +12,7 @@ import csv
 import io
 import math
 import re
-import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from pixpnet.data.listing import below, pictures_below, plain
 from pixpnet.data.spec import ImageSet
 from pixpnet.errors import DataError
 from pixpnet.types import Box, ImageRecord
@@ -33,11 +33,6 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _FLAGS = dict.fromkeys(("1", "true", "yes", "t", "y"), True) | dict.fromkeys(
     ("0", "false", "no", "f", "n"), False
 )
-
-
-def plain(name: str) -> str:
-    """A name in the one form in which names compare: Unicode's NFC (some systems write é as two signs)."""
-    return unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True)
@@ -246,12 +241,13 @@ def annotated(images: ImageSet) -> ImageSet:
     ids = {record.image_id for record in (*images.train, *images.test)}
     parts = read_parts(images.root / PARTS, ids) if (images.root / PARTS).exists() else None
     boxes = _read_boxes(images.root / BOXES, ids) if (images.root / BOXES).exists() else {}
-    masks = _find_masks(images.root / MASKS, ids)
+    left_out = Counter(images.left_out)
+    masks = _find_masks(images.root / MASKS, ids, left_out)
 
     def with_notes(record: ImageRecord) -> ImageRecord:
         return replace(
             record,
-            box=boxes.get(record.image_id),
+            box=boxes.get(record.image_id, record.box),
             part_points=None if parts is None else parts.points[record.image_id],
             part_visible=None if parts is None else parts.visible[record.image_id],
             mask=masks.get(record.image_id),
@@ -262,6 +258,7 @@ def annotated(images: ImageSet) -> ImageSet:
         part_names=() if parts is None else parts.names,
         train=tuple(map(with_notes, images.train)),
         test=tuple(map(with_notes, images.test)),
+        left_out=left_out,
     )
 
 
@@ -306,7 +303,7 @@ def _image(row: TableLine, ids: set[str]) -> str:
     return image
 
 
-def _find_masks(folder: Path, ids: set[str]) -> dict[str, Path]:
+def _find_masks(folder: Path, ids: set[str], left_out: Counter[str]) -> dict[str, Path]:
     """The mask of an image has its path below `masks/`, with any suffix; a class may have that name, too."""
     if not folder.is_dir() or any(image.startswith(f"{MASKS}/") for image in ids):
         return {}
@@ -314,8 +311,8 @@ def _find_masks(folder: Path, ids: set[str]) -> dict[str, Path]:
     for image in sorted(ids):
         by_stem[image.rpartition(".")[0]].append(image)
     masks: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*.*") if path.is_file() and path.name[0] != "."):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
+    for name, path in sorted(below(folder, pictures_below(folder, left_out)).items()):
+        stem = name.rpartition(".")[0]
         if stem not in by_stem:
             raise DataError(f"{path} is the mask of no image: there is no {stem}.* below {folder.parent}.")
         image, *others = by_stem[stem]
