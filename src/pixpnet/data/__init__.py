@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pixpnet.data.cub import read_cub
     from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset
     from pixpnet.data.decode import FORMATS, is_picture, picture_format
-    from pixpnet.data.folder import set_aside
     from pixpnet.data.images import (
         ClassificationImages,
         Draw,
@@ -36,9 +35,10 @@ if TYPE_CHECKING:
         read_part_truth,
     )
     from pixpnet.data.pictures import load_image, load_mask, object_pixels
+    from pixpnet.data.shares import evenly_over_classes, hold_out, set_aside
     from pixpnet.data.sources import download, extract, find_root
     from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
-    from pixpnet.data.splits import Splits, evenly_over_classes, hold_out, measure_normalization, open_splits
+    from pixpnet.data.splits import Splits, measure_normalization, open_splits
     from pixpnet.data.transforms import (
         AnnotatedImage,
         annotate,
@@ -107,13 +107,13 @@ _HOMES = {
     "cub": "read_cub",
     "datasets": "DATASETS find_dataset prepare read_dataset",
     "decode": "FORMATS is_picture picture_format",
-    "folder": "set_aside",
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample loader worker_count",
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
     "pictures": "load_image load_mask object_pixels",
+    "shares": "evenly_over_classes hold_out set_aside",
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",
-    "splits": "Splits evenly_over_classes hold_out measure_normalization open_splits",
+    "splits": "Splits measure_normalization open_splits",
     "transforms": "AnnotatedImage annotate evaluation_transform first_transform to_normalized "
     "training_transform",
 }

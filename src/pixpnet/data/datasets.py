@@ -15,6 +15,7 @@ from pixpnet.data.cifar10 import BATCHES, UNPACKED, unpack_cifar10
 from pixpnet.data.cub import read_cub
 from pixpnet.data.folder import find_tree, read_folder, read_imagenet, read_imagenette
 from pixpnet.data.funnybirds import read_funnybirds
+from pixpnet.data.labels import check_folders, open_csv
 from pixpnet.data.listing import left_out_in_words
 from pixpnet.data.sources import find_root, holds, missing
 from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
@@ -81,7 +82,15 @@ def open_funnybirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress
 def open_folder(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """A folder of folders of images."""
     root = find_tree(spec, Path(config.root))
-    return read_folder(root, spec=spec, test_size=config.test_size, seed=config.seed)
+    images = read_folder(root, spec=spec, test_size=config.test_size, seed=config.seed)
+    if not (root / "train").is_dir():
+        check_folders(images)
+    return images
+
+
+def open_labelled(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
+    """Images whose classes stand in a table."""
+    return open_csv(spec, config)
 
 
 def open_synthbirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
@@ -251,7 +260,18 @@ _ALL = (
         markers=("train",),
         source=(
             "Give a folder with train/<class>/<image> and test/<class>/<image>, or with <class>/<image>, "
-            "as dataset.root (docs/howto/your_own_folder.md)."
+            "as dataset.root (docs/howto/your_own_folder.md). Where a table tells the classes, take "
+            "dataset.name csv (docs/howto/labels_in_a_table.md)."
+        ),
+    ),
+    DatasetSpec(
+        name="CSV",
+        open=open_labelled,
+        folder="csv",
+        markers=(),
+        source=(
+            "Give a folder with a table (CSV: a line for each image, columns for image and label) and the "
+            "images beside or below it as dataset.root (docs/howto/labels_in_a_table.md)."
         ),
     ),
 )

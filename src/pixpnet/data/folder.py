@@ -8,7 +8,6 @@ and ImageNette are tested on their validation images, as is usual for both.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from pixpnet.data.listing import (
     only_folder,
     pictures_below,
 )
+from pixpnet.data.shares import set_aside
 from pixpnet.data.spec import DatasetSpec, ImageSet
 from pixpnet.data.tables import MASKS, annotated
 from pixpnet.errors import DataError
@@ -172,21 +172,6 @@ def _check_names(root: Path, *, has_train: bool) -> None:
                 f"{folder} holds folders like a split, but there is no {missing}; "
                 "wanted train/<class>/<image> and test/<class>/<image>, with these names."
             )
-
-
-def set_aside(
-    records: Sequence[ImageRecord], *, share: float, seed: int
-) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
-    """What stays, and a share of every class to half an image; at least one of two images, never the last."""
-    taken = set()
-    for label in {record.label for record in records}:
-        ids = [record.image_id for record in records if record.label == label]
-        ids.sort(key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
-        taken.update(ids[: min(max(1, round(share * len(ids))), len(ids) - 1)])
-    return (
-        tuple(record for record in records if record.image_id not in taken),
-        tuple(record for record in records if record.image_id in taken),
-    )
 
 
 def class_folders(place: Path) -> dict[str, Path]:

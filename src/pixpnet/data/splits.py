@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 from PIL import Image
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data.cache import CACHES, ImageCache
 from pixpnet.data.datasets import find_dataset, read_dataset
 from pixpnet.data.images import ClassificationImages
+from pixpnet.data.shares import check_share, evenly_over_classes, hold_out
 from pixpnet.data.spec import Geometry, ImageSet
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.seeds import stable_seed
 from pixpnet.types import ImageRecord, Normalization, Progress, no_progress
 
 _DEBUG_BATCHES = 3
@@ -82,7 +80,7 @@ def open_splits(
     geometry = find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox)
     if config.augment_factor < 1:
         raise ConfigError(f"dataset.augment-factor is {config.augment_factor}; give 1 or more.")
-    _check_share(config.val_size)
+    check_share(config.val_size)
     image_set = read_dataset(config, progress=progress)
     training, validation = hold_out(image_set.train, share=config.val_size, seed=seed)
     _check_classes(image_set, training)
@@ -109,49 +107,6 @@ def open_splits(
         projection=view(projection),
         test=view(test),
     )
-
-
-def hold_out(
-    records: tuple[ImageRecord, ...], *, share: float, seed: int
-) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
-    """Split off a share of the images, the same share of every class as near as whole images allow.
-
-    The share of all images is met to half an image; each class keeps at least one. Both parts stay in order.
-    """
-    _check_share(share)
-    generator = torch.Generator().manual_seed(stable_seed(seed, "validation"))
-    members = _by_class(records)
-    wanted = {label: share * len(positions) for label, positions in members.items()}
-    counts = {label: int(number) for label, number in wanted.items()}
-    shuffled = torch.randperm(len(wanted), generator=generator).tolist()
-    by_rest = sorted(
-        (list(wanted)[place] for place in shuffled), key=lambda label: counts[label] - wanted[label]
-    )
-    for label in by_rest[: round(share * len(records)) - sum(counts.values())]:
-        counts[label] += 1
-    held = set()
-    for label, positions in members.items():
-        order = torch.randperm(len(positions), generator=generator).tolist()
-        held.update(positions[place] for place in order[: min(counts[label], len(positions) - 1)])
-    kept = tuple(record for position, record in enumerate(records) if position not in held)
-    return kept, tuple(records[position] for position in sorted(held))
-
-
-def evenly_over_classes(records: tuple[ImageRecord, ...], count: int) -> tuple[ImageRecord, ...]:
-    """The first image of every class, then the second, ... until there are `count`, in their old order."""
-    turns = [
-        (turn, position)
-        for positions in _by_class(records).values()
-        for turn, position in enumerate(positions)
-    ]
-    return tuple(records[position] for position in sorted(position for _, position in sorted(turns)[:count]))
-
-
-def _by_class(records: tuple[ImageRecord, ...]) -> dict[int, list[int]]:
-    members: defaultdict[int, list[int]] = defaultdict(list)
-    for position, record in enumerate(records):
-        members[record.label].append(position)
-    return dict(sorted(members.items()))
 
 
 def _measure(records: tuple[ImageRecord, ...], geometry: Geometry, cache: ImageCache | None) -> Normalization:
@@ -182,13 +137,6 @@ def measure_normalization(images: Iterable[Image.Image]) -> Normalization:
     red, green, blue = (total / pixels / 255 for total in sums)
     red_std, green_std, blue_std = (max(math.sqrt(v) / pixels, 1.0) / 255 for v in variances)
     return Normalization(mean=(red, green, blue), std=(red_std, green_std, blue_std))
-
-
-def _check_share(share: float) -> None:
-    if not 0 <= share < 1:
-        raise ConfigError(
-            f"dataset.val-size is {share:g}; give a share of the training images, from 0 to below 1."
-        )
 
 
 def _check_classes(image_set: ImageSet, training: tuple[ImageRecord, ...]) -> None:

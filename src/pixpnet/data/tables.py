@@ -30,6 +30,7 @@ PARTS, BOXES, MASKS = "parts.csv", "boxes.csv", "masks"
 BOX = ("x", "y", "width", "height")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 """What may stand between the fields of a CSV file, and what it is called."""
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _FLAGS = dict.fromkeys(("1", "true", "yes", "t", "y"), True) | dict.fromkeys(
     ("0", "false", "no", "f", "n"), False
 )
@@ -134,14 +135,8 @@ def read_csv(path: Path, columns: Sequence[str] = (), *, optional: Sequence[str]
         DataError: No such file, no text, a column missing in the header or twice in it, or a line with too
             few or too many fields.
     """
-    text, first = _csv_text(path, columns), 1
-    separator = None
-    if said := re.match(r'"?sep=(.)"?[;,\t|]*\n', text, re.IGNORECASE):
-        separator, text, first = said[1], text[said.end() :], 2
+    text, separator, first = _dialect(_decoded(_bytes(path, ",".join(columns)), path))
     header = text.partition("\n")[0]
-    separator = separator or max(
-        SEPARATORS, key=lambda one: len(next(csv.reader([header], delimiter=one), ()))
-    )
     between = f"separated by {SEPARATORS.get(separator, repr(separator))}"
     reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=separator != "\t")
     rows = []
@@ -160,7 +155,8 @@ def read_csv(path: Path, columns: Sequence[str] = (), *, optional: Sequence[str]
             if not any(fields):
                 continue
             if len(fields) < len(names) or any(fields[len(names) :]):
-                commas = "; decimal commas need semicolons between the fields" if separator == "," else ""
+                is_split = separator == "," and len(fields) > len(names)
+                commas = "; decimal commas need semicolons between the fields" if is_split else ""
                 raise DataError(
                     f"{path}, line {number}: wanted {len(names)} fields, got {len(fields)} {between}{commas}."
                 )
@@ -172,11 +168,35 @@ def read_csv(path: Path, columns: Sequence[str] = (), *, optional: Sequence[str]
     return rows
 
 
-def _csv_text(path: Path, columns: Sequence[str]) -> str:
+def csv_columns(path: Path) -> tuple[str, ...]:
+    """The names of the columns of a CSV file, in lower case, without reading all of it.
+
+    Raises:
+        DataError: No such file, or no text.
+    """
+    content = _bytes(path, "column,column", most=1 << 16)
+    if content[:2] not in _UTF16 and len(content) == 1 << 16:
+        content = content[: content.rfind(b"\n") + 1] or content  # no half of a letter
+    text, separator, _ = _dialect(_decoded(content, path))
+    header = next(csv.reader(io.StringIO(text), delimiter=separator), ())
+    return tuple(name.strip().lower() for name in header)
+
+
+def _dialect(text: str) -> tuple[str, str, int]:
+    """A table's text from its header on, what stands between fields, and the header's line.
+
+    That is what a line `sep=;` says, else what makes most columns of the header.
+    """
+    if said := re.match(r'"?sep=(.)"?[;,\t|]*\n', text, re.IGNORECASE):
+        return text[said.end() :], said[1], 2
+    header = [text.partition("\n")[0]]
+    separator = max(SEPARATORS, key=lambda one: len(next(csv.reader(header, delimiter=one), ())))
+    return text, separator, 1
+
+
+def _decoded(content: bytes, path: Path) -> str:
     """What a CSV file says, its lines ended by newlines."""
-    content = _bytes(path, ",".join(columns))
-    encodings = ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp1252")
-    for encoding in encodings:
+    for encoding in ("utf-16",) if content[:2] in _UTF16 else ("utf-8-sig", "cp1252"):
         try:
             text = content.decode(encoding)
         except UnicodeDecodeError:
@@ -189,11 +209,12 @@ def _csv_text(path: Path, columns: Sequence[str]) -> str:
     )
 
 
-def _bytes(path: Path, layout: str) -> bytes:
+def _bytes(path: Path, layout: str, most: int = -1) -> bytes:
     try:
         if path.exists() and not path.is_file():
             raise DataError(f"{path} is no file; wanted a table of lines `{layout}`.")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(most)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; wanted a table of lines `{layout}`.") from None
     except OSError as error:
