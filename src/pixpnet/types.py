@@ -42,8 +42,25 @@ class Box(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a picture's file becomes pixels, and a mask's file an object: what a data set's options say."""
+
+    orientation: str = "apply"
+    """Whether the orientation tags of cameras are obeyed ("apply"), or not ("ignore")."""
+    max_pixels: int = 180_000_000
+    """Larger pictures are refused."""
+    bits: int | None = None
+    """Of pictures stored in 16 bits that don't say how many they use; None: by each one's largest value."""
+    mask_label: int | None = None
+    """The number that the object has in masks; None: as `pixpnet.data.object_pixels` says."""
+
+
+STANDARD = Reading()
+
+
+@dataclass(frozen=True)
 class ImageRecord:
-    """One image of a data set, as the files of the data set describe it (pixels of the file)."""
+    """One image of a data set, as the files of the data set describe it (pixels of the upright picture)."""
 
     image_id: str
     path: Path
@@ -56,6 +73,7 @@ class ImageRecord:
     """Image of the same size: 0 where there is background, else the object."""
     group: str | None = None
     """What it shares with images that belong on the same side of a split: a patient, a camera."""
+    reading: Reading = STANDARD
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,9 @@ def decoded(monkeypatch):
     """The files that are decoded from now on."""
     seen = []
     load_image = pictures.load_image
-    monkeypatch.setattr(pictures, "load_image", lambda path: seen.append(path) or load_image(path))
+    monkeypatch.setattr(
+        pictures, "load_image", lambda path, reading: seen.append(path) or load_image(path, reading)
+    )
     return seen
 
 

@@ -68,7 +68,7 @@ def test_the_points_are_measured_once(tmp_path):
             np.testing.assert_array_equal(one.part_points, other.part_points)
             np.testing.assert_array_equal(one.part_visible, other.part_visible)
     (root / "part_points_train.csv").unlink()
-    with pytest.raises(DataError, match=r"train_part_map/0/000000\.png is not a part map that can be read"):
+    with pytest.raises(DataError, match=r"train_part_map/0/000000\.png is missing; wanted a part map"):
         read(root)
 
 

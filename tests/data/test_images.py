@@ -62,14 +62,6 @@ def test_16_bit_png_files_that_pillow_calls_32_bits_are_16_bits(tmp_path, monkey
     assert load_image(path).getpixel((0, 0)) == (1, 1, 1)
 
 
-def test_the_orientation_tag_is_ignored(tmp_path):
-    image = Image.new("RGB", (6, 4))
-    tags = image.getexif()
-    tags[0x0112] = 6  # turn by 90 degrees
-    image.save(tmp_path / "turned.jpg", exif=tags)
-    assert load_image(tmp_path / "turned.jpg").size == (6, 4)
-
-
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tiff", "bmp", "webp"])
 def test_a_truncated_image_is_named(tmp_path, suffix):
     path = tmp_path / f"cut.{suffix}"

@@ -130,7 +130,7 @@ def test_what_is_wrong_is_told(tmp_path, birds):
     with pytest.raises(DataError, match=rf"{path.name}.*\(3, 4\) is not the size"):
         part_map(images, 0, truth)
     path.unlink()
-    with pytest.raises(DataError, match=rf"{path.name} is not a part map that can be read"):
+    with pytest.raises(DataError, match=rf"{path.name} is missing; wanted a part map"):
         part_map(images, 0, truth)
     attributes = json.loads((root / "attributes.json").read_text())
     for wrong in ("{", json.dumps({**attributes, "species": {}}), json.dumps({**attributes, "part_ids": 3})):

@@ -147,7 +147,7 @@ def test_parts_outside_become_invisible():
 def test_the_box_moves_along():
     image = Image.new("RGB", (100, 50))
     record = record_of([(50, 25)], box=Box(30.0, 10.0, 70.0, 40.0))
-    window = object_window(record, image)
+    window = object_window(record, image.size)
     assert window == (30, 10, 70, 40)
     item = first_transform(Geometry(resize=60))(annotate(image.crop(window), record, window=window))
     assert item.image.size == (80, 60)
@@ -158,7 +158,7 @@ def test_the_box_moves_along():
 def test_a_box_beyond_the_image_is_cut():
     image = Image.new("RGB", (100, 50))
     record = record_of([(50, 25)], box=Box(-3.0, 10.4, 300.0, 49.6))
-    assert object_window(record, image) == (0, 10, 100, 50)
+    assert object_window(record, image.size) == (0, 10, 100, 50)
 
 
 def test_without_annotation_there_is_none():

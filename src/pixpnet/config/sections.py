@@ -45,6 +45,12 @@ class DatasetConfig:
             (they are listed and left out).
         normalization: Mean and standard deviation: the data set's own (else measured), measured or imagenet.
         imagenette_size: IMAGENETTE: which of fastai's archives; None: the one that is there, else full.
+        orientation: Whether the orientation tags of cameras are obeyed (apply) or not (ignore: for boxes,
+            parts and masks that were drawn on the pictures as they are stored).
+        max_pixels: Pictures of more pixels are refused.
+        bits: Bits that pictures stored in 16 use, where they don't say it themselves; None: by the largest
+            number in a sample of the set.
+        mask_label: Number of the object in masks/; None: what is bright, or every number but 0.
         workers: Loader processes (0: load in the main process); None: one per free core, at most 8.
         cache: Where decoded images are kept: ram (as far as there is room), disk (in the user's cache folder,
             for later runs too) or none.
@@ -67,6 +73,10 @@ class DatasetConfig:
     on_unreadable: Literal["error", "skip"] = "error"
     normalization: Literal["own", "measured", "imagenet"] = "own"
     imagenette_size: Literal["full", "320px", "160px"] | None = None
+    orientation: Literal["apply", "ignore"] = "apply"
+    max_pixels: From1 = 180_000_000
+    bits: Annotated[int, Range(minimum=8, maximum=16)] | None = None
+    mask_label: From0 | None = None
     workers: From0 | None = None
     cache: Literal["ram", "disk", "none"] = "ram"
 

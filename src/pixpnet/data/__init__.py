@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from pixpnet.data.cache import CACHES, ImageCache
     from pixpnet.data.check import DatasetCheck, annotated_sheet, check_dataset
     from pixpnet.data.cub import read_cub
-    from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset
-    from pixpnet.data.decode import FORMATS, is_picture, picture_format
+    from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset, reading_of
+    from pixpnet.data.decode import (
+        FORMATS,
+        PictureSource,
+        is_picture,
+        load_image,
+        name_of,
+        picture_format,
+        read_picture,
+    )
     from pixpnet.data.images import (
         ClassificationImages,
         Draw,
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
         loader,
         worker_count,
     )
+    from pixpnet.data.masks import load_mask, mask_fault, object_pixels
     from pixpnet.data.parts import (
         PartGroups,
         PartTruth,
@@ -34,7 +43,6 @@ if TYPE_CHECKING:
         part_map,
         read_part_truth,
     )
-    from pixpnet.data.pictures import load_image, load_mask, object_pixels
     from pixpnet.data.shares import evenly_over_classes, hold_out, set_aside
     from pixpnet.data.sources import download, extract, find_root
     from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
@@ -65,6 +73,7 @@ __all__ = [
     "ImageSet",
     "PartGroups",
     "PartTruth",
+    "PictureSource",
     "Sample",
     "Splits",
     "annotate",
@@ -82,10 +91,12 @@ __all__ = [
     "load_image",
     "load_mask",
     "loader",
+    "mask_fault",
     "measure_normalization",
     "merge_sides",
     "met",
     "mirror_order",
+    "name_of",
     "object_pixels",
     "open_splits",
     "part_map",
@@ -94,6 +105,8 @@ __all__ = [
     "read_cub",
     "read_dataset",
     "read_part_truth",
+    "read_picture",
+    "reading_of",
     "set_aside",
     "to_normalized",
     "training_transform",
@@ -105,11 +118,11 @@ _HOMES = {
     "cache": "CACHES ImageCache",
     "check": "DatasetCheck annotated_sheet check_dataset",
     "cub": "read_cub",
-    "datasets": "DATASETS find_dataset prepare read_dataset",
-    "decode": "FORMATS is_picture picture_format",
+    "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
+    "decode": "FORMATS PictureSource is_picture load_image name_of picture_format read_picture",
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample loader worker_count",
+    "masks": "load_mask mask_fault object_pixels",
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
-    "pictures": "load_image load_mask object_pixels",
     "shares": "evenly_over_classes hold_out set_aside",
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",

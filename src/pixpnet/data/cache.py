@@ -219,7 +219,9 @@ def _state(records: Sequence[ImageRecord]) -> str:
         except OSError:
             raise DataError(f"{record.path} is missing; wanted an image.") from None
         # A copy with the old times, or an archive that is unpacked again, has another time of change.
-        digest.update(repr((state.st_size, state.st_mtime_ns, state.st_ctime_ns, record.box)).encode())
+        digest.update(
+            repr((state.st_size, state.st_mtime_ns, state.st_ctime_ns, record.box, record.reading)).encode()
+        )
     return digest.hexdigest()[:16]
 
 

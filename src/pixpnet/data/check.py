@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pixpnet.data.pictures import load_image, load_mask
+from pixpnet.data.decode import load_image
+from pixpnet.data.masks import load_mask
 from pixpnet.data.spec import ImageSet
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord, Progress, no_progress
@@ -100,7 +101,7 @@ def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress = no
 def _look(record: ImageRecord) -> str | tuple[bytes, bool]:
     """Why the image (or its mask) can't be read, or a digest of its pixels and whether box and parts fit."""
     try:
-        image = load_image(record.path)
+        image = load_image(record.path, record.reading)
         load_mask(record, window=(0, 0, image.width, image.height))
     except DataError as error:
         return str(error)
@@ -168,7 +169,7 @@ def _picture(record: ImageRecord, cell: int) -> Image.Image:
     square = Image.new("RGB", (cell, cell), "#dddddd")
     draw = ImageDraw.Draw(square)
     try:
-        image = load_image(record.path)
+        image = load_image(record.path, record.reading)
     except DataError:
         draw.line((0, 0, cell, cell), fill="red", width=3)
         draw.line((0, cell, cell, 0), fill="red", width=3)

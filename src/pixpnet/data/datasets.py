@@ -13,6 +13,7 @@ from pixpnet.config import DatasetConfig
 from pixpnet.data.cars import read_cars
 from pixpnet.data.cifar10 import BATCHES, UNPACKED, unpack_cifar10
 from pixpnet.data.cub import read_cub
+from pixpnet.data.decode import highest_value, is_deep, range_bits
 from pixpnet.data.folder import find_tree, read_folder, read_imagenet, read_imagenette
 from pixpnet.data.funnybirds import read_funnybirds
 from pixpnet.data.labels import check_folders, open_csv
@@ -21,9 +22,12 @@ from pixpnet.data.sources import find_root, holds, missing
 from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.synthbirds import GENERATOR_VERSION, render_dataset
-from pixpnet.types import IMAGENET, Normalization, Progress, no_progress
+from pixpnet.types import IMAGENET, STANDARD, Normalization, Progress, Reading, no_progress
 
 _logger = logging.getLogger(__name__)
+
+_SAMPLED_HEADS, _SAMPLED_PICTURES = 256, 32
+"""Of how many training images the heads are read, and how many of those of 16 bits are decoded."""
 
 _CUB = Normalization(mean=(0.4862, 0.5005, 0.4334), std=(0.2321, 0.2277, 0.2665))
 _CARS = Normalization(mean=(0.4708, 0.4602, 0.4550), std=(0.2891, 0.2882, 0.2967))
@@ -312,7 +316,7 @@ def read_dataset(config: DatasetConfig, *, progress: Progress = no_progress) -> 
         DataError: Missing or damaged files.
     """
     spec = find_dataset(config.name)
-    images = spec.open(spec, config, progress)
+    images = _with_reading(spec.open(spec, config, progress), reading_of(config))
     if images.left_out:
         _logger.warning("%s: files are left out: %s", images.root, left_out_in_words(images.left_out))
     if spec.num_classes not in (None, images.num_classes):
@@ -323,6 +327,45 @@ def read_dataset(config: DatasetConfig, *, progress: Progress = no_progress) -> 
         wanted = _NORMALIZATIONS[config.normalization]
         return replace(images, spec=replace(images.spec, normalization=wanted))
     return images
+
+
+def reading_of(config: DatasetConfig) -> Reading:
+    """How the options say that pictures are read."""
+    return Reading(config.orientation, config.max_pixels, config.bits, config.mask_label)
+
+
+def _with_reading(images: ImageSet, reading: Reading) -> ImageSet:
+    """The set with the records' reading, of so many bits as the training images use."""
+    reading = replace(reading, bits=_bits_of_set(images, reading) if reading.bits is None else reading.bits)
+    if reading == STANDARD:
+        return images
+    train, test = (
+        tuple(replace(record, reading=reading) for record in records)
+        for records in (images.train, images.test)
+    )
+    return replace(images, train=train, test=test, reading=reading)
+
+
+def _bits_of_set(images: ImageSet, reading: Reading) -> int | None:
+    """Of training images stored in 16 bits that don't say how many they use; None: there are none.
+
+    A sample decides for all, so that a dark picture stays darker than the others.
+    """
+    sample = images.train[:: -(-len(images.train) // _SAMPLED_HEADS)]
+    deep = [record.path for record in sample if is_deep(record.path, reading)]
+    highest = [highest_value(path, reading) for path in deep[:: -(-len(deep) // _SAMPLED_PICTURES) or 1]]
+    if not deep:
+        return None
+    bits = range_bits(max(highest))
+    _logger.info(
+        "%s: pictures stored in 16 bits are read as %d bits, as the largest number in %d of them is %d "
+        "(dataset.bits)",
+        images.root,
+        bits,
+        len(highest),
+        max(highest),
+    )
+    return bits
 
 
 def prepare(name: str, root: Path | str = "data", *, progress: Progress = no_progress) -> ImageSet:

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from pixpnet.data.decode import open_picture
 from pixpnet.data.spec import DatasetSpec, ImageSet
 from pixpnet.data.tables import PartTable, TableLine, read_parts, unique
 from pixpnet.errors import DataError, FileError
@@ -137,11 +138,8 @@ def part_numbers(part_map: Image.Image) -> UInt8[np.ndarray, "H W"]:
 
 def _middles(path: Path) -> list[tuple[float, float] | None]:
     """Of each part, the centre of its pixel nearest to the middle of them all."""
-    try:
-        with Image.open(path) as image:
-            numbers = part_numbers(image)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} is not a part map that can be read: {error}.") from error
+    with open_picture(path, wanted="a part map") as part_map:
+        numbers = part_numbers(part_map.upright())
     found: list[tuple[float, float] | None] = []
     for number in range(1, len(PART_COLOURS) + 1):
         rows, columns = np.nonzero(numbers == number)

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pixpnet.data.cache import ImageCache
-from pixpnet.data.pictures import load_mask, load_window
+from pixpnet.data.masks import load_mask
+from pixpnet.data.pictures import load_window
 from pixpnet.data.spec import Geometry
 from pixpnet.data.transforms import (
     AnnotatedImage,

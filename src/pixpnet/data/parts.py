@@ -22,6 +22,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 from torchvision.tv_tensors import Mask
 
+from pixpnet.data.decode import open_picture
 from pixpnet.data.funnybirds import part_numbers
 from pixpnet.data.images import ClassificationImages
 from pixpnet.data.spec import ImageSet
@@ -130,20 +131,25 @@ def part_map(images: ClassificationImages, index: int, truth: PartTruth) -> UInt
     record, geometry = images.records[index], images.geometry
     numbers = _load(truth.map_file(record), record)
     if geometry.to_box:
-        numbers = numbers.crop(object_window(record, numbers))
+        numbers = numbers.crop(object_window(record, numbers.size))
     moved = evaluation_transform(geometry)(first_transform(geometry)(Mask(pil_to_tensor(numbers))))
     return moved.as_subclass(Tensor)[0]
 
 
 def _load(path: Path, record: ImageRecord) -> Image.Image:
-    try:
-        with Image.open(path) as found, Image.open(record.path) as image:
-            if found.size != image.size:
-                raise ValueError(f"{found.size} is not the size of its image, {image.size}")
-            # The values of a palette image; else by the colours of FunnyBirds.
-            return Image.fromarray(np.array(found) if found.mode in ("P", "L") else part_numbers(found))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} is not a part map that can be read: {error}.") from error
+    reading = record.reading
+    with (
+        open_picture(path, reading, wanted="a part map") as found,
+        open_picture(record.path, reading) as image,
+    ):
+        if found.size != image.size:
+            raise DataError(
+                f"{path} is not a part map that can be read: {found.size} is not the size of its image, "
+                f"{image.size}."
+            )
+        numbers = found.upright()
+        # The values of a palette image; else by the colours of FunnyBirds.
+        return Image.fromarray(np.array(numbers) if numbers.mode in ("P", "L") else part_numbers(numbers))
 
 
 def _synthbirds(images: ImageSet, found: Any) -> PartTruth | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pixpnet.config import DatasetConfig
 from pixpnet.errors import ConfigError
-from pixpnet.types import ImageRecord, Normalization, Progress
+from pixpnet.types import STANDARD, ImageRecord, Normalization, Progress, Reading
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class ImageSet:
     part_names: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Files among the images that are none, by their kind."""
+    reading: Reading = STANDARD
+    """As all the records have it."""
 
     @property
     def name(self) -> str:

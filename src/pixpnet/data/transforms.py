@@ -97,8 +97,12 @@ class RandomResizedCrop(v2.RandomResizedCrop):
         return _resize(functional.crop(inpt, **params), [self.side, self.side])
 
 
-def object_window(record: ImageRecord, image: Image.Image) -> tuple[int, int, int, int]:
+def object_window(record: ImageRecord, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """The object's box in whole pixels, (left, top, right, bottom), inside the image and never empty.
+
+    Args:
+        record: The image with its box.
+        size: The image's (width, height).
 
     Raises:
         DataError: The image has no box, or it lies outside the image.
@@ -107,11 +111,12 @@ def object_window(record: ImageRecord, image: Image.Image) -> tuple[int, int, in
         raise DataError(
             f"{record.path} has no bounding box; leave dataset.crop-to-bbox off for this data set."
         )
-    left, right = (min(max(round(edge), 0), image.width) for edge in (record.box.left, record.box.right))
-    top, bottom = (min(max(round(edge), 0), image.height) for edge in (record.box.top, record.box.bottom))
+    width, height = size
+    left, right = (min(max(round(edge), 0), width) for edge in (record.box.left, record.box.right))
+    top, bottom = (min(max(round(edge), 0), height) for edge in (record.box.top, record.box.bottom))
     if left >= right or top >= bottom:
         raise DataError(
-            f"{record.path} is {image.width} x {image.height} pixels; "
+            f"{record.path} is {width} x {height} pixels; "
             f"its bounding box {tuple(record.box)} holds none of them."
         )
     return left, top, right, bottom

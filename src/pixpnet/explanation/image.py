@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
+from pixpnet.data import PictureSource
 from pixpnet.explanation.evidence import Evidence, largest_first
 from pixpnet.explanation.explanation import Explanation, PixelMaps, SourceImage, colour_columns
 from pixpnet.prototypes import PrototypeNetwork, describe_classes, is_class_specific
@@ -18,21 +19,22 @@ from pixpnet.runs import Run, load
 from pixpnet.types import Normalization, PrototypeSource
 
 
-def explain(run: Run | str | Path, image: str | Path | Image.Image | Tensor) -> Explanation:
+def explain(run: Run | str | Path, image: PictureSource | Tensor) -> Explanation:
     """Explain what a trained network, or that of a run directory, says about an image.
 
     Args:
         run: A run loaded once serves many images.
-        image: A file or PIL image, which is resized and cropped as test images are (files are taken as
-            cropped to their object already, where the run's data set does that); or a normalised tensor
-            [3 H W] of the network's input size.
+        image: A picture (`pixpnet.data.PictureSource`: a file or its bytes, an opened file or Pillow image,
+            an array of RGB or grey), which is resized and cropped as test images are (it is taken as cropped
+            to its object already, where the run's data set does that); or a normalised tensor [3 H W] of the
+            network's input size.
 
     Raises:
         CheckpointError: There is no such run.
         DataError: The image can't be read, or the tensor is no normalised image of the network's size.
     """
     run = run if isinstance(run, Run) else load(run)
-    name = Path(image).stem if isinstance(image, (str, Path)) else "image"
+    name = Path(image).stem if isinstance(image, (str, os.PathLike)) else "image"
     return _explain(run, run.input_of(image), name=name)
 
 
@@ -52,7 +54,7 @@ class Explainer:
     def __init__(self, run: Run) -> None:
         self.run = run
 
-    def explain(self, image: str | Path | Image.Image | Tensor) -> Explanation:
+    def explain(self, image: PictureSource | Tensor) -> Explanation:
         return explain(self.run, image)
 
     def explain_test(self, index: int) -> Explanation:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
+from pixpnet.data import load_image
 from pixpnet.explanation import Evidence, Explanation, explain_test
 from pixpnet.report.predictions import Predictions
 from pixpnet.runs import Run
@@ -90,14 +91,10 @@ class Album:
         for side, quality in ENCODINGS[1:]:
             if sum(map(len, files.values())) <= self._budget:
                 break
-            files = {name: _jpeg(_open(file), side, quality) for name, file in self._files.items()}
+            files = {name: _jpeg(load_image(file), side, quality) for name, file in self._files.items()}
         return {
             name: f"data:image/jpeg;base64,{base64.b64encode(file).decode()}" for name, file in files.items()
         }
-
-
-def _open(file: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(file))
 
 
 def _jpeg(image: Image.Image, side: int | None, quality: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
 from pixpnet.backbones import build_backbone
@@ -19,11 +19,14 @@ from pixpnet.data import (
     ClassificationImages,
     Geometry,
     ImageSet,
+    PictureSource,
     evaluation_transform,
     find_dataset,
     first_transform,
-    load_image,
+    name_of,
     read_dataset,
+    read_picture,
+    reading_of,
     to_normalized,
 )
 from pixpnet.errors import CheckpointError, DataError
@@ -33,6 +36,8 @@ from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs.checkpoint import load_checkpoint
 from pixpnet.runs.directory import RunDirectory
 from pixpnet.types import ImageRecord, Normalization, PrototypeSource
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -146,15 +151,17 @@ class Run:
         """The data set's test images, as the network is tested on them."""
         return self.images(self.image_set.test)
 
-    def input_of(self, image: str | Path | Image.Image | Tensor) -> Float[Tensor, "3 H W"]:
-        """A file or PIL image, resized and cropped as test images are and normalised, or a tensor that is.
+    def input_of(self, image: PictureSource | Tensor) -> Float[Tensor, "3 H W"]:
+        """A picture, resized and cropped as test images are and normalised, or a tensor that is.
 
         Raises:
-            DataError: The file can't be read, or the tensor is no normalised image of the network's size.
+            DataError: The picture can't be read, or the tensor is no normalised image of the network's size.
         """
         if isinstance(image, Tensor):
             return self._checked(image)
-        whole = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
+        whole, notes = read_picture(image, reading_of(self.config.dataset))
+        for note in notes:
+            _logger.warning("%s has %s", name_of(image), note)
         seen = evaluation_transform(self.geometry)(first_transform(self.geometry)(whole))
         return to_normalized(seen, self.normalization)
 

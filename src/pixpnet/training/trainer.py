@@ -93,6 +93,7 @@ def _begin(
             backbone=backbone,
             generator=torch.Generator().manual_seed(seed),
         )
+    config = replace(config, dataset=replace(config.dataset, bits=splits.image_set.reading.bits))
     field = _patch_field(backbone, splits.image_size, network.kernel_size)
     network = network.to(accelerator.device)
     if config.train.hparam_tune:
