@@ -118,7 +118,10 @@ def test_one_folder_too_many_is_entered_with_a_word(tmp_path, caplog, splits, de
     (place.parent / "read me.txt").touch()
     images = read(tmp_path)
     assert (images.root, images.class_names) == (place, ("ant", "cat"))
-    assert f"{tmp_path} holds nothing but a folder of folders: {place} is read" in caplog.text
+    assert (
+        f"{tmp_path} holds nothing but a folder of folders, which would be one class: {place} is"
+        in caplog.text
+    )
 
 
 COMPOSED, DECOMPOSED = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"

@@ -14,7 +14,7 @@ from pixpnet.errors import ConfigError, DataError
 USAGE = """\
 usage: pixpnet data list
        pixpnet data prepare NAME [--root data]
-       pixpnet data check NAME [--root data] [--out FILE.png]
+       pixpnet data check NAME [--root data] [--out FILE.png] [...]
        pixpnet data synthbirds --out DIR [--classes 10] [--size 128] [...]
 
 `pixpnet data prepare --help` and so on tell more."""
@@ -64,17 +64,22 @@ def _prepare(arguments: Sequence[str]) -> int:
 def _check(arguments: Sequence[str]) -> int:
     parser = Parser(
         "pixpnet data check",
-        "Read every image of a data set: counts, damaged files, images in both splits, class balance, "
-        "visible parts; and draw a sheet of them. The exit code is 1 if an image is damaged or stands "
-        "in training and test.",
+        "Read every image of a data set: counts, files left out, damaged files, images that stand twice or "
+        "almost, class balance, parts, boxes and masks; and draw a sheet of some, and one of the pairs that "
+        "are almost alike. The exit code is 1 if an image is damaged, stands in training and test or in two "
+        "classes, or if there is only one class.",
         of=[OPTIONS_OF],
     )
     _add_name_and_root(parser)
     out_help = "the sheet, a PNG (default: logs/data/<name>.png)"
     parser.add_argument("--out", type=file_to_write, metavar="FILE", help=out_help)
     _add_synthbirds(parser)
+    for name in ("table", "columns", "group_by"):
+        parser.take(name)
+    parser.take("test_size", type=float)
+    parser.take("on_unreadable", choices=OPTIONS["dataset.on-unreadable"].choices)
     options = vars(parser.parse(arguments))
-    from pixpnet.data import annotated_sheet, check_dataset, read_dataset
+    from pixpnet.data import alike_sheet, annotated_sheet, check_dataset, read_dataset
 
     out = options.pop("out")
     config = DatasetConfig(**options)
@@ -82,13 +87,14 @@ def _check(arguments: Sequence[str]) -> int:
         found = check_dataset(read_dataset(config, progress=progress), progress=progress)
     out = out or Path("logs", "data", f"{found.images.name.lower()}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
-    annotated_sheet(found.images).save(out, format="PNG")
-    print("\n".join([*found.lines(), f"sheet of images: {out}"]))
-    if not found.is_sound:
-        raise DataError(
-            f"{len(found.damaged)} damaged images and {len(found.leaked)} in training and in the test: "
-            "see the list above."
-        )
+    sheets = {"sheet of images": (out, annotated_sheet(found.images))}
+    if alike := alike_sheet(found):
+        sheets["sheet of images that are almost alike"] = (out.with_stem(f"{out.stem}-alike"), alike)
+    for file, sheet in sheets.values():
+        sheet.save(file, format="PNG")
+    print("\n".join([*found.lines(), *(f"{name}: {file}" for name, (file, _) in sheets.items())]))
+    if faults := found.faults():
+        raise DataError(f"{'; '.join(faults)} (see the list above)")
     return 0
 
 

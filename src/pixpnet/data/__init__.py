@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixpnet.data.cache import CACHES, ImageCache
-    from pixpnet.data.check import DatasetCheck, annotated_sheet, check_dataset
+    from pixpnet.data.check import DatasetCheck, alike_sheet, annotated_sheet, check_dataset
     from pixpnet.data.cub import read_cub
     from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset, reading_of
     from pixpnet.data.decode import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pixpnet.data.shares import evenly_over_classes, hold_out, set_aside
     from pixpnet.data.sources import download, extract, find_root
     from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
-    from pixpnet.data.splits import Splits, measure_normalization, open_splits
+    from pixpnet.data.splits import Splits, measure_normalization, open_splits, without_unreadable
     from pixpnet.data.transforms import (
         AnnotatedImage,
         annotate,
@@ -76,6 +76,7 @@ __all__ = [
     "PictureSource",
     "Sample",
     "Splits",
+    "alike_sheet",
     "annotate",
     "annotated_sheet",
     "check_dataset",
@@ -110,13 +111,14 @@ __all__ = [
     "set_aside",
     "to_normalized",
     "training_transform",
+    "without_unreadable",
     "worker_count",
 ]
 
 # Loaded on first use, so that asking for a name or a table does not wait for torch.
 _HOMES = {
     "cache": "CACHES ImageCache",
-    "check": "DatasetCheck annotated_sheet check_dataset",
+    "check": "DatasetCheck alike_sheet annotated_sheet check_dataset",
     "cub": "read_cub",
     "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
     "decode": "FORMATS PictureSource is_picture load_image name_of picture_format read_picture",
@@ -126,7 +128,7 @@ _HOMES = {
     "shares": "evenly_over_classes hold_out set_aside",
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",
-    "splits": "Splits measure_normalization open_splits",
+    "splits": "Splits measure_normalization open_splits without_unreadable",
     "transforms": "AnnotatedImage annotate evaluation_transform first_transform to_normalized "
     "training_transform",
 }

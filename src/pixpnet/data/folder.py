@@ -47,7 +47,9 @@ def find_tree(spec: DatasetSpec, root: Path) -> Path:
             return place
     place = only_folder(root, but_for=_SPLITS)
     if place not in (root, root / spec.folder):
-        _logger.info("%s holds nothing but a folder of folders: %s is read", root, place)
+        _logger.info(
+            "%s holds nothing but a folder of folders, which would be one class: %s is read", root, place
+        )
     if not class_folders(place):
         raise DataError(f"{spec.name} was not found: looked for folders of images in {root}. {spec.source}")
     return place

@@ -65,6 +65,15 @@ class ImageSet:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def fault(self) -> str | None:
+        """Why nothing can be learnt from the set, if that is so."""
+        if self.num_classes < 2:
+            return (
+                f"{self.root} has one class, {self.class_names[0]}: there is nothing to tell it from. "
+                "Is this the folder that it should be?"
+            )
+        return None if self.test else f"{self.root} has no test image."
+
 
 @dataclass(frozen=True)
 class Archive:

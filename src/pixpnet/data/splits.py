@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -14,12 +16,18 @@ from pixpnet.config import DatasetConfig
 from pixpnet.data.cache import CACHES, ImageCache
 from pixpnet.data.datasets import find_dataset, read_dataset
 from pixpnet.data.images import ClassificationImages
+from pixpnet.data.pictures import unreadable
 from pixpnet.data.shares import check_share, evenly_over_classes, hold_out
 from pixpnet.data.spec import Geometry, ImageSet
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.types import ImageRecord, Normalization, Progress, no_progress
 
+_logger = logging.getLogger(__name__)
+
 _DEBUG_BATCHES = 3
+_LISTED = 20
+"""Images that cannot be read that are told one by one."""
+_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -75,13 +83,16 @@ def open_splits(
 
     Raises:
         ConfigError: An unknown set, or a value that cannot work.
-        DataError: Missing or damaged files; a class without training images.
+        DataError: Missing or damaged files, test images that cannot be read among them (unless
+            `dataset.on-unreadable` is skip); a class without training images.
     """
     geometry = find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox)
     if config.augment_factor < 1:
         raise ConfigError(f"dataset.augment-factor is {config.augment_factor}; give 1 or more.")
     check_share(config.val_size)
     image_set = read_dataset(config, progress=progress)
+    if config.on_unreadable == "skip":
+        image_set = without_unreadable(image_set, progress=progress)
     training, validation = hold_out(image_set.train, share=config.val_size, seed=seed)
     _check_classes(image_set, training)
     projection, test = training, image_set.test
@@ -98,6 +109,8 @@ def open_splits(
     if normalization is None:
         normalization = image_set.spec.normalization or _measure(training, geometry, cache)
     view = partial(ClassificationImages, geometry=geometry, normalization=normalization, cache=cache)
+    if config.on_unreadable == "error":
+        _read_all(view(test))
     return Splits(
         image_set=image_set,
         geometry=geometry,
@@ -107,6 +120,54 @@ def open_splits(
         projection=view(projection),
         test=view(test),
     )
+
+
+def without_unreadable(
+    images: ImageSet, *, only_test: bool = False, progress: Progress = no_progress
+) -> ImageSet:
+    """The set without images that cannot be read, which are listed.
+
+    Every image is decoded for it.
+
+    Args:
+        images: The set.
+        only_test: Leave the training images as they are.
+        progress: Told of the images.
+    """
+    faults = unreadable((*(() if only_test else images.train), *images.test), progress=progress)
+    if not faults:
+        return images
+    reasons = [*faults.values()]
+    more = f" and {len(reasons) - _LISTED} more" if len(reasons) > _LISTED else ""
+    _logger.warning(
+        "%s: %d images that cannot be read are left out: %s%s",
+        images.root,
+        len(reasons),
+        " ".join(reasons[:_LISTED]),
+        more,
+    )
+    train, test = (
+        tuple(record for record in records if record.image_id not in faults)
+        for records in (images.train, images.test)
+    )
+    return replace(images, train=train, test=test)
+
+
+def _read_all(images: ClassificationImages) -> None:
+    """Decode all images, so that a damaged one is found before the training and not at the end of it."""
+
+    def fault(index: int) -> str | None:
+        try:
+            images.pixels(index)
+        except DataError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        reasons = [reason for reason in pool.map(fault, range(len(images.records))) if reason]
+    if reasons:
+        more = f" {len(reasons) - 1} more test images are like this." if len(reasons) > 1 else ""
+        raise DataError(f"{reasons[0]}{more} (dataset.on-unreadable skip leaves out what cannot be read.)")
 
 
 def _measure(records: tuple[ImageRecord, ...], geometry: Geometry, cache: ImageCache | None) -> Normalization:
@@ -147,10 +208,5 @@ def _check_classes(image_set: ImageSet, training: tuple[ImageRecord, ...]) -> No
             f"{len(empty)} of {image_set.num_classes} classes in {image_set.root} have no training image: "
             f"{', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''}."
         )
-    if image_set.num_classes < 2:
-        raise DataError(
-            f"{image_set.root} has one class, {image_set.class_names[0]}: there is nothing to tell it from. "
-            "Is this the folder that it should be?"
-        )
-    if not image_set.test:
-        raise DataError(f"{image_set.root} has no test image.")
+    if fault := image_set.fault():
+        raise DataError(fault)
