@@ -87,6 +87,14 @@ def test_pictures_are_known_by_what_they_hold(tmp_path, kind, suffix):
     assert ids(read(tmp_path).train)[1] == "train/ant/z"
 
 
+@pytest.mark.parametrize("suffix", [".cr2", ".NEF", ".dng", ".arw"])
+def test_raw_files_of_cameras_are_no_pictures(tmp_path, suffix):
+    write_tree(tmp_path, ("train", "test"), ("cat", "ant"), 1)
+    Image.new("RGB", (40, 32)).save(tmp_path / "train" / "ant" / f"preview{suffix}", format="TIFF")
+    images = read(tmp_path)
+    assert (len(images.train), images.left_out) == (2, {suffix.lower(): 1})
+
+
 DROPPINGS = (
     *("@eaDir/train0.png/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/train0.png", ".thumbnails/a.png", "Thumbs.db"),
     *("desktop.ini", ".DS_Store", "._train0.png", "#recycle/a.png", "$RECYCLE.BIN/a.png", "THUMBS.DB"),

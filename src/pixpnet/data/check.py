@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pixpnet.data.alike import Alike, Fingerprint, almost_alike, fingerprint
-from pixpnet.data.decode import load_image, read_picture
+from pixpnet.data.decode import FORMATS, load_image, read_picture
 from pixpnet.data.listing import left_out_in_words
 from pixpnet.data.masks import load_mask, mask_fault
 from pixpnet.data.spec import ImageSet
@@ -164,6 +164,7 @@ class DatasetCheck:
             yield f"visible parts: {', '.join(shares)}"
         if self.images.left_out:
             yield f"files left out: {left_out_in_words(self.images.left_out)}"
+            yield f"  -> read are {', '.join(FORMATS)}; convert what should be among the images"
         for note, ids in self.notes.items():
             yield f"images with {note}: {_some(ids)}{_NOTES.get(note, '')}"
         for finding in self.findings():

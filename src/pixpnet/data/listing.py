@@ -25,6 +25,8 @@ _DROPPINGS = frozenset(
     )
 )
 """In lower case."""
+_RAW = frozenset((".3fr", ".arw", ".cr2", ".dng", ".nef", ".nrw", ".orf", ".pef", ".rw2", ".sr2", ".srw"))
+"""Of cameras' raw files: they begin like TIFF files, and a small preview would be read."""
 _SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 
@@ -142,7 +144,7 @@ def _other_kind(entry: os.DirEntry[str]) -> str:
     suffix = os.path.splitext(entry.name)[1].lower()
     if not entry.is_file() and (os.path.exists(entry.path) or not entry.is_symlink()):
         return "that is no regular file"
-    is_found = suffix in _SUFFIXES or is_picture(entry.path)
+    is_found = suffix in _SUFFIXES or (suffix not in _RAW and is_picture(entry.path))
     return "" if is_found else suffix or "without a suffix"
 
 
