@@ -11,7 +11,7 @@ from datetime import datetime
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from pixpnet.cli import Parser, exit_code, number_in
+from pixpnet.cli import Parser, exit_code, number_in, say
 from pixpnet.config import FROM_1, Config, parse_config
 from pixpnet.errors import ConfigError
 
@@ -42,16 +42,16 @@ def run(arguments: Sequence[str]) -> int:
         if options.resume
         else new_table(debug=options.debug)
     )
-    print(f"{len(models)} models; go on with: --resume {table}", file=sys.stderr)
+    say(f"{len(models)} models; go on with: --resume {table}", error=True)
     try:
         outcome = explore(
             config, models=models, out=table, mode="finetune", epochs=options.epochs, jobs=options.jobs
         )
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(f"go on with --resume {table}") from interrupt
-    print(outcome.advice.line)
+    say(outcome.advice.line)
     for file in outcome.files:
-        print(file)
+        say(file)
     return 0
 
 

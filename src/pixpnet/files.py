@@ -15,6 +15,7 @@ from typing import IO, Any
 import yaml
 
 from pixpnet.errors import DataError, FileError
+from pixpnet.words import visible
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -26,7 +27,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{file_part(path.name)}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
@@ -39,6 +40,21 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def file_part(name: str, *, most: int = 80) -> str:
+    r"""A name as a part of a file's name: without control characters, and of so many bytes at most.
+
+    What is cut gets a checksum, so that two long names stay two.
+
+    >>> file_part("wren\n"), len(file_part(300 * "wren"))
+    ('wren_', 80)
+    """
+    plain = "".join("_" if visible(sign) != sign or sign in "/\\" else sign for sign in name)
+    data = plain.encode()
+    if len(data) <= most:
+        return plain
+    return f"{data[: most - 9].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:8]}"
 
 
 def write_text(path: Path, text: str) -> None:

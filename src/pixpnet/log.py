@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from pixpnet.errors import ConfigError
+from pixpnet.words import visible
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 VARIABLE = "PIXPNET_LOG_LEVEL"
@@ -33,13 +34,23 @@ def start_logging(environment: Mapping[str, str]) -> None:
     logger.setLevel(name.upper())
 
 
+class _OneLine(logging.Formatter):
+    """A message on one line, whatever the names in it hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = visible(record.message)
+        return super().formatMessage(record)
+
+
 def _handler() -> logging.Handler:
     """Coloured in a terminal, plain lines in a file."""
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.logging import RichHandler
 
-        return RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)
+        handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)
+        handler.setFormatter(_OneLine())
+        return handler
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
     return handler

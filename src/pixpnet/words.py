@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
+
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 
 _DIGITS = {"%": 1, "×": 2, "share": 3, "": 3}
 """Unit -> digits after the point; other units count something."""
@@ -97,6 +100,31 @@ def spaced(name: str) -> str:
 def unbroken(text: str) -> str:
     """Text with blanks at which no line breaks."""
     return text.replace(" ", NO_BREAK)
+
+
+def visible(text: object, *, keep: str = "") -> str:
+    r"""Text of the world (names of files and classes) with its control characters as escapes.
+
+    So nothing in it moves a cursor, colours a terminal, breaks a line or turns the direction of writing.
+
+    Args:
+        text: A text, or what becomes one (a path).
+        keep: Control characters that stay, such as a line's end.
+
+    >>> visible("red \x1b[31m wren"), visible("two\nlines"), visible("two\nlines", keep="\n")
+    ('red \\x1b[31m wren', 'two\\nlines', 'two\nlines')
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        one.encode("unicode_escape").decode() if _is_control(one) and one not in keep else one for one in text
+    )
+
+
+def _is_control(character: str) -> bool:
+    """Those that have no look of their own, but for the joiners that names in some scripts need."""
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
 
 
 def sides(size: Sequence[int]) -> str:

@@ -296,8 +296,9 @@ def test_what_a_person_should_look_at_is_told(tmp_path):
     for wanted in (
         "files left out: 1 .mp4",
         "  -> read are AVIF, BMP, GIF, JPEG, JPEG2000, PNG, PPM, TIFF, WEBP; convert what should be",
-        "images with an orientation tag: 1 (train/ant/turned.jpg); they are turned upright",
-        f"masks to look at: 1 ({root / 'masks/train/ant/train0.png'} shows no object",
+        "images with an orientation tag: 1 (train/ant/turned.jpg)",
+        "  -> boxes, parts and masks belong to the upright picture; dataset.orientation ignore",
+        f"masks to look at (dataset.mask-label): 1 ({root / 'masks/train/ant/train0.png'} shows no object",
     ):
         assert [line for line in lines if line.startswith(wanted)], wanted
 

@@ -1,27 +1,75 @@
-"""What commands show in a terminal: progress on stderr, tables on stdout."""
+"""What commands show in a terminal: progress on stderr, lines and tables on stdout.
+
+Names of files and classes are shown as they are: no sign in them is taken for markup, an emoji's name or a
+terminal's command, and what the terminal's encoding lacks is replaced.
+"""
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pixpnet.words import NO_BREAK, visible
+
 if TYPE_CHECKING:
     from pixpnet.types import Progress
+
+
+_IN_ASCII = {
+    **{"×": "x", "−": "-", "–": "-", "…": "...", "≥": ">=", "≤": "<=", "Δ": "delta", "→": "->"},
+    NO_BREAK: " ",
+}
+"""What is written where an encoding lacks our own signs; all others become escapes."""
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return (
+        "".join(_IN_ASCII.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in lacking),
+        error.end,
+    )
+
+
+@contextmanager
+def any_encoding() -> Iterator[None]:
+    """Let stdout and stderr take every text, in whatever encoding they are."""
+    codecs.register_error("pixpnet.replaced", _replaced)
+    streams = [one for one in (sys.stdout, sys.stderr) if isinstance(one, io.TextIOWrapper)]
+    former = [one.errors for one in streams]
+    for stream in streams:
+        stream.reconfigure(errors="pixpnet.replaced")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, former, strict=True):
+            if not stream.closed:
+                stream.reconfigure(errors=errors)
+
+
+def say(*lines: object, error: bool = False) -> None:
+    """Print lines, each of them one whatever it holds, to stdout (or stderr)."""
+    for line in lines:
+        print(visible(line), file=sys.stderr if error else sys.stdout)
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
     """A bar that goes when it is done; nothing where stderr is no terminal."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(escape(title), total=None)
 
         def update(done: int, total: int, doing: str = "", /) -> None:
-            bar.update(task, completed=done, total=total, description=doing or None)
+            bar.update(task, completed=done, total=total, description=escape(visible(doing)) or None)
 
         yield update
 
@@ -44,15 +92,16 @@ def print_table(
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(visible(title)), title_justify="left")
     for heading in headings:
         table.add_column(
-            heading, justify="right" if heading in right else "left", no_wrap=heading not in wrapped
+            Text(heading), justify="right" if heading in right else "left", no_wrap=heading not in wrapped
         )
     for group in groups:
         for row in group:
-            table.add_row(*row)
+            table.add_row(*(Text(visible(cell)) for cell in row))
         table.add_section()
     console = Console()
     console.width = console.width if console.is_terminal else width

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pixpnet.choices import did_you_mean
-from pixpnet.cli.console import progress_bar
+from pixpnet.cli.console import progress_bar, say
 from pixpnet.cli.parser import Parser, file_to_write, number_in
 from pixpnet.config import OPTIONS, DatasetConfig, Range, to_kebab
 from pixpnet.errors import ConfigError, DataError
@@ -54,7 +54,7 @@ def _prepare(arguments: Sequence[str]) -> int:
 
     with progress_bar("preparing") as progress:
         images = prepare(options.name, options.root, progress=progress)
-    print(
+    say(
         f"{images.name} in {images.root}: {images.num_classes} classes, {len(images.train)} training and "
         f"{len(images.test)} test images"
     )
@@ -73,11 +73,11 @@ def _check(arguments: Sequence[str]) -> int:
     _add_name_and_root(parser)
     out_help = "the sheet, a PNG (default: logs/data/<name>.png)"
     parser.add_argument("--out", type=file_to_write, metavar="FILE", help=out_help)
-    _add_synthbirds(parser)
+    _add_numbers(parser, *_OF_SYNTHBIRDS, "test_size", "max_pixels", "bits", "mask_label")
     for name in ("table", "columns", "group_by"):
         parser.take(name)
-    parser.take("test_size", type=float)
-    parser.take("on_unreadable", choices=OPTIONS["dataset.on-unreadable"].choices)
+    for name in ("on_unreadable", "orientation"):
+        parser.take(name, choices=OPTIONS[f"dataset.{to_kebab(name)}"].choices)
     options = vars(parser.parse(arguments))
     from pixpnet.data import alike_sheet, annotated_sheet, check_dataset, read_dataset
 
@@ -92,7 +92,7 @@ def _check(arguments: Sequence[str]) -> int:
         sheets["sheet of images that are almost alike"] = (out.with_stem(f"{out.stem}-alike"), alike)
     for file, sheet in sheets.values():
         sheet.save(file, format="PNG")
-    print("\n".join([*found.lines(), *(f"{name}: {file}" for name, (file, _) in sheets.items())]))
+    say(*found.lines(), *(f"{name}: {file}" for name, (file, _) in sheets.items()))
     if faults := found.faults():
         raise DataError(f"{'; '.join(faults)} (see the list above)")
     return 0
@@ -105,7 +105,7 @@ def _synthbirds(arguments: Sequence[str]) -> int:
         of=[OPTIONS_OF],
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder to write")
-    _add_synthbirds(parser)
+    _add_numbers(parser, *_OF_SYNTHBIRDS)
     options = vars(parser.parse(arguments))
     from pixpnet.data import DATASETS
     from pixpnet.synthbirds import render_dataset
@@ -114,7 +114,7 @@ def _synthbirds(arguments: Sequence[str]) -> int:
     out = options.pop("out")
     with progress_bar("rendering images") as progress:
         render_dataset(out, **options, progress=progress)
-    print(out)
+    say(out)
     return 0
 
 
@@ -123,9 +123,12 @@ def _add_name_and_root(parser: Parser) -> None:
     parser.take("root", says="folder of the data sets")
 
 
-def _add_synthbirds(parser: Parser) -> None:
-    """The options of the data set that `pixpnet train` has too, with their defaults and ranges."""
-    for name in ("size", "classes", "train_images", "test_images", "seed"):
+_OF_SYNTHBIRDS = ("size", "classes", "train_images", "test_images", "seed")
+
+
+def _add_numbers(parser: Parser, *names: str) -> None:
+    """Options of the data set that `pixpnet train` has too, with their defaults and ranges."""
+    for name in names:
         rule = OPTIONS[f"dataset.{to_kebab(name)}"].rule
         assert isinstance(rule, Range)
         says = "side of the images in pixels; None: 128" if name == "size" else ""

@@ -8,7 +8,7 @@ from dataclasses import fields
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pixpnet.cli.console import print_table, progress_bar
+from pixpnet.cli.console import print_table, progress_bar, say
 from pixpnet.cli.parser import Parser, folder_to_write, number_in, words
 from pixpnet.config import FROM_1, SEED, Range, keys
 
@@ -44,7 +44,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     title = "Means over prototypes, with their 95 % intervals"
     print_table(title, HEADINGS, _grouped(shown), right=HEADINGS[3:], wrapped=HEADINGS[:3], width=150)
     for path in EvaluationFiles.of_checkpoint(loaded.checkpoint, out=options["out"]).existing():
-        print(path)
+        say(path)
     return 0
 
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixpnet.cli.console import print_table, progress_bar
+from pixpnet.cli.console import print_table, progress_bar, say
 from pixpnet.cli.parser import Parser, file_to_write, folder_to_write, number_in
 from pixpnet.config import FROM_1, Range, parse_config
 from pixpnet.errors import ConfigError
@@ -75,9 +75,9 @@ def goldilocks(arguments: Sequence[str]) -> int:
     with progress_bar("stages") as progress:
         outcome = explore(config, **given, progress=progress)
     _print(outcome)
-    print(outcome.advice.line)
+    say(outcome.advice.line)
     for file in outcome.files:
-        print(file)
+        say(file)
     return 0
 
 

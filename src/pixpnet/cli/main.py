@@ -9,6 +9,7 @@ from importlib import import_module
 
 import pixpnet
 from pixpnet.choices import did_you_mean
+from pixpnet.cli.console import any_encoding, say
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.log import start_logging
 
@@ -39,14 +40,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def exit_code(program: str, run: Callable[[], int]) -> int:
     """Start logging and run; errors meant for users become a line on stderr, and a code as `main` has it."""
+    with any_encoding():
+        return _exit_code(program, run)
+
+
+def _exit_code(program: str, run: Callable[[], int]) -> int:
     try:
         start_logging(os.environ)
         return run()
     except PixPNetError as error:
-        print(f"{program}: error: {_one_line(error)}", file=sys.stderr)
+        say(f"{program}: error: {_one_line(error)}", error=True)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt as interrupt:
-        print(f"{program}: interrupted{_note(interrupt)}", file=sys.stderr)
+        say(f"{program}: interrupted{_note(interrupt)}", error=True)
         return 130
     except SystemExit as end:  # argparse's --help
         return int(end.code or 0)
@@ -54,7 +60,7 @@ def exit_code(program: str, run: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, a folder that is a file, no permission
-        print(f"{program}: error: {error}", file=sys.stderr)
+        say(f"{program}: error: {error}", error=True)
         return 1
 
 

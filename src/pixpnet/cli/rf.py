@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from pixpnet.cli.console import print_table
+from pixpnet.cli.console import print_table, say
 from pixpnet.cli.parser import Parser, image_size
 from pixpnet.errors import ConfigError, PixPNetError
 
@@ -145,7 +144,7 @@ def stage_fields(names: Iterable[str], size: Size) -> dict[str, dict[str, StageF
             stages = {layer.node: layer.name for layer in named_layers(name) if layer.is_stage}
             fields = receptive_fields(build_skeleton(name), size, stages)
         except PixPNetError as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
+            say(f"{name} is left out: {error}", error=True)
         else:
             found[name] = {stages[node]: StageField.of(field) for node, field in fields.items()}
     return found

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixpnet.choices import did_you_mean
-from pixpnet.cli.console import print_table, progress_bar
+from pixpnet.cli.console import print_table, progress_bar, say
 from pixpnet.cli.parser import Parser, file_to_write, folder_to_write, number_in, words
 from pixpnet.config import FROM_1, SEED, keys
 from pixpnet.errors import ConfigError
+from pixpnet.words import visible
 
 if TYPE_CHECKING:
     from pixpnet.certificate import Certificate, Finding
@@ -55,7 +56,7 @@ def explain(arguments: Sequence[str]) -> int:
     from pixpnet.explanation import explain_images
 
     for path in explain_images(**vars(options)):
-        print(path)
+        say(path)
     return 0
 
 
@@ -75,12 +76,17 @@ def report(arguments: Sequence[str]) -> int:
     options = vars(parser.parse(arguments))
     is_opened = options.pop("open") == "yes"
     from rich.console import Console
+    from rich.markup import escape
 
     from pixpnet.report import write_report
 
     with Console(file=sys.stderr).status("reading the run") as status:
-        path = write_report(**options, progress=lambda done, total, doing="", /: status.update(doing))
-    print(path)
+
+        def show(done: int, total: int, doing: str = "", /) -> None:
+            status.update(escape(visible(doing)))
+
+        path = write_report(**options, progress=show)
+    say(path)
     if is_opened:
         webbrowser.open(path.resolve().as_uri())
     return 0
@@ -112,7 +118,7 @@ def compare(arguments: Sequence[str]) -> int:
         write_text(path, texts[name])
     print(texts["md"], end="")
     for path in files.values():
-        print(path)
+        say(path)
     return 0
 
 
@@ -171,10 +177,10 @@ def verify(arguments: Sequence[str]) -> int:
     write_text(path, json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n")
     title = f"Grounding: all but the region is replaced (features may move by {certificate.tolerance:g})"
     print_table(title, HEADINGS, _grouped(certificate), right=HEADINGS[2:], wrapped=HEADINGS)
-    print(certificate.verdict)
+    say(certificate.verdict)
     if certificate.worst_failure is not None:
-        print(_worst(certificate))
-    print(path)
+        say(_worst(certificate))
+    say(path)
     return 0 if certificate.passed else 1
 
 

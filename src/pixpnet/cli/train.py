@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from pixpnet.cli.console import say
 from pixpnet.cli.parser import ConfigurationHelp, Parser
 from pixpnet.config import Config, parse_config
 from pixpnet.errors import ConfigError
@@ -41,7 +42,7 @@ def train(arguments: Sequence[str]) -> int:
         parser.print_configuration_help()
         return 0
     stopped = _run_to_resume(arguments)
-    print(_resume(stopped) if stopped else _train_showing_run(parse_config(arguments)))
+    say(_resume(stopped) if stopped else _train_showing_run(parse_config(arguments)))
     return 0
 
 
@@ -59,10 +60,10 @@ def demo(arguments: Sequence[str]) -> int:
 
     pictures = explain_images(run_dir)
     report = write_report(run_dir)
-    print(f"run: {run_dir}")
+    say(f"run: {run_dir}")
     for picture in pictures:
-        print(f"explanation: {picture}")
-    print(f"report: {report}")
+        say(f"explanation: {picture}")
+    say(f"report: {report}")
     return 0
 
 

@@ -13,16 +13,18 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pixpnet.data.alike import Alike, Fingerprint, almost_alike, fingerprint
-from pixpnet.data.decode import FORMATS, load_image, read_picture
+from pixpnet.data.decode import FORMATS, TAGGED, load_image, read_picture
 from pixpnet.data.listing import left_out_in_words
 from pixpnet.data.masks import load_mask, mask_fault
 from pixpnet.data.spec import ImageSet
 from pixpnet.errors import DataError
+from pixpnet.fonts import drawable, font_file
 from pixpnet.types import ImageRecord, Progress, no_progress
+from pixpnet.words import visible
 
 _COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
 """Of the parts: Okabe and Ito's, which colour-blind people tell apart."""
-_BORDER, _LINE = 6, 16
+_BORDER, _LINE, _FONT_SIZE = 6, 16, 11
 _SHOWN = 5
 """Names of what was found that are shown."""
 _CLASSES = 20
@@ -30,10 +32,11 @@ _CLASSES = 20
 _UNEVEN = 5
 """How many times as many training images the largest class has as the smallest, where that is told."""
 _NOTES = {
-    "an orientation tag": "; they are turned upright, and boxes, parts and masks belong to the upright "
-    "picture (where they were drawn on the unturned one, give dataset.orientation ignore)",
+    TAGGED: "boxes, parts and masks belong to the upright picture; dataset.orientation ignore leaves all "
+    "pictures as they are stored",
+    "bits": "dataset.bits tells of how many bits all are",
 }
-"""What is said of a note beside how often it is met."""
+"""What a person can do about a note that has this in it."""
 
 
 class Finding(NamedTuple):
@@ -62,8 +65,8 @@ class DatasetCheck:
     """Training and test images that are almost alike, and the bits of `pixpnet.data.alike` that differ."""
     outside: tuple[str, ...]
     """Ids of images with a box, or a visible part, beyond the image."""
-    masks: tuple[str, ...]
-    """For each mask that a person should look at: why."""
+    mask_faults: tuple[str, ...]
+    """For each mask that shows no object, or perhaps another one: why."""
     notes: Mapping[str, tuple[str, ...]]
     """What there is to say of how pictures were read -> their ids."""
 
@@ -127,15 +130,18 @@ class DatasetCheck:
             "mend the table: boxes and points count the pixels of the upright picture",
         )
         yield Finding(
-            "masks to look at",
-            self.masks,
-            "a mask shows the object in white, or as a number (dataset.mask-label)",
+            "masks to look at (dataset.mask-label)",
+            self.mask_faults,
+            "a mask shows its object in white, or in the number that dataset.mask-label gives",
         )
         sides = ({record.group for record in records} for records in (self.images.train, self.images.test))
         divided = sorted(group for group in set.intersection(*sides) if group is not None)
         yield Finding(
             "groups in training and in the test", divided, "what is split there is not new to the network"
         )
+        for note, ids in self.notes.items():
+            advice = next((advice for part, advice in _NOTES.items() if part in note), "")
+            yield Finding(f"images with {note}", ids, advice)
 
     def lines(self) -> Iterator[str]:
         """The findings for people to read."""
@@ -165,20 +171,18 @@ class DatasetCheck:
         if self.images.left_out:
             yield f"files left out: {left_out_in_words(self.images.left_out)}"
             yield f"  -> read are {', '.join(FORMATS)}; convert what should be among the images"
-        for note, ids in self.notes.items():
-            yield f"images with {note}: {_some(ids)}{_NOTES.get(note, '')}"
         for finding in self.findings():
             always = finding.what.startswith("images")
             if finding.found or always:
                 yield f"{finding.what}: {_some(finding.found)}"
-            if finding.found:
+            if finding.found and finding.advice:
                 yield f"  -> {finding.advice}"
 
 
 def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress = no_progress) -> DatasetCheck:
     """Read every image of a set, and compare the pixels of all."""
     records = (*images.train, *images.test)
-    damaged, outside, masks = [], [], []
+    damaged, outside, mask_faults = [], [], []
     notes: defaultdict[str, list[str]] = defaultdict(list)
     same: defaultdict[bytes, list[int]] = defaultdict(list)
     prints: dict[int, Fingerprint] = {}
@@ -191,8 +195,8 @@ def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress = no
                 prints[position] = found.fingerprint
                 if not found.fits:
                     outside.append(records[position].image_id)
-                if found.mask:
-                    masks.append(found.mask)
+                if found.mask_fault is not None:
+                    mask_faults.append(found.mask_fault)
                 for note in found.notes:
                     notes[note].append(records[position].image_id)
             progress(position + 1, len(records))
@@ -217,7 +221,7 @@ def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress = no
             if digests[one] != digests[other]
         ),
         outside=tuple(outside),
-        masks=tuple(masks),
+        mask_faults=tuple(mask_faults),
         notes={note: tuple(ids) for note, ids in notes.items()},
     )
 
@@ -236,8 +240,7 @@ class _Look(NamedTuple):
     fingerprint: Fingerprint
     fits: bool
     """Whether its box and its parts lie in it."""
-    mask: str | None
-    """What is wrong with its mask."""
+    mask_fault: str | None
     notes: tuple[str, ...]
 
 
@@ -246,7 +249,7 @@ def _look(record: ImageRecord) -> str | _Look:
     try:
         image, notes = read_picture(record.path, record.reading)
         load_mask(record, window=(0, 0, image.width, image.height))
-        mask = mask_fault(record)
+        fault = mask_fault(record)
     except DataError as error:
         return str(error)
     digest = hashlib.blake2b(f"{image.size}".encode() + image.tobytes(), digest_size=16).digest()
@@ -258,7 +261,7 @@ def _look(record: ImageRecord) -> str | _Look:
     if record.part_points is not None and record.part_visible is not None:
         points = record.part_points[record.part_visible]
         fits = fits and bool(((points >= 0) & (points < image.size)).all())
-    return _Look(digest, fingerprint(image), fits, mask, notes)
+    return _Look(digest, fingerprint(image), fits, fault, notes)
 
 
 def _range(counts: list[int]) -> str:
@@ -297,8 +300,7 @@ def _sheet(
     """Images in rows, each over its name; with a legend of the parts."""
     rows = -(-len(named) // columns)
     width = columns * (cell + _BORDER) + _BORDER
-    font = ImageFont.load_default()
-    legend = _legend(parts, width, font)
+    legend = _legend(parts, width)
     height = rows * (cell + _LINE + _BORDER) + _BORDER + legend.height
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
@@ -306,12 +308,14 @@ def _sheet(
         left = _BORDER + place % columns * (cell + _BORDER)
         top = _BORDER + place // columns * (cell + _LINE + _BORDER)
         sheet.paste(_picture(record, cell), (left, top))
-        draw.text((left, top + cell), _shortened(text, cell, font), fill="black", font=font)
+        name = drawable(visible(text)).text
+        font = _font(name)
+        draw.text((left, top + cell), _shortened(name, cell, font), fill="black", font=font)
     sheet.paste(legend, (0, height - legend.height))
     return sheet
 
 
-def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
     """As much of a text as fits: its beginning, and the end that tells names of files apart."""
     shown, kept = text, len(text)
     while font.getlength(shown) > width:
@@ -360,14 +364,18 @@ def _picture(record: ImageRecord, cell: int) -> Image.Image:
     return square
 
 
-def _legend(
-    names: tuple[str, ...], width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> Image.Image:
+def _font(text: str) -> ImageFont.FreeTypeFont:
+    """One that has the text's signs."""
+    return ImageFont.truetype(font_file(text), _FONT_SIZE)
+
+
+def _legend(names: tuple[str, ...], width: int) -> Image.Image:
     """Number, colour and name of each part."""
+    names = tuple(drawable(visible(name)).text for name in names)
     places, x, y = [], _BORDER, 0
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     for part, name in enumerate(names):
-        needed = 20 + int(measure.textlength(f"{part + 1} {name}", font=font))
+        needed = 20 + int(measure.textlength(f"{part + 1} {name}", font=_font(name)))
         if x > _BORDER and x + needed > width:
             x, y = _BORDER, y + _LINE
         places.append((x, y))
@@ -376,7 +384,7 @@ def _legend(
     draw = ImageDraw.Draw(legend)
     for part, (left, top) in enumerate(places):
         _dot(draw, left + 4, top + 7, part=part)
-        draw.text((left + 11, top), f"{part + 1} {names[part]}", fill="black", font=font)
+        draw.text((left + 11, top), f"{part + 1} {names[part]}", fill="black", font=_font(names[part]))
     return legend
 
 

@@ -91,6 +91,9 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323
 """Tags of TIFF files; the second is 0 where the number 0 is white."""
 
 
+TAGGED = "an orientation tag"
+
+
 class Picture(NamedTuple):
     """A picture, and what a person may want to know of how it was read."""
 
@@ -226,7 +229,7 @@ class OpenedPicture:
         """The picture as 8-bit RGB."""
         image, notes = self.upright(), []
         if (self._tag or _orientation(self.image)) in _TURNS:
-            notes.append("an orientation tag")
+            notes.append(TAGGED)
         if self.image.format != "MPO" and getattr(self.image, "is_animated", False):
             notes.append("several frames, of which the first is read")
         if image.mode == "F":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 import torch
@@ -25,22 +26,30 @@ from pixpnet.metrics import (
     top_share,
 )
 
+_logger = logging.getLogger(__name__)
+
 
 @torch.no_grad()
 def measure_pointing(subject: Subject, method: str | None, settings: Settings) -> MetricResult:
     """Share of the energy, and of the top 10 % of pixels, on the object: of its mask, else of its box.
 
-    Images without either are left out. Where no map has any energy, as with similarities that are all
-    negative, only the other shares are told.
+    Images without either, or with one that shows no object, are left out. Where no map has any energy, as
+    with similarities that are all negative, only the other shares are told.
+
+    Raises:
+        DataError: No image shows an object.
     """
     assert method is not None
     energy, top = (PrototypeMean(subject.num_prototypes, seed=settings.seed) for _ in range(2))
     sources: list[bool] = []
     areas: list[float] = []
+    without_object = 0
     for batch in subject.sampled_maps(method, samples=settings.samples, seed=settings.seed):
         for index, maps in zip(batch.indices, batch.maps, strict=True):
             inside = pixels_of_object(subject.images, index)
             if inside is None:
+                record = subject.records[index]
+                without_object += record.mask is not None or record.box is not None
                 continue
             shares, defined = energy_share(maps, inside.expand(maps.shape))
             energy.update(100 * shares, defined, batch.prototypes)
@@ -48,11 +57,20 @@ def measure_pointing(subject: Subject, method: str | None, settings: Settings) -
             top.update(tops, torch.ones_like(defined), batch.prototypes)
             sources.append(subject.records[index].mask is not None)
             areas.append(100 * inside.double().mean().item())
+    if not areas:
+        raise DataError(
+            "no mask or box shows an object in the images that were drawn; `pixpnet data check` tells of masks, "
+            "and dataset.mask-label which number is the object."
+        )
+    if without_object:
+        _logger.warning(
+            "%d images are left out of the pointing game: their masks or boxes show no object", without_object
+        )
     return MetricResult(
         {
             **({} if energy.is_empty else {"energy": energy.compute()}),
             "top": top.compute(),
-            "object": exactly(sum(areas) / len(areas), count=len(areas)),
+            "object": exactly(sum(areas) / len(areas), count=len(areas), left_out=without_object),
             "masks": exactly(100 * sum(sources) / len(sources), count=len(sources)),
         }
     )

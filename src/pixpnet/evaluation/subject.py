@@ -402,11 +402,16 @@ class Subject:
 
 
 def pixels_of_object(images: ClassificationImages, index: int) -> Bool[Tensor, "H W"] | None:
-    """The pixels of the object in an image: those of its mask, else of its box; None where nothing tells."""
+    """The pixels of the object in an image: those of its mask, else of its box.
+
+    None where neither is there, or where what the network sees of it shows no object.
+    """
     item = images.annotated(index)
     if item.mask is not None:
-        return item.mask.as_subclass(Tensor)[0] > 0
-    if item.box is None:
+        pixels = item.mask.as_subclass(Tensor)[0] > 0
+    elif item.box is not None:
+        box = Box(*item.box.as_subclass(Tensor)[0].tolist())
+        pixels = box_mask(box, image_size=(item.image.height, item.image.width))
+    else:
         return None
-    box = Box(*item.box.as_subclass(Tensor)[0].tolist())
-    return box_mask(box, image_size=(item.image.height, item.image.width))
+    return pixels if pixels.any() else None

@@ -15,6 +15,7 @@ from pixpnet.explanation.evidence import find_class, source_to_dict
 from pixpnet.explanation.explanation import RANKINGS, Explanation, check_formats, write_formats
 from pixpnet.explanation.image import explain, explain_test
 from pixpnet.figures import AtlasEntry, Picture, atlas_figure
+from pixpnet.files import file_part
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.prototypes import is_class_specific
 from pixpnet.runs import Run, RunDirectory, load
@@ -69,7 +70,7 @@ def explain_images(
     for explanation in _explanations(run, images, atlas=atlas):
         rival = explanation.runner_up if other == explanation.predicted else other
         ending = "explanation" if rival is None else f"why_not_{_safe(run.class_names[rival])}"
-        stem = _free(folder / f"{explanation.name}_{ending}", taken)
+        stem = _free(folder / f"{file_part(explanation.name)}_{ending}", taken)
         written += explanation.write(stem, formats, top_k=top_k, by=by, method=method, against=rival)
     if atlas:
         for index in range(len(run.class_names)) if other is None else [other]:
@@ -154,7 +155,7 @@ def _default_folder(checkpoint: Path) -> Path:
 
 def _safe(name: str) -> str:
     """A class name as part of a file's name."""
-    return re.sub(r"[^\w.-]+", "_", name)
+    return file_part(re.sub(r"[^\w.-]+", "_", name))
 
 
 def _free(stem: Path, taken: set[Path]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+import unicodedata
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from pixpnet.fonts import drawable
 from pixpnet.types import Box
+from pixpnet.words import visible
 
 WIDTH = 9.0
 """Inches: 100 pixels each in a README, which is some 900 pixels wide."""
@@ -78,8 +81,14 @@ def overlay(
 
 
 def wrapped(text: str, width: int, *, lines: int = 3) -> str:
-    """Text in at most so many lines; class names may break at their underscores."""
-    return "\n".join(textwrap.wrap(text.replace("_", " "), width, max_lines=lines, placeholder=" …"))
+    """Text in at most so many lines; class names may break at their underscores.
+
+    Signs of East Asian scripts are as wide as two others.
+    """
+    text = visible(text.replace("_", " "))
+    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text)
+    width = max(2, width * len(text) // (len(text) + wide)) if wide else width
+    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
 
 
 class Page:
@@ -102,10 +111,12 @@ class Page:
 
         A heading is one line, about x and above y.
         """
+        text, fonts = drawable(text)
         self.figure.text(
             x / WIDTH,
             1 - y / self.height,
             text,
+            fontfamily=fonts,
             fontsize=size,
             fontweight="bold" if bold else "normal",
             ha="center" if heading else "left",

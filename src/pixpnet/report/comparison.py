@@ -15,7 +15,7 @@ from pixpnet.pixel_space import MAPPINGS, mapping_title
 from pixpnet.report.page import asset, templates
 from pixpnet.report.results import RunResults, read_runs  # noqa: F401 - all of a comparison from here
 from pixpnet.report.tables import MISSING, Cell, TableRow, metric_title
-from pixpnet.words import number_in_words, spaced, unbroken
+from pixpnet.words import number_in_words, spaced, unbroken, visible
 
 LEGEND = (
     "**Bold**: the best of the row, where one way is better (↑ more, ↓ less) and the runs were measured "
@@ -278,7 +278,7 @@ def to_markdown(comparison: Comparison) -> str:
     lines += ["", LEGEND, ""]
     lines += [f"- {_in_markdown(note)}" for note in comparison.notes]
     lines += [
-        f"- {_in_markdown(label)}: `{path}`"
+        f"- {_in_markdown(label)}: `{visible(path)}`"
         for label, path in zip(comparison.labels, comparison.paths, strict=True)
     ]
     return "\n".join(lines) + "\n"
@@ -320,4 +320,4 @@ def _in_markdown(text: str) -> str:
     """
     for sign in "\\|*<[":
         text = text.replace(sign, "\\" + sign)
-    return " ".join(text.splitlines())
+    return visible(" ".join(text.splitlines()))

@@ -23,7 +23,7 @@ from pixpnet.report.evidence import GROUPS, Example
 from pixpnet.report.prototypes import TOP
 from pixpnet.runs import RunDirectory
 from pixpnet.types import Progress, no_progress
-from pixpnet.words import decimal, percent
+from pixpnet.words import decimal, percent, visible
 
 MOST_LISTED = 30
 """Prototypes, groups of them, or classes that a warning names."""
@@ -132,6 +132,7 @@ def templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters |= {
         "breakable": _breakable,
@@ -150,13 +151,18 @@ def asset(name: str) -> str:
     return (files("pixpnet.report") / "templates" / name).read_text(encoding="utf-8")
 
 
+def _shown(value: object) -> object:
+    """What comes from the world without control characters, which HTML has no form for."""
+    return visible(value, keep="\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _breakable(text: str) -> Markup:
     """A name or path that may go on in the next line after each ``_`` and ``/``.
 
     >>> _breakable("<a>/b__c")
     Markup('&lt;a&gt;/<wbr>b__<wbr>c')
     """
-    return Markup(re.sub("([_/]+)", r"\1<wbr>", str(escape(text))))
+    return Markup(re.sub("([_/]+)", r"\1<wbr>", str(escape(visible(text)))))
 
 
 def _code(text: str) -> Markup:

@@ -14,6 +14,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.progress import TaskID
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 
 from pixpnet.config import Config, config_to_yaml
@@ -24,6 +25,7 @@ from pixpnet.training.loop import Execution
 from pixpnet.training.objective import EpochMeter
 from pixpnet.training.profiling import Profiler
 from pixpnet.types import Progress
+from pixpnet.words import visible
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Display:
     def training(self, *, total: int, done: int) -> Iterator[EpochBar]:
         """A bar over all training steps of the run, with loss, accuracy and time left."""
         bar = bars.Progress(
-            bars.TextColumn("{task.description}"),
+            bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
             bars.TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
@@ -74,15 +76,15 @@ class Display:
     def line(self, text: str) -> None:
         """One line that stays."""
         if self.progress:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(Text(visible(text)), soft_wrap=True)
 
     def closing_table(self, title: str, rows: Mapping[str, str]) -> None:
         """The run's figures."""
-        table = Table(title=title, show_header=False, title_justify="left")
+        table = Table(title=Text(visible(title)), show_header=False, title_justify="left")
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in rows.items():
-            table.add_row(name, value)
+            table.add_row(Text(name), Text(visible(value)))
         if self.progress:
             self.console.print(table)
 
