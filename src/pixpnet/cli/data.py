@@ -129,10 +129,10 @@ _OF_SYNTHBIRDS = ("size", "classes", "train_images", "test_images", "seed")
 def _add_numbers(parser: Parser, *names: str) -> None:
     """Options of the data set that `pixpnet train` has too, with their defaults and ranges."""
     for name in names:
-        rule = OPTIONS[f"dataset.{to_kebab(name)}"].rule
-        assert isinstance(rule, Range)
+        option = OPTIONS[f"dataset.{to_kebab(name)}"]
+        assert isinstance(option.rule, Range)
         says = "side of the images in pixels; None: 128" if name == "size" else ""
-        parser.take(name, type=number_in(rule), metavar="N", says=says)
+        parser.take(name, type=number_in(option.rule, option.type), metavar="N", says=says)
 
 
 ACTIONS: Mapping[str, Callable[[Sequence[str]], int]] = {

@@ -40,7 +40,7 @@ class DatasetConfig:
         table: CSV: file with the labels, in the root; None: the one that has columns for image and label.
         columns: CSV: its columns, as image=<column>,label=<column>,split=<column>; None: by usual names.
         group_by: CSV: column whose equal values (a patient, a camera) stay on one side of test and
-            validation; none: no column; None: by usual names.
+            validation ("none" takes no column); None: by usual names.
         on_unreadable: What happens to images that cannot be read: error (training does not start) or skip
             (they are listed and left out).
         normalization: Mean and standard deviation: the data set's own (else measured), measured or imagenet.
