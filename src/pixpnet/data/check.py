@@ -87,6 +87,10 @@ class DatasetCheck:
             found.append(", ".join(f"{count} {what}" for what, count in counts.items()))
         return [*found, *filter(None, [self.images.fault()])]
 
+    def _file(self, record: ImageRecord) -> str:
+        """Where the image lies in the set."""
+        return record.path.relative_to(self.images.root).as_posix()
+
     def class_counts(self, split: str) -> list[int]:
         """Images of each class in "train" or "test"."""
         records = {"train": self.images.train, "test": self.images.test}[split]
@@ -121,7 +125,7 @@ class DatasetCheck:
         )
         yield Finding(
             "images almost alike in training and in the test",
-            [f"{one.image_id} ~ {other.image_id}" for one, other, _ in self.alike],
+            [f"{self._file(one)} ~ {self._file(other)}" for one, other, _ in self.alike],
             "look at their sheet: where both show the same, delete one",
         )
         yield Finding(
@@ -247,7 +251,7 @@ class _Look(NamedTuple):
 def _look(record: ImageRecord) -> str | _Look:
     """What there is to know of an image, or why it (or its mask) can't be read."""
     try:
-        image, notes = read_picture(record.path, record.reading)
+        image, notes, doubts = read_picture(record.path, record.reading)
         load_mask(record, window=(0, 0, image.width, image.height))
         fault = mask_fault(record)
     except DataError as error:
@@ -261,7 +265,7 @@ def _look(record: ImageRecord) -> str | _Look:
     if record.part_points is not None and record.part_visible is not None:
         points = record.part_points[record.part_visible]
         fits = fits and bool(((points >= 0) & (points < image.size)).all())
-    return _Look(digest, fingerprint(image), fits, fault, notes)
+    return _Look(digest, fingerprint(image), fits, fault, (*notes, *doubts))
 
 
 def _range(counts: list[int]) -> str:
@@ -290,7 +294,10 @@ def alike_sheet(found: DatasetCheck, *, pairs: int = 12, cell: int = 200) -> Ima
     """Pairs of almost equal images, the most alike first, two in a row: training image and test image."""
     named = []
     for number, (train, test, _) in enumerate(found.alike[:pairs], start=1):
-        named += [(train, f"{number} training: {train.image_id}"), (test, f"{number} test: {test.image_id}")]
+        named += [
+            (train, f"{number} training: {train.path.name}"),
+            (test, f"{number} test: {test.path.name}"),
+        ]
     return _sheet(named, columns=min(4, len(named)), cell=cell, parts=()) if named else None
 
 

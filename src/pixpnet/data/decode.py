@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -95,12 +95,14 @@ TAGGED = "an orientation tag"
 
 
 class Picture(NamedTuple):
-    """A picture, and what a person may want to know of how it was read."""
+    """A picture, and what a person may want to know of how it was read, to follow "a picture with ..."."""
 
     image: Image.Image
     """Upright 8-bit RGB."""
-    notes: tuple[str, ...]
-    """To follow "a picture with ...": an orientation tag, several frames, a broken colour profile."""
+    notes: tuple[str, ...] = ()
+    """What it says of itself."""
+    doubts: tuple[str, ...] = ()
+    """What was left aside or guessed: further frames, a broken colour profile, how many bits are used."""
 
 
 @runtime_checkable
@@ -151,7 +153,7 @@ def read_picture(source: PictureSource, reading: Reading = STANDARD) -> Picture:
     """The picture, and what there is to say of it; raises as `load_image`."""
     if isinstance(source, np.ndarray):
         with _naming("the array"):
-            return Picture(_from_values(source, None if source.dtype.kind == "f" else reading.bits), ())
+            return Picture(_from_values(source, None if source.dtype.kind == "f" else reading.bits))
     with open_picture(source, reading) as found:
         return found.decoded()
 
@@ -162,7 +164,7 @@ def picture_size(source: PictureSource, reading: Reading = STANDARD) -> tuple[in
         return found.size
 
 
-def is_deep(source: PictureSource, reading: Reading) -> bool:
+def is_deep(source: Path, reading: Reading) -> bool:
     """Whether it is of more than 8 bits, and doesn't say of how many; False for what can't be read."""
     if picture_format(source) not in ("PNG", "TIFF"):
         return False
@@ -173,7 +175,7 @@ def is_deep(source: PictureSource, reading: Reading) -> bool:
         return False
 
 
-def highest_value(source: PictureSource, reading: Reading) -> int:
+def highest_value(source: Path, reading: Reading) -> int:
     """The largest number of a colour or grey as it is stored; 0 for what can't be read."""
     try:
         with open_picture(source, reading) as found:
@@ -196,7 +198,7 @@ class OpenedPicture:
         file: What it is read from, where that is known.
     """
 
-    def __init__(self, image: Image.Image, reading: Reading, file: IO[bytes] | None) -> None:
+    def __init__(self, image: Image.Image, reading: Reading, file: io.BufferedIOBase | None) -> None:
         self.image, self.reading = image, reading
         self.png = _PngHead(file) if file is not None and image.format == "PNG" else None
         # Pillow turns TIFF files itself when it loads them, and forgets the tag.
@@ -227,28 +229,36 @@ class OpenedPicture:
 
     def decoded(self) -> Picture:
         """The picture as 8-bit RGB."""
-        image, notes = self.upright(), []
+        image, notes, doubts = self.upright(), [], []
         if (self._tag or _orientation(self.image)) in _TURNS:
             notes.append(TAGGED)
-        if self.image.format != "MPO" and getattr(self.image, "is_animated", False):
-            notes.append("several frames, of which the first is read")
         if image.mode == "F":
             raise ValueError("its pixels are floats, whose range is unknown; save it with 8 or 16 bits")
         if self._has_many_bits:
             values = self.values()
             bits = self._bits(values)
             if bits is not None and 8 < bits < 16:
-                notes.append(f"numbers of {bits} bits in 16")
+                is_guess = self.is_deep and self.reading.bits is None
+                (doubts if is_guess else notes).append(f"numbers of {bits} bits in 16")
             image = _from_values(self._with_alpha(values), bits)
             image.info["icc_profile"] = self.image.info.get("icc_profile")
         shown, is_broken = _to_srgb(image)
         if is_broken:
-            notes.append("a broken colour profile, which is left aside")
+            doubts.append("a broken colour profile, which is left aside")
         shown = _over_white(shown)
         # Without the tags, or it would be turned again by whoever reads it again.
         shown = shown.copy() if shown is self.image else shown
         shown.info.clear()
-        return Picture(shown, tuple(notes))
+        if self._has_frames():
+            doubts.append("several frames, of which the first is read")
+        return Picture(shown, tuple(notes), tuple(doubts))
+
+    def _has_frames(self) -> bool:
+        """Whether there is more to it; not what cameras add to JPEG files. It may leave the first frame."""
+        try:
+            return self.image.format != "MPO" and getattr(self.image, "is_animated", False)
+        except _DAMAGE:  # in what isn't read
+            return True
 
     @property
     def is_deep(self) -> bool:
@@ -321,7 +331,7 @@ class OpenedPicture:
 class _PngHead:
     """What the chunks of a PNG file say beside its pixels (ISO/IEC 15948, 11)."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
         place = file.tell()
         file.seek(24)
@@ -428,7 +438,7 @@ def _naming(name: str, wanted: str = "an image") -> Iterator[None]:
 
 
 @contextmanager
-def _bytes_of(source: PictureSource) -> Iterator[IO[bytes]]:
+def _bytes_of(source: PictureSource) -> Iterator[io.BufferedIOBase]:
     """The source as a file of bytes; only regular files are opened, as a pipe would wait for ever."""
     if isinstance(source, (str, os.PathLike)):
         mode = os.stat(source).st_mode

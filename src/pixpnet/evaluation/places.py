@@ -59,8 +59,8 @@ def measure_pointing(subject: Subject, method: str | None, settings: Settings) -
             areas.append(100 * inside.double().mean().item())
     if not areas:
         raise DataError(
-            "no mask or box shows an object in the images that were drawn; `pixpnet data check` tells of masks, "
-            "and dataset.mask-label which number is the object."
+            "no mask or box shows an object in the images that were drawn; `pixpnet data check` tells of "
+            "masks, and dataset.mask-label which number is the object."
         )
     if without_object:
         _logger.warning(

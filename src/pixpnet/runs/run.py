@@ -162,9 +162,9 @@ class Run:
         """
         if isinstance(image, Tensor):
             return self._checked(image)
-        whole, notes = read_picture(image, reading_of(self.config.dataset))
-        for note in notes:
-            _logger.warning("%s has %s", name_of(image), note)
+        whole, _, doubts = read_picture(image, reading_of(self.config.dataset))
+        for doubt in doubts:
+            _logger.warning("%s has %s", name_of(image), doubt)
         seen = evaluation_transform(self.geometry)(first_transform(self.geometry)(whole))
         return to_normalized(seen, self.normalization)
 
