@@ -36,7 +36,7 @@ def test_rooms_import_downwards_and_in_no_circle():
     ("module", "line", "contract"),
     [
         ("metrics/parts.py", "import pixpnet.data", "A room imports only from the floors below it BROKEN"),
-        ("files.py", "import pixpnet.words", "A room imports only from the floors below it BROKEN"),
+        ("files.py", "import pixpnet.choices", "A room imports only from the floors below it BROKEN"),
         ("metrics/intervals.py", "import pixpnet.metrics.running", "No two modules import each other"),
     ],
 )

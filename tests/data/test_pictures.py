@@ -259,6 +259,43 @@ def test_the_largest_number_says_10_or_12_bits_else_16(highest, wanted):
     assert bits_of(values.astype(np.uint16)) == wanted
 
 
+def tiff16(values, *, order, is_packed):
+    """A TIFF file of 16 bits, in one strip (TIFF 6.0; compressed: Adobe's deflate)."""
+    height, width, channels = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    data = zlib.compress(data) if is_packed else data
+    tags = {
+        256: width,
+        257: height,
+        259: 8 if is_packed else 1,
+        262: 2,
+        277: channels,
+        278: height,
+        279: len(data),
+    }
+    tags |= {338: 2} if channels == 4 else {}
+    bits_at = 8 + 2 + 12 * (len(tags) + 2) + 4
+    entries = {tag: ("I", 4, 1, value) for tag, value in tags.items()}
+    entries[258] = ("I", 3, channels, bits_at)
+    entries[273] = ("I", 4, 1, bits_at + 2 * channels)
+    file = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(entries))
+    for tag in sorted(entries):
+        code, kind, count, value = entries[tag]
+        file += struct.pack(f"{order}HHI{code}", tag, kind, count, value)
+    return file + bytes(4) + struct.pack(f"{order}{channels}H", *[16] * channels) + data
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("channels", [3, 4])
+def test_tiff_files_of_16_bits_with_colour(is_packed, order, channels):
+    values = np.random.default_rng(0).integers(0, 4096, (6, 7, channels))
+    values[..., 3:] = 65535
+    picture = read_picture(tiff16(values, order=order, is_packed=is_packed))
+    assert nearly(picture.image, (values[..., :3] / 4095 * 255).round())
+    assert picture.doubts == ("numbers of 12 bits in 16",)
+
+
 def test_what_the_file_or_the_set_says_comes_before_the_numbers():
     values = np.array([[0, 3000, 7]])
     twelve, sixteen = round(3000 / 4095 * 255), round(3000 / 257)

@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pixpnet.data.alike import Alike, Fingerprint, almost_alike, fingerprint
-from pixpnet.data.decode import FORMATS, TAGGED, load_image, read_picture
+from pixpnet.data.decode import FORMATS, load_image, read_picture
 from pixpnet.data.listing import left_out_in_words
 from pixpnet.data.masks import load_mask, mask_fault
+from pixpnet.data.opened import TAGGED
 from pixpnet.data.spec import ImageSet
 from pixpnet.errors import DataError
 from pixpnet.fonts import drawable, font_file

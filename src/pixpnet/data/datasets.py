@@ -13,11 +13,12 @@ from pixpnet.config import DatasetConfig
 from pixpnet.data.cars import read_cars
 from pixpnet.data.cifar10 import BATCHES, UNPACKED, unpack_cifar10
 from pixpnet.data.cub import read_cub
-from pixpnet.data.decode import highest_value, is_deep, range_bits
+from pixpnet.data.decode import highest_value, is_deep
 from pixpnet.data.folder import find_tree, read_folder, read_imagenet, read_imagenette
 from pixpnet.data.funnybirds import read_funnybirds
 from pixpnet.data.labels import check_folders, open_csv
 from pixpnet.data.listing import left_out_in_words
+from pixpnet.data.rgb import range_bits
 from pixpnet.data.sources import find_root, holds, missing
 from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
 from pixpnet.errors import ConfigError, DataError
