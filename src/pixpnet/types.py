@@ -71,6 +71,8 @@ class ImageRecord:
     part_visible: Bool[np.ndarray, "q"] | None = None
     mask: Path | None = None
     """Image of the same size: 0 where there is background, else the object."""
+    group: str | None = None
+    """What it shares with images that belong on the same side of a split: a patient, a camera."""
     reading: Reading = STANDARD
 
 

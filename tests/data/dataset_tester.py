@@ -14,6 +14,7 @@ from real_layouts import (
     write_devkit,
     write_funnybirds,
     write_layout,
+    write_lesions,
     write_tree,
 )
 
@@ -39,6 +40,7 @@ LAYOUTS: dict[str, Writer] = {
     "FUNNYBIRDS": lambda root: write_funnybirds(root / "funnybirds"),
     "CUB-LAYOUT": lambda root: write_layout(root / "cub-layout"),
     "FOLDER": lambda root: write_tree(root / "folder", ("train", "test"), ("ant", "cat"), 3),
+    "CSV": lambda root: write_lesions(root / "csv"),
 }
 
 

@@ -76,6 +76,27 @@ def write_tree(
     return root
 
 
+def write_table(root: Path, images: Iterable[str], text: str, *, name: str = "labels.csv") -> Path:
+    """Images by their paths, and a table beside them."""
+    for image in images:
+        write_image(root / image)
+    (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+def write_lesions(root: Path) -> Path:
+    """The layout of HAM10000: two flat folders, and a table of which several images may show one lesion."""
+    lines = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
+    images = []
+    for number in range(24):
+        name = f"ISIC_{number:07d}"
+        lines.append(
+            f"HAM_{number // 2:07d},{name},{('nv', 'mel', 'bkl')[number // 2 % 3]},histo,80.0,male,scalp"
+        )
+        images.append(f"part_{1 + number % 2}/{name}.jpg")
+    return write_table(root, images, "\n".join(lines) + "\n", name="HAM10000_metadata.csv")
+
+
 def car_entries(split: str, count: int) -> list[dict[str, object]]:
     """Annotations as the authors' files have them: pixels from 1, the last one included."""
     entries = []

@@ -1,11 +1,12 @@
 """The table of data sets, and where each is looked for."""
 
+import logging
 import subprocess
 import sys
 
 import pytest
 from dataset_tester import LAYOUTS, check_entry
-from real_layouts import write_image
+from real_layouts import write_image, write_layout
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data import DATASETS, DatasetSpec, ImageSet, find_dataset, find_root, read_dataset
@@ -160,3 +161,11 @@ def test_normalisation(cub_folder, name, choice, mean):
     found = images.spec.normalization
     assert (found and found.mean) == mean
     assert found is None or isinstance(found, Normalization)
+
+
+@pytest.mark.parametrize("inner", ["CUB_200_2011", "CUB_200_2011/CUB_200_2011"])
+def test_a_set_may_lie_one_folder_deeper(tmp_path, caplog, inner):
+    caplog.set_level(logging.INFO, logger="pixpnet")
+    root = write_layout(tmp_path / inner)
+    assert read_dataset(DatasetConfig(name="CUB200", root=str(tmp_path))).root == root
+    assert ("one folder deeper than usual" in caplog.text) == ("/" in inner)

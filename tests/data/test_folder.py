@@ -1,6 +1,7 @@
 """A folder of one's own images: with a test, without one, and with parts, boxes and masks beside."""
 
 import logging
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from real_layouts import write_image, write_tree
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data import load_image, object_pixels, read_dataset, set_aside
+from pixpnet.data import FORMATS, load_image, object_pixels, read_dataset, set_aside
 from pixpnet.errors import DataError
 from pixpnet.types import Box, ImageRecord
 
@@ -36,18 +37,131 @@ def test_a_tree_with_a_test(tmp_path, test):
     assert ids(images.test) == [f"{test}/{name}/{test}{n}.png" for name in ("ant", "cat") for n in (0, 1)]
 
 
-def test_loose_images_are_said_to_be_left_out(tmp_path, caplog):
+def test_what_is_left_out_is_said_in_one_line(tmp_path, caplog):
     write_tree(tmp_path, ("train", "test"), ("cat", "ant"), 2)
     read(tmp_path)
     assert not caplog.records
     for name in ("train/b.png", "train/a.jpg", "test/c.png"):
         write_image(tmp_path / name)
-    (tmp_path / "train/notes.txt").touch()
-    assert len(read(tmp_path).train) == 4
+    for name in (
+        "train/cat/notes.txt",
+        "test/ant/a.mp4",
+        "train/ant/b.MP4",
+        "train/ant/README",
+        "train/n.txt",
+    ):
+        (tmp_path / name).write_text("no picture")
+    os.mkfifo(tmp_path / "train/ant/pipe.png")
+    images = read(tmp_path)
+    assert len(images.train) == 4
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 'train'}: images in no class's folder are left out: 2 (a.jpg, ...)",
-        f"{tmp_path / 'test'}: images in no class's folder are left out: 1 (c.png)",
+        f"{tmp_path}: files are left out: 2 .mp4, 2 in train but in no class's folder, 1 .txt, 1 in test but "
+        "in no class's folder, 1 that is no regular file, 1 without a suffix"
     ]
+    assert images.left_out[".mp4"] == 2
+
+
+KINDS = {
+    "AVIF": ("avif", "bin"),
+    "BMP": ("bmp", "dib"),
+    "GIF": ("gif", "GIF"),
+    "JPEG": ("jpg", "jpeg", "JPG", "jfif", "jpe", "dat", "txt"),
+    "JPEG2000": ("jp2", "j2k", "jpx"),
+    "PNG": ("png", "apng", "x"),
+    "PPM": ("ppm", "pgm", "pnm", "raw"),
+    "TIFF": ("tif", "tiff", "scan"),
+    "WEBP": ("webp", "image"),
+}
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [(kind, suffix) for kind in KINDS for suffix in KINDS[kind]])
+def test_pictures_are_known_by_what_they_hold(tmp_path, kind, suffix):
+    assert set(KINDS) == set(FORMATS)
+    write_tree(tmp_path, ("train", "test"), ("cat", "ant"), 1)
+    other = tmp_path / "train" / "ant" / f"z.{suffix}"
+    Image.new("RGB", (40, 32), (9, 99, 200)).save(other, format=kind)
+    images = read(tmp_path)
+    assert ids(images.train)[1] == f"train/ant/z.{suffix}"
+    assert load_image(images.train[1].path).size == (40, 32)
+    other.rename(other.with_suffix(""))
+    assert ids(read(tmp_path).train)[1] == "train/ant/z"
+
+
+@pytest.mark.parametrize("suffix", [".cr2", ".NEF", ".dng", ".arw"])
+def test_raw_files_of_cameras_are_no_pictures(tmp_path, suffix):
+    write_tree(tmp_path, ("train", "test"), ("cat", "ant"), 1)
+    Image.new("RGB", (40, 32)).save(tmp_path / "train" / "ant" / f"preview{suffix}", format="TIFF")
+    images = read(tmp_path)
+    assert (len(images.train), images.left_out) == (2, {suffix.lower(): 1})
+
+
+DROPPINGS = (
+    *("@eaDir/train0.png/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/train0.png", ".thumbnails/a.png", "Thumbs.db"),
+    *("desktop.ini", ".DS_Store", "._train0.png", "#recycle/a.png", "$RECYCLE.BIN/a.png", "THUMBS.DB"),
+    *("lost+found/a.png", ".ipynb_checkpoints/a.png", "System Volume Information/a.png"),
+)
+
+
+@pytest.mark.parametrize("place", ["", "train", "train/cat", "masks", "masks/train/cat"])
+def test_droppings_of_systems_are_as_if_not_there(tmp_path, caplog, place):
+    write_tree(tmp_path, ("train", "test"), ("cat", "ant"), 1)
+    for name in ("cat", "ant"):
+        write_image(tmp_path / f"masks/train/{name}/train0.png")
+    for name in DROPPINGS:
+        write_image((tmp_path / place / name).with_suffix(".png")).rename(tmp_path / place / name)
+    images = read(tmp_path)
+    assert ids((*images.train, *images.test)) == [
+        *("train/ant/train0.png", "train/cat/train0.png", "test/ant/test0.png", "test/cat/test0.png")
+    ]
+    assert all(record.mask for record in images.train)
+    assert (images.left_out, caplog.records) == ({}, [])
+
+
+@pytest.mark.parametrize("splits", [("",), ("train", "test"), ("train",)])
+@pytest.mark.parametrize("deeper", ["birds", "birds/birds", "a b/more"])
+def test_one_folder_too_many_is_entered_with_a_word(tmp_path, caplog, splits, deeper):
+    caplog.set_level(logging.INFO, logger="pixpnet")
+    place = write_tree(tmp_path / deeper, splits, ("cat", "ant"), 3)
+    (tmp_path / "__MACOSX").mkdir()
+    (place.parent / "read me.txt").touch()
+    images = read(tmp_path)
+    assert (images.root, images.class_names) == (place, ("ant", "cat"))
+    assert (
+        f"{tmp_path} holds nothing but a folder of folders, which would be one class: {place} is"
+        in caplog.text
+    )
+
+
+COMPOSED, DECOMPOSED = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
+
+
+def test_names_compare_in_one_unicode_form(tmp_path):
+    write_tree(tmp_path, ("train",), (COMPOSED, "tea"), 2)
+    write_tree(tmp_path, ("test",), (DECOMPOSED, "tea"), 1)
+    other = write_image(tmp_path / f"train/tea/{DECOMPOSED}.png")
+    mask = write_image(tmp_path / f"masks/train/tea/{COMPOSED}.png")
+    (tmp_path / "boxes.csv").write_text(f"image,x,y,width,height\ntrain/tea/{COMPOSED}.png,1,2,3,4\n")
+    images = read(tmp_path)
+    assert images.class_names == (COMPOSED, "tea")
+    assert [(record.label, record.image_id) for record in images.test] == [
+        (0, f"test/{COMPOSED}/test0.png"),
+        (1, "test/tea/test0.png"),
+    ]
+    assert images.test[0].path == tmp_path / "test" / DECOMPOSED / "test0.png"
+    assert load_image(images.test[0].path).size == (40, 32)
+    (record,) = [record for record in images.train if record.path == other]
+    assert (record.image_id, record.mask) == (f"train/tea/{COMPOSED}.png", mask)
+    assert record.box == Box(1, 2, 4, 6)
+
+
+@pytest.mark.parametrize("place", ["train/{}/x.png", "train/tea/{}.png", "train/tea/{}/x.png"])
+def test_names_that_differ_only_in_their_form_are_refused(tmp_path, place):
+    write_tree(tmp_path, ("train", "test"), ("milk", "tea"), 1)
+    for name in (COMPOSED, DECOMPOSED):
+        write_image(tmp_path / place.format(name))
+    with pytest.raises(DataError, match=r"differ only in their Unicode form \('(caf|x)") as raised:
+        read(tmp_path)
+    assert str(tmp_path) in str(raised.value)
 
 
 def test_linked_folders_are_read_and_circles_are_not(tmp_path):
@@ -202,9 +316,12 @@ PARTS, BOXES = "image,part,x,y\n", "image,x,y,width,height\n"
 WRONG = {
     "header of parts": ("parts.csv", "image,part,x\n", "line 1: wanted a header with image, part, x, y, got"),
     "nothing in parts": ("parts.csv", "", "line 1: wanted a header with image, part, x, y, got ''"),
-    "semicolons": ("parts.csv", "image;part;x;y\n", "line 1: wanted a header with image, part, x, y"),
+    "colons": ("parts.csv", "image:part:x:y\n", "x:y' without image (separated by commas,"),
+    "sep= after": ("parts.csv", f"sep=;\n{PARTS}", "line 2: wanted a header with image, part, x, y"),
+    "a column twice": ("parts.csv", "image,part,x,y,x\n", "'image,part,x,y,x' with x twice"),
+    "half a line below sep=": ("boxes.csv", f"sep=,\n{BOXES}{CAT},1\n", "line 3: wanted 5 fields, got 2"),
     "half a line": ("parts.csv", f"{PARTS}{CAT},ear,1\n", "line 2: wanted 4 fields, got"),
-    "decimal commas": ("parts.csv", f"{PARTS}{CAT},ear,1,5,2,5\n", "line 2: wanted 4 fields, got"),
+    "decimal commas": ("parts.csv", f"{PARTS}{CAT},ear,1,5,2,5\n", "6 separated by commas; decimal commas"),
     "open quote": ("parts.csv", f'{PARTS}"{CAT},ear,1,2\n' + 200000 * "x", "is a quotation mark not closed?"),
     "part of nothing": ("parts.csv", f"{PARTS}x.png,ear,1,2\n", "line 2: there is no image 'x.png'"),
     "part twice": ("parts.csv", f"{PARTS}{CAT},ear,1,2\n{CAT},ear,1,3\n", "line 3: part ear of train"),
@@ -213,11 +330,13 @@ WRONG = {
     "box of nothing": ("boxes.csv", f"{BOXES}{CAT},1,2,0,3\n", "line 2: wanted a box with a"),
     "box of words": ("boxes.csv", f"{BOXES}{CAT},1,2,x,3\n", "line 2: wanted x, y, width, height"),
     "box twice": ("boxes.csv", f"{BOXES}{CAT},1,2,3,3\n{CAT},1,2,3,3\n", "on line 2 already"),
-    "no text": ("boxes.csv", b"\xff\xfe", "boxes.csv cannot be read"),
+    "no text": ("boxes.csv", b"PK\3\4\0\x81", "no text in UTF-8, UTF-16 (with its mark)"),
+    "half of UTF-16": ("boxes.csv", b"\xff\xfei", "boxes.csv cannot be read: it is no text in UTF-8"),
+    "nothing in UTF-16": ("boxes.csv", b"\xff\xfe", "line 1: wanted a header with image, x, y"),
     "mask of nothing": ("masks/cat/x.png", "", "x.png is the mask of no image: there is no cat/x.*"),
     "second mask": ("masks/train/cat/train0.bmp", "", "is a second mask of train/cat/train0.png; "),
     "mask of two": ("train/cat/train0.jpg", "", "is the mask of train/cat/train0.jpg or of"),
-    "class without images": ("train/dog/notes.txt", "", "train/dog holds no image (of .bmp"),
+    "class without images": ("train/dog/notes.txt", "", "train/dog holds no image (AVIF, "),
     "class of the test": ("test/dog/x.png", "", "test/dog is a class that"),
 }  # fmt: skip
 

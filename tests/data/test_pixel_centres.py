@@ -178,7 +178,7 @@ def test_masks_that_do_not_fit_are_named(masked):
     with pytest.raises(DataError, match=r"mask\.png is 20 x 20 pixels, its image .* is 30 x 20"):
         load_mask(masked, window=(0, 0, 30, 20))
     masked.mask.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"mask\.png is not an image"):
+    with pytest.raises(DataError, match=r"mask\.png is not a mask"):
         load_mask(masked, window=(0, 0, 30, 20))
     masked.mask.unlink()
     with pytest.raises(DataError, match=r"mask\.png is missing"):

@@ -14,7 +14,7 @@ from pixpnet.errors import ConfigError, DataError
 USAGE = """\
 usage: pixpnet data list
        pixpnet data prepare NAME [--root data]
-       pixpnet data check NAME [--root data] [--out FILE.png]
+       pixpnet data check NAME [--root data] [--out FILE.png] [...]
        pixpnet data synthbirds --out DIR [--classes 10] [--size 128] [...]
 
 `pixpnet data prepare --help` and so on tell more."""
@@ -64,18 +64,22 @@ def _prepare(arguments: Sequence[str]) -> int:
 def _check(arguments: Sequence[str]) -> int:
     parser = Parser(
         "pixpnet data check",
-        "Read every image of a data set: counts, damaged files, images in both splits, class balance, "
-        "visible parts; and draw a sheet of them. The exit code is 1 if an image is damaged or stands "
-        "in training and test.",
+        "Read every image of a data set: counts, files left out, damaged files, images that stand twice or "
+        "almost, class balance, parts, boxes and masks; and draw a sheet of some, and one of the pairs that "
+        "are almost alike. The exit code is 1 if an image is damaged, stands in training and test or in two "
+        "classes, or if there is only one class.",
         of=[OPTIONS_OF],
     )
     _add_name_and_root(parser)
     out_help = "the sheet, a PNG (default: logs/data/<name>.png)"
     parser.add_argument("--out", type=file_to_write, metavar="FILE", help=out_help)
-    _add_synthbirds(parser)
-    _add_reading(parser)
+    _add_numbers(parser, *_OF_SYNTHBIRDS, "test_size", "max_pixels", "bits", "mask_label")
+    for name in ("table", "columns", "group_by"):
+        parser.take(name)
+    for name in ("on_unreadable", "orientation"):
+        parser.take(name, choices=OPTIONS[f"dataset.{to_kebab(name)}"].choices)
     options = vars(parser.parse(arguments))
-    from pixpnet.data import annotated_sheet, check_dataset, read_dataset
+    from pixpnet.data import alike_sheet, annotated_sheet, check_dataset, read_dataset
 
     out = options.pop("out")
     config = DatasetConfig(**options)
@@ -83,13 +87,14 @@ def _check(arguments: Sequence[str]) -> int:
         found = check_dataset(read_dataset(config, progress=progress), progress=progress)
     out = out or Path("logs", "data", f"{found.images.name.lower()}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
-    annotated_sheet(found.images).save(out, format="PNG")
-    say(*found.lines(), f"sheet of images: {out}")
-    if not found.is_sound:
-        raise DataError(
-            f"{len(found.damaged)} damaged images and {len(found.leaked)} in training and in the test: "
-            "see the list above."
-        )
+    sheets = {"sheet of images": (out, annotated_sheet(found.images))}
+    if alike := alike_sheet(found):
+        sheets["sheet of images that are almost alike"] = (out.with_stem(f"{out.stem}-alike"), alike)
+    for file, sheet in sheets.values():
+        sheet.save(file, format="PNG")
+    say(*found.lines(), *(f"{name}: {file}" for name, (file, _) in sheets.items()))
+    if faults := found.faults():
+        raise DataError(f"{'; '.join(faults)} (see the list above)")
     return 0
 
 
@@ -100,7 +105,7 @@ def _synthbirds(arguments: Sequence[str]) -> int:
         of=[OPTIONS_OF],
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder to write")
-    _add_synthbirds(parser)
+    _add_numbers(parser, *_OF_SYNTHBIRDS)
     options = vars(parser.parse(arguments))
     from pixpnet.data import DATASETS
     from pixpnet.synthbirds import render_dataset
@@ -118,22 +123,16 @@ def _add_name_and_root(parser: Parser) -> None:
     parser.take("root", says="folder of the data sets")
 
 
-def _add_synthbirds(parser: Parser) -> None:
-    """The options of the data set that `pixpnet train` has too, with their defaults and ranges."""
-    for name in ("size", "classes", "train_images", "test_images", "seed"):
-        rule = OPTIONS[f"dataset.{to_kebab(name)}"].rule
-        assert isinstance(rule, Range)
+_OF_SYNTHBIRDS = ("size", "classes", "train_images", "test_images", "seed")
+
+
+def _add_numbers(parser: Parser, *names: str) -> None:
+    """Options of the data set that `pixpnet train` has too, with their defaults and ranges."""
+    for name in names:
+        option = OPTIONS[f"dataset.{to_kebab(name)}"]
+        assert isinstance(option.rule, Range)
         says = "side of the images in pixels; None: 128" if name == "size" else ""
-        parser.take(name, type=number_in(rule), metavar="N", says=says)
-
-
-def _add_reading(parser: Parser) -> None:
-    """How pictures and masks are read."""
-    parser.take("orientation", choices=OPTIONS["dataset.orientation"].choices)
-    for name in ("max_pixels", "bits", "mask_label"):
-        rule = OPTIONS[f"dataset.{to_kebab(name)}"].rule
-        assert isinstance(rule, Range)
-        parser.take(name, type=number_in(rule), metavar="N")
+        parser.take(name, type=number_in(option.rule, option.type), metavar="N", says=says)
 
 
 ACTIONS: Mapping[str, Callable[[Sequence[str]], int]] = {

@@ -35,8 +35,14 @@ class DatasetConfig:
         classes: SYNTHBIRDS: number of species.
         train_images: SYNTHBIRDS: training images per class.
         test_images: SYNTHBIRDS: test images per class.
-        seed: Seed of what is made once: SYNTHBIRDS' images, and the test images of a FOLDER that has none.
-        test_size: FOLDER: share of each class for the test, where the folder has no test/ and no val/.
+        seed: Seed of what is made once: SYNTHBIRDS' images, and the test images of a FOLDER or CSV without.
+        test_size: FOLDER, CSV: share of each class for the test, where the files tell none.
+        table: CSV: file with the labels, in the root; None: the one that has columns for image and label.
+        columns: CSV: its columns, as image=<column>,label=<column>,split=<column>; None: by usual names.
+        group_by: CSV: column whose equal values (a patient, a camera) stay on one side of test and
+            validation ("none" takes no column); None: by usual names.
+        on_unreadable: What happens to images that cannot be read: error (training does not start) or skip
+            (they are listed and left out).
         normalization: Mean and standard deviation: the data set's own (else measured), measured or imagenet.
         imagenette_size: IMAGENETTE: which of fastai's archives; None: the one that is there, else full.
         orientation: Whether the orientation tags of cameras are obeyed (apply) or not (ignore: for boxes,
@@ -61,6 +67,10 @@ class DatasetConfig:
     test_images: From1 = 30
     seed: Seed = 0
     test_size: Annotated[float, Range(above=0, below=1)] = 0.2
+    table: str | None = None
+    columns: str | None = None
+    group_by: str | None = None
+    on_unreadable: Literal["error", "skip"] = "error"
     normalization: Literal["own", "measured", "imagenet"] = "own"
     imagenette_size: Literal["full", "320px", "160px"] | None = None
     orientation: Literal["apply", "ignore"] = "apply"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixpnet.data.cache import CACHES, ImageCache
-    from pixpnet.data.check import DatasetCheck, annotated_sheet, check_dataset
+    from pixpnet.data.check import DatasetCheck, alike_sheet, annotated_sheet, check_dataset
     from pixpnet.data.cub import read_cub
     from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset, reading_of
     from pixpnet.data.decode import (
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         picture_format,
         read_picture,
     )
-    from pixpnet.data.folder import set_aside
     from pixpnet.data.images import (
         ClassificationImages,
         Draw,
@@ -44,9 +43,10 @@ if TYPE_CHECKING:
         part_map,
         read_part_truth,
     )
+    from pixpnet.data.shares import evenly_over_classes, hold_out, set_aside
     from pixpnet.data.sources import download, extract, find_root
     from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
-    from pixpnet.data.splits import Splits, evenly_over_classes, hold_out, measure_normalization, open_splits
+    from pixpnet.data.splits import Splits, measure_normalization, open_splits, without_unreadable
     from pixpnet.data.transforms import (
         AnnotatedImage,
         annotate,
@@ -76,6 +76,7 @@ __all__ = [
     "PictureSource",
     "Sample",
     "Splits",
+    "alike_sheet",
     "annotate",
     "annotated_sheet",
     "check_dataset",
@@ -110,23 +111,24 @@ __all__ = [
     "set_aside",
     "to_normalized",
     "training_transform",
+    "without_unreadable",
     "worker_count",
 ]
 
 # Loaded on first use, so that asking for a name or a table does not wait for torch.
 _HOMES = {
     "cache": "CACHES ImageCache",
-    "check": "DatasetCheck annotated_sheet check_dataset",
+    "check": "DatasetCheck alike_sheet annotated_sheet check_dataset",
     "cub": "read_cub",
     "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
     "decode": "FORMATS PictureSource is_picture load_image name_of picture_format read_picture",
-    "folder": "set_aside",
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample loader worker_count",
-    "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
     "masks": "load_mask mask_fault object_pixels",
+    "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
+    "shares": "evenly_over_classes hold_out set_aside",
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",
-    "splits": "Splits evenly_over_classes hold_out measure_normalization open_splits",
+    "splits": "Splits measure_normalization open_splits without_unreadable",
     "transforms": "AnnotatedImage annotate evaluation_transform first_transform to_normalized "
     "training_transform",
 }

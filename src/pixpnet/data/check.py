@@ -1,10 +1,10 @@
-"""A look at a data set: every image read once, counted and compared, and a sheet of some of them."""
+"""A look at a data set: every image read once, counted and compared, and sheets of some of them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pixpnet.data.decode import load_image, read_picture
+from pixpnet.data.alike import Alike, Fingerprint, almost_alike, fingerprint
+from pixpnet.data.decode import FORMATS, load_image, read_picture
+from pixpnet.data.listing import left_out_in_words
 from pixpnet.data.masks import load_mask, mask_fault
 from pixpnet.data.opened import TAGGED
 from pixpnet.data.spec import ImageSet
@@ -24,6 +26,27 @@ from pixpnet.words import visible
 _COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
 """Of the parts: Okabe and Ito's, which colour-blind people tell apart."""
 _BORDER, _LINE, _FONT_SIZE = 6, 16, 11
+_SHOWN = 5
+"""Names of what was found that are shown."""
+_CLASSES = 20
+"""Classes whose numbers of images are shown."""
+_UNEVEN = 5
+"""How many times as many training images the largest class has as the smallest, where that is told."""
+_NOTES = {
+    TAGGED: "boxes, parts and masks belong to the upright picture; dataset.orientation ignore leaves all "
+    "pictures as they are stored",
+    "bits": "dataset.bits tells of how many bits all are",
+}
+"""What a person can do about a note that has this in it."""
+
+
+class Finding(NamedTuple):
+    """One thing that was looked for."""
+
+    what: str
+    found: Sequence[str]
+    advice: str
+    """What a person can do about it."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +60,37 @@ class DatasetCheck:
     """Ids of images with the same pixels that stand in training and in test."""
     repeated: tuple[tuple[str, ...], ...]
     """Ids of images with the same pixels that stand in one of them only."""
+    contradictory: tuple[tuple[str, ...], ...]
+    """Ids of images with the same pixels that stand in two classes."""
+    alike: tuple[tuple[ImageRecord, ImageRecord, int], ...]
+    """Training and test images that are almost alike, and the bits of `pixpnet.data.alike` that differ."""
     outside: tuple[str, ...]
     """Ids of images with a box, or a visible part, beyond the image."""
-    notes: tuple[tuple[str, int], ...] = ()
-    """What is to be said of how pictures are read ("an orientation tag"), and of how many."""
-    mask_faults: tuple[str, ...] = ()
+    mask_faults: tuple[str, ...]
     """For each mask that shows no object, or perhaps another one: why."""
+    notes: Mapping[str, tuple[str, ...]]
+    """What there is to say of how pictures were read -> their ids."""
 
     @property
     def is_sound(self) -> bool:
-        """Whether every image can be read, and none stands in both splits."""
-        return not self.damaged and not self.leaked
+        """Whether a network can be trained on the set, and what the test says can be believed."""
+        return not self.faults()
+
+    def faults(self) -> list[str]:
+        """What must be mended before a training."""
+        counts = {
+            "damaged images": len(self.damaged),
+            "in training and in the test": len(self.leaked),
+            "of the same pixels in two classes": len(self.contradictory),
+        }
+        found = []
+        if any(counts.values()):
+            found.append(", ".join(f"{count} {what}" for what, count in counts.items()))
+        return [*found, *filter(None, [self.images.fault()])]
+
+    def _file(self, record: ImageRecord) -> str:
+        """Where the image lies in the set."""
+        return record.path.relative_to(self.images.root).as_posix()
 
     def class_counts(self, split: str) -> list[int]:
         """Images of each class in "train" or "test"."""
@@ -62,6 +105,49 @@ class DatasetCheck:
         shares = seen.mean(axis=0) if len(seen) else np.zeros(len(self.images.part_names))
         return list(zip(self.images.part_names, shares.tolist(), strict=True))
 
+    def findings(self) -> Iterator[Finding]:
+        """All that was looked for, whether it was found or not."""
+        leaked, repeated, contradictory = (
+            [" = ".join(ids) for ids in same] for same in (self.leaked, self.repeated, self.contradictory)
+        )
+        yield Finding(
+            "images that cannot be read",
+            self.damaged,
+            "mend or delete them, or train with dataset.on-unreadable skip",
+        )
+        yield Finding(
+            "images in training and in the test", leaked, "delete one of each: they flatter the test"
+        )
+        yield Finding(
+            "images that stand twice in one of the two", repeated, "they count twice; delete one of each"
+        )
+        yield Finding(
+            "images of the same pixels in two classes", contradictory, "one of the classes is wrong"
+        )
+        yield Finding(
+            "images almost alike in training and in the test",
+            [f"{self._file(one)} ~ {self._file(other)}" for one, other, _ in self.alike],
+            "look at their sheet: where both show the same, delete one",
+        )
+        yield Finding(
+            "images with a box or a visible part beyond their edge",
+            self.outside,
+            "mend the table: boxes and points count the pixels of the upright picture",
+        )
+        yield Finding(
+            "masks to look at (dataset.mask-label)",
+            self.mask_faults,
+            "a mask shows its object in white, or in the number that dataset.mask-label gives",
+        )
+        sides = ({record.group for record in records} for records in (self.images.train, self.images.test))
+        divided = sorted(group for group in set.intersection(*sides) if group is not None)
+        yield Finding(
+            "groups in training and in the test", divided, "what is split there is not new to the network"
+        )
+        for note, ids in self.notes.items():
+            advice = next((advice for part, advice in _NOTES.items() if part in note), "")
+            yield Finding(f"images with {note}", ids, advice)
+
     def lines(self) -> Iterator[str]:
         """The findings for people to read."""
         train, test = (self.class_counts(split) for split in ("train", "test"))
@@ -70,76 +156,101 @@ class DatasetCheck:
             f"{sum(train)} training and {sum(test)} test images"
         )
         yield f"images per class: {_range(train)} for training, {_range(test)} for the test"
+        if len(set(train)) > 1 or len(set(test)) > 1:
+            counted = sorted(zip(train, test, self.images.class_names, strict=True))
+            shown = counted if len(counted) <= _CLASSES else [*counted[:_SHOWN], *counted[-_SHOWN:]]
+            yield "  training  test  class" + ("" if shown is counted else ", the smallest and the largest")
+            yield from (f"  {training:8}  {tested:4}  {name}" for training, tested, name in shown)
+        if max(train) >= _UNEVEN * max(1, min(train)):
+            most, least = (self.images.class_names[train.index(end(train))] for end in (max, min))
+            yield (
+                f"uneven classes: {most} has {max(train)} training images, {least} {min(train)}; accuracy "
+                "says little of the small ones (test_weighted_accuracy counts classes alike)"
+            )
         empty = [name for name, count in zip(self.images.class_names, test, strict=True) if count == 0]
         if empty:
             yield f"classes without test images: {_some(empty)}"
         if self.images.part_names:
             shares = (f"{name} {100 * share:.0f} %" for name, share in self.part_visibility())
             yield f"visible parts: {', '.join(shares)}"
-        yield f"images that cannot be read: {_some(self.damaged)}"
-        leaked, repeated = ([" = ".join(ids) for ids in same] for same in (self.leaked, self.repeated))
-        yield f"images in training and in the test: {_some(leaked)}"
-        yield f"images that stand twice in one of the two: {_some(repeated)}"
-        yield f"images with a box or a visible part beyond their edge: {_some(self.outside)}"
-        for note, count in self.notes:
-            yield f"images with {note}: {count}{self._way_out(note)}"
-        if self.mask_faults:
-            yield f"masks to look at (dataset.mask-label): {_some(self.mask_faults)}"
-
-    def _way_out(self, note: str) -> str:
-        """Which option of the data set reads them otherwise, and how it stands."""
-        if note == TAGGED:
-            return f" (dataset.orientation {self.images.reading.orientation})"
-        return " (dataset.bits)" if "bits" in note else ""
+        if self.images.left_out:
+            yield f"files left out: {left_out_in_words(self.images.left_out)}"
+            yield f"  -> read are {', '.join(FORMATS)}; convert what should be among the images"
+        for finding in self.findings():
+            always = finding.what.startswith("images")
+            if finding.found or always:
+                yield f"{finding.what}: {_some(finding.found)}"
+            if finding.found and finding.advice:
+                yield f"  -> {finding.advice}"
 
 
 def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress = no_progress) -> DatasetCheck:
     """Read every image of a set, and compare the pixels of all."""
     records = (*images.train, *images.test)
-    damaged, outside, faults = [], [], []
-    notes: Counter[str] = Counter()
+    damaged, outside, mask_faults = [], [], []
+    notes: defaultdict[str, list[str]] = defaultdict(list)
     same: defaultdict[bytes, list[int]] = defaultdict(list)
+    prints: dict[int, Fingerprint] = {}
     with ThreadPoolExecutor(threads) as pool:
         for position, found in enumerate(pool.map(_look, records)):
             if isinstance(found, str):
                 damaged.append(found)
             else:
                 same[found.digest].append(position)
-                notes.update(found.notes)
-                if found.mask_fault is not None:
-                    faults.append(found.mask_fault)
+                prints[position] = found.fingerprint
                 if not found.fits:
                     outside.append(records[position].image_id)
+                if found.mask_fault is not None:
+                    mask_faults.append(found.mask_fault)
+                for note in found.notes:
+                    notes[note].append(records[position].image_id)
             progress(position + 1, len(records))
-    leaked, repeated = [], []
+    leaked, repeated, contradictory = [], [], []
     for positions in same.values():
+        ids = tuple(records[place].image_id for place in positions)
         if len(positions) > 1:
             crosses = positions[0] < len(images.train) <= positions[-1]
-            (leaked if crosses else repeated).append(tuple(records[place].image_id for place in positions))
+            (leaked if crosses else repeated).append(ids)
+            if len({records[place].label for place in positions}) > 1:
+                contradictory.append(ids)
+    digests = {place: digest for digest, positions in same.items() for place in positions}
     return DatasetCheck(
         images,
-        tuple(damaged),
-        tuple(leaked),
-        tuple(repeated),
-        tuple(outside),
-        notes=tuple(notes.most_common()),
-        mask_faults=tuple(faults),
+        damaged=tuple(damaged),
+        leaked=tuple(leaked),
+        repeated=tuple(repeated),
+        contradictory=tuple(contradictory),
+        alike=tuple(
+            (records[one], records[other], bits)
+            for one, other, bits in _alike_across(prints, len(images.train))
+            if digests[one] != digests[other]
+        ),
+        outside=tuple(outside),
+        mask_faults=tuple(mask_faults),
+        notes={note: tuple(ids) for note, ids in notes.items()},
     )
 
 
+def _alike_across(prints: Mapping[int, Fingerprint], split: int) -> Iterator[Alike]:
+    """What is almost alike on both sides of a position."""
+    train, test = ([place for place in prints if (place < split) == is_train] for is_train in (True, False))
+    for pair in almost_alike([prints[place] for place in train], [prints[place] for place in test]):
+        yield Alike(train[pair.one], test[pair.other], pair.bits)
+
+
 class _Look(NamedTuple):
-    """What one image is like."""
+    """What there is to know of one image."""
 
     digest: bytes
-    """Of its pixels."""
+    fingerprint: Fingerprint
     fits: bool
-    """Whether box and parts lie in it."""
-    notes: tuple[str, ...]
+    """Whether its box and its parts lie in it."""
     mask_fault: str | None
+    notes: tuple[str, ...]
 
 
 def _look(record: ImageRecord) -> str | _Look:
-    """What the image is like, or why it (or its mask) can't be read."""
+    """What there is to know of an image, or why it (or its mask) can't be read."""
     try:
         image, notes, doubts = read_picture(record.path, record.reading)
         load_mask(record, window=(0, 0, image.width, image.height))
@@ -155,14 +266,14 @@ def _look(record: ImageRecord) -> str | _Look:
     if record.part_points is not None and record.part_visible is not None:
         points = record.part_points[record.part_visible]
         fits = fits and bool(((points >= 0) & (points < image.size)).all())
-    return _Look(digest, fits, (*notes, *doubts), fault)
+    return _Look(digest, fingerprint(image), fits, fault, (*notes, *doubts))
 
 
 def _range(counts: list[int]) -> str:
     return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
-def _some(names: tuple[str, ...] | list[str], *, shown: int = 5) -> str:
+def _some(names: Sequence[str], *, shown: int = _SHOWN) -> str:
     if not names:
         return "none"
     more = f"; and {len(names) - shown} more" if len(names) > shown else ""
@@ -176,23 +287,49 @@ def annotated_sheet(images: ImageSet, *, columns: int = 6, rows: int = 5, cell: 
     read as crosses.
     """
     chosen = _turns(images.train)[: columns * rows]
-    columns, rows = min(columns, len(chosen)), -(-len(chosen) // columns)
+    named = [(record, images.class_names[record.label]) for record in chosen]
+    return _sheet(named, columns=min(columns, len(chosen)), cell=cell, parts=images.part_names)
+
+
+def alike_sheet(found: DatasetCheck, *, pairs: int = 12, cell: int = 200) -> Image.Image | None:
+    """Pairs of almost equal images, the most alike first, two in a row: training image and test image."""
+    named = []
+    for number, (train, test, _) in enumerate(found.alike[:pairs], start=1):
+        named += [
+            (train, f"{number} training: {train.path.name}"),
+            (test, f"{number} test: {test.path.name}"),
+        ]
+    return _sheet(named, columns=min(4, len(named)), cell=cell, parts=()) if named else None
+
+
+def _sheet(
+    named: Sequence[tuple[ImageRecord, str]], *, columns: int, cell: int, parts: tuple[str, ...]
+) -> Image.Image:
+    """Images in rows, each over its name; with a legend of the parts."""
+    rows = -(-len(named) // columns)
     width = columns * (cell + _BORDER) + _BORDER
-    legend = _legend(images.part_names, width)
+    legend = _legend(parts, width)
     height = rows * (cell + _LINE + _BORDER) + _BORDER + legend.height
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
-    for place, record in enumerate(chosen):
+    for place, (record, text) in enumerate(named):
         left = _BORDER + place % columns * (cell + _BORDER)
         top = _BORDER + place // columns * (cell + _LINE + _BORDER)
         sheet.paste(_picture(record, cell), (left, top))
-        name = drawable(visible(images.class_names[record.label])).text
+        name = drawable(visible(text)).text
         font = _font(name)
-        while draw.textlength(name, font=font) > cell:
-            name = name[:-4] + "..."
-        draw.text((left, top + cell), name, fill="black", font=font)
+        draw.text((left, top + cell), _shortened(name, cell, font), fill="black", font=font)
     sheet.paste(legend, (0, height - legend.height))
     return sheet
+
+
+def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+    """As much of a text as fits: its beginning, and the end that tells names of files apart."""
+    shown, kept = text, len(text)
+    while font.getlength(shown) > width:
+        kept -= 1
+        shown = f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
+    return shown
 
 
 def _turns(records: tuple[ImageRecord, ...]) -> list[ImageRecord]:

@@ -16,6 +16,8 @@ from pixpnet.data.cub import read_cub
 from pixpnet.data.decode import highest_value, is_deep
 from pixpnet.data.folder import find_tree, read_folder, read_imagenet, read_imagenette
 from pixpnet.data.funnybirds import read_funnybirds
+from pixpnet.data.labels import check_folders, open_csv
+from pixpnet.data.listing import left_out_in_words
 from pixpnet.data.rgb import range_bits
 from pixpnet.data.sources import find_root, holds, missing
 from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
@@ -85,7 +87,15 @@ def open_funnybirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress
 def open_folder(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """A folder of folders of images."""
     root = find_tree(spec, Path(config.root))
-    return read_folder(root, spec=spec, test_size=config.test_size, seed=config.seed)
+    images = read_folder(root, spec=spec, test_size=config.test_size, seed=config.seed)
+    if not (root / "train").is_dir():
+        check_folders(images)
+    return images
+
+
+def open_labelled(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
+    """Images whose classes stand in a table."""
+    return open_csv(spec, config)
 
 
 def open_synthbirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
@@ -255,7 +265,18 @@ _ALL = (
         markers=("train",),
         source=(
             "Give a folder with train/<class>/<image> and test/<class>/<image>, or with <class>/<image>, "
-            "as dataset.root (docs/howto/your_own_folder.md)."
+            "as dataset.root (docs/howto/your_own_folder.md). Where a table tells the classes, take "
+            "dataset.name csv (docs/howto/labels_in_a_table.md)."
+        ),
+    ),
+    DatasetSpec(
+        name="CSV",
+        open=open_labelled,
+        folder="csv",
+        markers=(),
+        source=(
+            "Give a folder with a table (CSV: a line for each image, columns for image and label) and the "
+            "images beside or below it as dataset.root (docs/howto/labels_in_a_table.md)."
         ),
     ),
 )
@@ -297,6 +318,8 @@ def read_dataset(config: DatasetConfig, *, progress: Progress = no_progress) -> 
     """
     spec = find_dataset(config.name)
     images = _with_reading(spec.open(spec, config, progress), reading_of(config))
+    if images.left_out:
+        _logger.warning("%s: files are left out: %s", images.root, left_out_in_words(images.left_out))
     if spec.num_classes not in (None, images.num_classes):
         _logger.warning(
             "%s has %d classes, %s holds %d.", spec.name, spec.num_classes, images.root, images.num_classes

@@ -8,13 +8,22 @@ and ImageNette are tested on their validation images, as is usual for both.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pixpnet.data.decode import FORMATS
+from pixpnet.data.listing import (
+    below,
+    folders_in,
+    left_out_in_words,
+    loose_pictures,
+    only_folder,
+    pictures_below,
+)
+from pixpnet.data.shares import set_aside
 from pixpnet.data.spec import DatasetSpec, ImageSet
 from pixpnet.data.tables import MASKS, annotated
 from pixpnet.errors import DataError
@@ -22,24 +31,26 @@ from pixpnet.types import ImageRecord
 
 _logger = logging.getLogger(__name__)
 
-_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 _TESTS = ("test", "val", "valid", "validation")
 _SPLITS = frozenset(("train", "training", "testing", *_TESTS))
 """Names that are of no class, if there are folders in it."""
 
 
 def find_tree(spec: DatasetSpec, root: Path) -> Path:
-    """The folder of the tree: `root`, or the folder of the set's name if that is all that `root` holds.
+    """The folder of the tree: `root`, the folder of the set's name in it, or the only one in one of these.
 
     Raises:
         DataError: There is no folder of images.
     """
-    inner = root / spec.folder
-    for place in (root, inner):
+    for place in (root, root / spec.folder):
         if (place / "train").is_dir():
             return place
-    place = inner if root.is_dir() and class_folders(root) == (spec.folder,) else root
-    if not place.is_dir() or not class_folders(place):
+    place = only_folder(root, but_for=_SPLITS)
+    if place not in (root, root / spec.folder):
+        _logger.info(
+            "%s holds nothing but a folder of folders, which would be one class: %s is read", root, place
+        )
+    if not class_folders(place):
         raise DataError(f"{spec.name} was not found: looked for folders of images in {root}. {spec.source}")
     return place
 
@@ -86,23 +97,27 @@ def read_trees(
     Raises:
         DataError: No class, a class without images, or a class of `test` that `train` does not have.
     """
-    class_names = class_folders(train) if names is None else tuple(names)
-    if not class_names:
+    folders = class_folders(train) if names is None else {name: train / name for name in names}
+    if not folders:
         raise DataError(f"{train} holds no folder; wanted one for each class.")
-    for name in () if test is None or names is not None else class_folders(test):
-        if name not in class_names:
-            raise DataError(f"{test}/{name} is a class that {train} does not have.")
-    records: list[tuple[ImageRecord, ...]] = []
-    for tree in (train, test):
-        if tree is not None:
-            _warn_of_loose_images(tree)
-            found = [_records(root, tree / name, label) for label, name in enumerate(class_names)]
-            records.append(tuple(record for of_class in found for record in of_class))
+    test_folders = {} if test is None else class_folders(test)
+    for name, folder in test_folders.items():
+        if name not in folders and names is None:
+            raise DataError(f"{folder} is a class that {train} does not have.")
+    left_out: Counter[str] = Counter()
+    records = []
+    for tree, found in ((train, folders), (test, test_folders)):
+        places = [(label, found[name]) for label, name in enumerate(folders) if name in found]
+        records.append(
+            tuple(record for label, place in places for record in _records(root, place, label, left_out))
+        )
+        if tree is not None and (loose := loose_pictures(tree)):
+            left_out[f"in {tree.name} but in no class's folder"] = len(loose)
     filled = {record.label for record in records[0]}
-    for label, name in enumerate(class_names):
+    for label, folder in enumerate(folders.values()):
         if label not in filled:
-            raise DataError(f"{train / name} holds no image (of {', '.join(sorted(_SUFFIXES))}).")
-    return ImageSet(spec, root, class_names, train=records[0], test=records[1] if test is not None else ())
+            raise DataError(f"{folder} holds no image ({', '.join(FORMATS)}){_but(folder)}.")
+    return ImageSet(spec, root, tuple(folders), train=records[0], test=records[1], left_out=left_out)
 
 
 def read_imagenet(root: Path, *, spec: DatasetSpec) -> ImageSet:
@@ -142,7 +157,7 @@ def read_imagenette(root: Path, *, spec: DatasetSpec) -> ImageSet:
 
 def _check_validation(root: Path) -> None:
     """The validation images come as one heap."""
-    if not class_folders(root / "val") and _images_below(root / "val"):
+    if not class_folders(root / "val") and loose_pictures(root / "val"):
         raise DataError(
             f"{root / 'val'} holds images, wanted a folder of them for each synset as in {root / 'train'}; "
             "sort them by ILSVRC2012_validation_ground_truth.txt (docs/howto/imagenet.md shows how)."
@@ -152,87 +167,32 @@ def _check_validation(root: Path) -> None:
 def _check_names(root: Path, *, has_train: bool) -> None:
     """Raises where a split that is not spelled as we read it would be taken for a class, or be left aside."""
     missing = root / ("test" if has_train else "train")
-    for name in class_folders(root):
+    for name, folder in class_folders(root).items():
         is_read = has_train and name.lower() == "train"
-        if name.lower() in _SPLITS and not is_read and class_folders(root / name):
+        if name.lower() in _SPLITS and not is_read and class_folders(folder):
             raise DataError(
-                f"{root / name} holds folders like a split, but there is no {missing}; "
+                f"{folder} holds folders like a split, but there is no {missing}; "
                 "wanted train/<class>/<image> and test/<class>/<image>, with these names."
             )
 
 
-def set_aside(
-    records: Sequence[ImageRecord], *, share: float, seed: int
-) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
-    """What stays, and a share of every class to half an image; at least one of two images, never the last."""
-    taken = set()
-    for label in {record.label for record in records}:
-        ids = [record.image_id for record in records if record.label == label]
-        ids.sort(key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
-        taken.update(ids[: min(max(1, round(share * len(ids))), len(ids) - 1)])
-    return (
-        tuple(record for record in records if record.image_id not in taken),
-        tuple(record for record in records if record.image_id in taken),
-    )
-
-
-def class_folders(place: Path) -> tuple[str, ...]:
-    """Names of the folders in a folder, hidden ones left aside, and masks of the others."""
-    if not place.is_dir():
-        return ()
-    with os.scandir(place) as entries:
-        names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
-    if MASKS in names and any((place / MASKS / name).is_dir() for name in names):
-        names.remove(MASKS)
-    return tuple(sorted(names))
-
-
-def _images_below(place: Path) -> list[Path]:
-    """The image files of a folder by their names, then those of the folders in it, linked ones too.
-
-    A folder that several links lead to is read once.
-    """
-    found, seen = [], set()
-    for folder, inner, names in os.walk(place, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            inner.clear()
-            continue
-        seen.add(real)
-        inner[:] = sorted(name for name in inner if name[0] != "." and not _leads_back(folder, name))
-        found += [Path(f"{folder}{os.sep}{name}") for name in sorted(names) if _is_image(name)]
+def class_folders(place: Path) -> dict[str, Path]:
+    """The folders in a folder by their names, without those of the masks of the others."""
+    found = folders_in(place)
+    if MASKS in found and any((found[MASKS] / folder.name).is_dir() for folder in found.values()):
+        del found[MASKS]
     return found
 
 
-def _is_image(name: str) -> bool:
-    return name[0] != "." and os.path.splitext(name)[1].lower() in _SUFFIXES
+def _but(folder: Path) -> str:
+    """What a folder without pictures holds."""
+    left_out: Counter[str] = Counter()
+    pictures_below(folder, left_out)
+    return f", but files that are left out: {left_out_in_words(left_out)}" if left_out else ""
 
 
-def _leads_back(folder: str, name: str) -> bool:
-    """Whether a folder is a link to one that it lies in, which would never end."""
-    inner = os.path.join(folder, name)
-    if not os.path.islink(inner):
-        return False
-    target, here = os.path.realpath(inner), os.path.realpath(folder)
-    return os.path.commonpath([target, here]) == target
-
-
-def _warn_of_loose_images(tree: Path) -> None:
-    """Say so where images lie beside the classes' folders: they are of no class."""
-    with os.scandir(tree) as entries:
-        loose = sorted(entry.name for entry in entries if _is_image(entry.name) and entry.is_file())
-    if loose:
-        _logger.warning(
-            "%s: images in no class's folder are left out: %d (%s%s)",
-            tree,
-            len(loose),
-            loose[0],
-            ", ..." if len(loose) > 1 else "",
-        )
-
-
-def _records(root: Path, place: Path, label: int) -> list[ImageRecord]:
+def _records(root: Path, place: Path, label: int, left_out: Counter[str]) -> list[ImageRecord]:
     """Records of the images below a folder; their ids are their paths below `root`."""
-    # relative_to takes ten times as long
-    start = len(root.as_posix().rstrip("/")) + 1 if root != Path() else 0
-    return [ImageRecord(path.as_posix()[start:], path, label) for path in _images_below(place)]
+    return [
+        ImageRecord(name, path, label) for name, path in below(root, pictures_below(place, left_out)).items()
+    ]

@@ -58,8 +58,11 @@ def find_root(
     """
     places = [Path(config.root, folder) for folder in folders or ("", spec.folder)]
     for place in places:
-        if holds(place, spec.markers):
-            return place
+        for found in (place, place / place.name):
+            if holds(found, spec.markers):
+                if found != place:
+                    _logger.info("%s is read: one folder deeper than usual", found)
+                return found
     if spec.archive is None:
         raise missing(spec, config)
     return _fetched(spec, config, spec.archive(config), progress)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pixpnet.config import DatasetConfig
@@ -52,6 +52,8 @@ class ImageSet:
     train: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...]
     part_names: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Files among the images that are none, by their kind."""
     reading: Reading = STANDARD
     """As all the records have it."""
 
@@ -62,6 +64,15 @@ class ImageSet:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    def fault(self) -> str | None:
+        """Why nothing can be learnt from the set, if that is so."""
+        if self.num_classes < 2:
+            return (
+                f"{self.root} has one class, {self.class_names[0]}: there is nothing to tell it from. "
+                "Is this the folder that it should be?"
+            )
+        return None if self.test else f"{self.root} has no test image."
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import torch
 from PIL import Image
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data.cache import CACHES, ImageCache
 from pixpnet.data.datasets import find_dataset, read_dataset
 from pixpnet.data.images import ClassificationImages
+from pixpnet.data.pictures import unreadable
+from pixpnet.data.shares import check_share, evenly_over_classes, hold_out
 from pixpnet.data.spec import Geometry, ImageSet
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.seeds import stable_seed
 from pixpnet.types import ImageRecord, Normalization, Progress, no_progress
 
+_logger = logging.getLogger(__name__)
+
 _DEBUG_BATCHES = 3
+_LISTED = 20
+"""Images that cannot be read that are told one by one."""
+_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,16 @@ def open_splits(
 
     Raises:
         ConfigError: An unknown set, or a value that cannot work.
-        DataError: Missing or damaged files; a class without training images.
+        DataError: Missing or damaged files, test images that cannot be read among them (unless
+            `dataset.on-unreadable` is skip); a class without training images.
     """
     geometry = find_dataset(config.name).geometry(config.size, crop_to_box=config.crop_to_bbox)
     if config.augment_factor < 1:
         raise ConfigError(f"dataset.augment-factor is {config.augment_factor}; give 1 or more.")
-    _check_share(config.val_size)
+    check_share(config.val_size)
     image_set = read_dataset(config, progress=progress)
+    if config.on_unreadable == "skip":
+        image_set = without_unreadable(image_set, progress=progress)
     training, validation = hold_out(image_set.train, share=config.val_size, seed=seed)
     _check_classes(image_set, training)
     projection, test = training, image_set.test
@@ -100,6 +109,8 @@ def open_splits(
     if normalization is None:
         normalization = image_set.spec.normalization or _measure(training, geometry, cache)
     view = partial(ClassificationImages, geometry=geometry, normalization=normalization, cache=cache)
+    if config.on_unreadable == "error":
+        _read_all(view(test))
     return Splits(
         image_set=image_set,
         geometry=geometry,
@@ -111,47 +122,52 @@ def open_splits(
     )
 
 
-def hold_out(
-    records: tuple[ImageRecord, ...], *, share: float, seed: int
-) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
-    """Split off a share of the images, the same share of every class as near as whole images allow.
+def without_unreadable(
+    images: ImageSet, *, only_test: bool = False, progress: Progress = no_progress
+) -> ImageSet:
+    """The set without images that cannot be read, which are listed.
 
-    The share of all images is met to half an image; each class keeps at least one. Both parts stay in order.
+    Every image is decoded for it.
+
+    Args:
+        images: The set.
+        only_test: Leave the training images as they are.
+        progress: Told of the images.
     """
-    _check_share(share)
-    generator = torch.Generator().manual_seed(stable_seed(seed, "validation"))
-    members = _by_class(records)
-    wanted = {label: share * len(positions) for label, positions in members.items()}
-    counts = {label: int(number) for label, number in wanted.items()}
-    shuffled = torch.randperm(len(wanted), generator=generator).tolist()
-    by_rest = sorted(
-        (list(wanted)[place] for place in shuffled), key=lambda label: counts[label] - wanted[label]
+    faults = unreadable((*(() if only_test else images.train), *images.test), progress=progress)
+    if not faults:
+        return images
+    reasons = [*faults.values()]
+    more = f" and {len(reasons) - _LISTED} more" if len(reasons) > _LISTED else ""
+    _logger.warning(
+        "%s: %d images that cannot be read are left out: %s%s",
+        images.root,
+        len(reasons),
+        " ".join(reasons[:_LISTED]),
+        more,
     )
-    for label in by_rest[: round(share * len(records)) - sum(counts.values())]:
-        counts[label] += 1
-    held = set()
-    for label, positions in members.items():
-        order = torch.randperm(len(positions), generator=generator).tolist()
-        held.update(positions[place] for place in order[: min(counts[label], len(positions) - 1)])
-    kept = tuple(record for position, record in enumerate(records) if position not in held)
-    return kept, tuple(records[position] for position in sorted(held))
+    train, test = (
+        tuple(record for record in records if record.image_id not in faults)
+        for records in (images.train, images.test)
+    )
+    return replace(images, train=train, test=test)
 
 
-def evenly_over_classes(records: tuple[ImageRecord, ...], count: int) -> tuple[ImageRecord, ...]:
-    """The first image of every class, then the second, ... until there are `count`, in their old order."""
-    turns = [
-        (turn, position)
-        for positions in _by_class(records).values()
-        for turn, position in enumerate(positions)
-    ]
-    return tuple(records[position] for position in sorted(position for _, position in sorted(turns)[:count]))
+def _read_all(images: ClassificationImages) -> None:
+    """Decode all images, so that a damaged one is found before the training and not at the end of it."""
 
+    def fault(index: int) -> str | None:
+        try:
+            images.pixels(index)
+        except DataError as error:
+            return str(error)
+        return None
 
-def _by_class(records: tuple[ImageRecord, ...]) -> dict[int, list[int]]:
-    members: defaultdict[int, list[int]] = defaultdict(list)
-    for position, record in enumerate(records):
-        members[record.label].append(position)
-    return dict(sorted(members.items()))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        reasons = [reason for reason in pool.map(fault, range(len(images.records))) if reason]
+    if reasons:
+        more = f" {len(reasons) - 1} more test images are like this." if len(reasons) > 1 else ""
+        raise DataError(f"{reasons[0]}{more} (dataset.on-unreadable skip leaves out what cannot be read.)")
 
 
 def _measure(records: tuple[ImageRecord, ...], geometry: Geometry, cache: ImageCache | None) -> Normalization:
@@ -184,13 +200,6 @@ def measure_normalization(images: Iterable[Image.Image]) -> Normalization:
     return Normalization(mean=(red, green, blue), std=(red_std, green_std, blue_std))
 
 
-def _check_share(share: float) -> None:
-    if not 0 <= share < 1:
-        raise ConfigError(
-            f"dataset.val-size is {share:g}; give a share of the training images, from 0 to below 1."
-        )
-
-
 def _check_classes(image_set: ImageSet, training: tuple[ImageRecord, ...]) -> None:
     filled = {record.label for record in training}
     empty = [name for label, name in enumerate(image_set.class_names) if label not in filled]
@@ -199,10 +208,5 @@ def _check_classes(image_set: ImageSet, training: tuple[ImageRecord, ...]) -> No
             f"{len(empty)} of {image_set.num_classes} classes in {image_set.root} have no training image: "
             f"{', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''}."
         )
-    if image_set.num_classes < 2:
-        raise DataError(
-            f"{image_set.root} has one class, {image_set.class_names[0]}: there is nothing to tell it from. "
-            "Is this the folder that it should be?"
-        )
-    if not image_set.test:
-        raise DataError(f"{image_set.root} has no test image.")
+    if fault := image_set.fault():
+        raise DataError(fault)

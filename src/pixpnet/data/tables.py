@@ -1,16 +1,18 @@
 """Tables and lists in files, with errors that name file and place, and what may lie beside a tree of images.
 
-`parts.csv`, `boxes.csv` and `masks/` name images by their path below the data set's folder
-(`train/cat/1.png`). As in CUB-200-2011, part points count pixel centres as whole numbers, so they get + ½,
-and a box `x y width height` is the continuous one from (x, y) to (x + width, y + height).
+CSV files are read as spreadsheets and pandas write them (`read_csv`). `parts.csv`, `boxes.csv` and `masks/`
+name images by their path below the data set's folder (`train/cat/1.png`). As in CUB-200-2011, part points
+count pixel centres as whole numbers, so they get + ½, and a box `x y width height` is the continuous one from
+(x, y) to (x + width, y + height).
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -19,12 +21,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from pixpnet.data.listing import below, pictures_below, plain
 from pixpnet.data.spec import ImageSet
 from pixpnet.errors import DataError
 from pixpnet.types import Box, ImageRecord
 
 PARTS, BOXES, MASKS = "parts.csv", "boxes.csv", "masks"
 BOX = ("x", "y", "width", "height")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What may stand between the fields of a CSV file, and what it is called."""
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_FLAGS = dict.fromkeys(("1", "true", "yes", "t", "y"), True) | dict.fromkeys(
+    ("0", "false", "no", "f", "n"), False
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class TableLine:
     number: int
     fields: Mapping[str, Any]
     unit: str = "line"
+    has_decimal_commas: bool = False
+    """Whether 12,5 is a number."""
 
     def error(self, message: str) -> DataError:
         return DataError(f"{self.path}, {self.unit} {self.number}: {message}")
@@ -55,7 +66,7 @@ class TableLine:
     def numbers(self, columns: Sequence[str]) -> list[float]:
         texts = [self.fields[column] for column in columns]
         try:
-            numbers = [float(text) for text in texts]
+            numbers = [float(self._with_point(text)) for text in texts]
         except ValueError:
             numbers = []
         if not numbers or not np.isfinite(numbers).all():
@@ -63,9 +74,15 @@ class TableLine:
         return numbers
 
     def flag(self, column: str) -> bool:
-        if self.fields[column] not in ("0", "1"):
-            raise self.error(f"wanted 0 or 1 ({column}), got {self.fields[column]!r}.")
-        return self.fields[column] == "1"
+        """Yes or no, as people, pandas and spreadsheets write it."""
+        text = re.sub(r"[.]0*$", "", self._with_point(self.fields[column].lower()))
+        if text not in _FLAGS:
+            got = f"{self.fields[column]!r} (true and false, yes and no are read, too)"
+            raise self.error(f"wanted 0 or 1 ({column}), got {got}.")
+        return _FLAGS[text]
+
+    def _with_point(self, number: str) -> str:
+        return number.replace(",", ".") if self.has_decimal_commas else number
 
     def box(self) -> Box:
         """The box of columns x, y, width and height."""
@@ -105,47 +122,109 @@ def read_rows(path: Path, layout: str) -> list[TableLine]:
     return rows
 
 
-def read_csv(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> list[TableLine]:
-    """The lines of a CSV file with a header.
+def read_csv(path: Path, columns: Sequence[str] = (), *, optional: Sequence[str] = ()) -> list[TableLine]:
+    """The lines of a CSV file with a header, as Excel, LibreOffice and pandas write it.
 
-    An optional column that is not there has empty fields; columns of other names are left aside.
+    Between the fields stand commas, semicolons, tabs or bars: what a first line `sep=;` says, else what makes
+    most columns of the header. Where it is no comma, numbers may have decimal commas. The text is UTF-8,
+    UTF-16 with its mark (Excel's "Unicode text") or Windows-1252; fields may be quoted. Names of columns are
+    compared in lower case; an optional column that is not there has empty fields, and columns of other names
+    are kept.
 
     Raises:
-        DataError: No such file, no text, a column missing in the header, or a line with too few or too many
-            fields.
+        DataError: No such file, no text, a column missing in the header or twice in it, or a line with too
+            few or too many fields.
     """
-    reader = csv.DictReader(_lines(path, ",".join(columns)), skipinitialspace=True)
+    text, separator, first = _dialect(_decoded(_bytes(path, ",".join(columns)), path))
+    header = text.partition("\n")[0]
+    between = f"separated by {SEPARATORS.get(separator, repr(separator))}"
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=separator != "\t")
     rows = []
     try:
-        names = [name.strip().lower() for name in reader.fieldnames or ()]
-        missing = [name for name in columns if name not in names]
-        if missing:
-            raise DataError(
-                f"{path}, line 1: wanted a header with {', '.join(columns)}, "
-                f"got {','.join(names)!r} without {', '.join(missing)}."
-            )
-        reader.fieldnames = names
+        names = [name.strip().lower() for name in next(reader, ())]
+        for name in columns:
+            if names.count(name) != 1:
+                what = f"without {name}" if name not in names else f"with {name} twice"
+                raise DataError(
+                    f"{path}, line {first}: wanted a header with {', '.join(columns)}, got "
+                    f"{header[:200]!r} {what} (separated by commas, semicolons or tabs)."
+                )
         for values in reader:
-            beyond = values.pop(None, [])  # pyright: ignore[reportArgumentType, reportCallIssue]
-            if None in values.values() or any(beyond):
-                got = sum(value is not None for value in values.values()) + len(beyond)
-                raise DataError(f"{path}, line {reader.line_num}: wanted {len(names)} fields, got {got}.")
-            fields = dict.fromkeys(optional, "") | {name: value.strip() for name, value in values.items()}
-            if any(fields.values()):
-                rows.append(TableLine(path, reader.line_num, fields))
+            number = reader.line_num + first - 1
+            fields = [value.strip() for value in values]
+            if not any(fields):
+                continue
+            if len(fields) < len(names) or any(fields[len(names) :]):
+                is_split = separator == "," and len(fields) > len(names)
+                commas = "; decimal commas need semicolons between the fields" if is_split else ""
+                raise DataError(
+                    f"{path}, line {number}: wanted {len(names)} fields, got {len(fields)} {between}{commas}."
+                )
+            named = dict.fromkeys(optional, "") | dict(zip(names, fields, strict=False))
+            rows.append(TableLine(path, number, named, has_decimal_commas=separator != ","))
     except csv.Error as error:
-        raise DataError(
-            f"{path}, line {reader.line_num}: {error}; is a quotation mark not closed?"
-        ) from error
+        number = reader.line_num + first - 1
+        raise DataError(f"{path}, line {number}: {error}; is a quotation mark not closed?") from error
     return rows
+
+
+def csv_columns(path: Path) -> tuple[str, ...]:
+    """The names of the columns of a CSV file, in lower case, without reading all of it.
+
+    Raises:
+        DataError: No such file, or no text.
+    """
+    content = _bytes(path, "column,column", most=1 << 16)
+    if content[:2] not in _UTF16 and len(content) == 1 << 16:
+        content = content[: content.rfind(b"\n") + 1] or content  # no half of a letter
+    text, separator, _ = _dialect(_decoded(content, path))
+    header = next(csv.reader(io.StringIO(text), delimiter=separator), ())
+    return tuple(name.strip().lower() for name in header)
+
+
+def _dialect(text: str) -> tuple[str, str, int]:
+    """A table's text from its header on, what stands between fields, and the header's line.
+
+    That is what a line `sep=;` says, else what makes most columns of the header.
+    """
+    if said := re.match(r'"?sep=(.)"?[;,\t|]*\n', text, re.IGNORECASE):
+        return text[said.end() :], said[1], 2
+    header = [text.partition("\n")[0]]
+    separator = max(SEPARATORS, key=lambda one: len(next(csv.reader(header, delimiter=one), ())))
+    return text, separator, 1
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    """What a CSV file says, its lines ended by newlines."""
+    for encoding in ("utf-16",) if content[:2] in _UTF16 else ("utf-8-sig", "cp1252"):
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text.replace("\r\n", "\n").replace("\r", "\n")
+    raise DataError(
+        f"{path} cannot be read: it is no text in UTF-8, UTF-16 (with its mark) or Windows-1252; save "
+        "the table as CSV with UTF-8."
+    )
+
+
+def _bytes(path: Path, layout: str, most: int = -1) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is no file; wanted a table of lines `{layout}`.")
+        with path.open("rb") as file:
+            return file.read(most)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; wanted a table of lines `{layout}`.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
 
 
 def _lines(path: Path, layout: str) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; wanted a table of lines `{layout}`.") from None
-    except (OSError, UnicodeDecodeError) as error:
+        return _bytes(path, layout).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
 
 
@@ -183,12 +262,13 @@ def annotated(images: ImageSet) -> ImageSet:
     ids = {record.image_id for record in (*images.train, *images.test)}
     parts = read_parts(images.root / PARTS, ids) if (images.root / PARTS).exists() else None
     boxes = _read_boxes(images.root / BOXES, ids) if (images.root / BOXES).exists() else {}
-    masks = _find_masks(images.root / MASKS, ids)
+    left_out = Counter(images.left_out)
+    masks = _find_masks(images.root / MASKS, ids, left_out)
 
     def with_notes(record: ImageRecord) -> ImageRecord:
         return replace(
             record,
-            box=boxes.get(record.image_id),
+            box=boxes.get(record.image_id, record.box),
             part_points=None if parts is None else parts.points[record.image_id],
             part_visible=None if parts is None else parts.visible[record.image_id],
             mask=masks.get(record.image_id),
@@ -199,6 +279,7 @@ def annotated(images: ImageSet) -> ImageSet:
         part_names=() if parts is None else parts.names,
         train=tuple(map(with_notes, images.train)),
         test=tuple(map(with_notes, images.test)),
+        left_out=left_out,
     )
 
 
@@ -237,13 +318,13 @@ def _read_boxes(path: Path, ids: set[str]) -> dict[str, Box]:
 
 
 def _image(row: TableLine, ids: set[str]) -> str:
-    image = row.fields["image"].replace("\\", "/").removeprefix("./")
+    image = plain(row.fields["image"]).replace("\\", "/").removeprefix("./")
     if image not in ids:
         raise row.error(f"there is no image {image!r} below {row.path.parent}.")
     return image
 
 
-def _find_masks(folder: Path, ids: set[str]) -> dict[str, Path]:
+def _find_masks(folder: Path, ids: set[str], left_out: Counter[str]) -> dict[str, Path]:
     """The mask of an image has its path below `masks/`, with any suffix; a class may have that name, too."""
     if not folder.is_dir() or any(image.startswith(f"{MASKS}/") for image in ids):
         return {}
@@ -251,8 +332,8 @@ def _find_masks(folder: Path, ids: set[str]) -> dict[str, Path]:
     for image in sorted(ids):
         by_stem[image.rpartition(".")[0]].append(image)
     masks: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*.*") if path.is_file() and path.name[0] != "."):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
+    for name, path in sorted(below(folder, pictures_below(folder, left_out)).items()):
+        stem = name.rpartition(".")[0]
         if stem not in by_stem:
             raise DataError(f"{path} is the mask of no image: there is no {stem}.* below {folder.parent}.")
         image, *others = by_stem[stem]

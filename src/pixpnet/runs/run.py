@@ -28,6 +28,7 @@ from pixpnet.data import (
     read_picture,
     reading_of,
     to_normalized,
+    without_unreadable,
 )
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.files import sha256_of
@@ -105,6 +106,8 @@ class Run:
         """
         try:
             images = read_dataset(self.config.dataset)
+            if self.config.dataset.on_unreadable == "skip":
+                images = without_unreadable(images, only_test=True)
             self._check_dataset(images)
             return images
         except DataError as error:

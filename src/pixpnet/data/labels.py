@@ -1,0 +1,351 @@
+"""Reader of images whose classes stand in a table, one line for each, perhaps with split, group and box.
+
+The table lies beside the images or above them. Its columns are guessed by their usual names, and what was
+guessed is said; `dataset.columns image=file,label=dx` says otherwise. Images are named with or without suffix
+and folders. Where no column tells the split, a share of each class is set aside for the test as from folders.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixpnet.choices import choose
+from pixpnet.config import DatasetConfig
+from pixpnet.data.listing import (
+    below,
+    entries,
+    folders_in,
+    loose_pictures,
+    pictures_below,
+    plain,
+)
+from pixpnet.data.shares import set_aside
+from pixpnet.data.spec import DatasetSpec, ImageSet
+from pixpnet.data.tables import BOX, BOXES, MASKS, PARTS, TableLine, annotated, csv_columns, read_csv
+from pixpnet.errors import ConfigError, DataError
+from pixpnet.types import Box, ImageRecord
+
+_logger = logging.getLogger(__name__)
+
+_NAMES = {
+    "image": "image file filename file_name path filepath file_path filepaths image_path image_file "
+    "image_name image_id img img_path img_name isic_id photo picture id name",
+    "label": "label labels class class_name classname category category_name species dx diagnosis target "
+    "breed variety disease finding label_name class_id category_id",
+    "split": "split set data_set dataset subset partition",
+    "group": "group group_id patient patient_id subject subject_id case_id lesion lesion_id individual "
+    "individual_id animal_id camera camera_id sequence sequence_id seq_id",
+}
+_USUAL = {role: names.split() for role, names in _NAMES.items()}
+"""Names of columns for each role; of several that a table has, the first counts."""
+_CORNERS = ("left", "top", "right", "bottom")
+_BOXES = {
+    _CORNERS: True,
+    ("xmin", "ymin", "xmax", "ymax"): True,
+    ("x_min", "y_min", "x_max", "y_max"): True,
+    ("x1", "y1", "x2", "y2"): True,
+    BOX: False,
+    ("x", "y", "w", "h"): False,
+    ("bbox_x", "bbox_y", "bbox_width", "bbox_height"): False,
+}
+"""Columns of a box -> whether the last two are its right and bottom edge, not its width and height."""
+_SPLITS = dict.fromkeys(("train", "training"), "train") | dict.fromkeys(("test", "testing"), "test")
+_SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """A table of labels, and which column of it is what."""
+
+    path: Path
+    columns: Mapping[str, str]
+    """Role ("image", "label", perhaps "split" and "group") -> column."""
+    box: tuple[str, ...] = ()
+    """The columns of a box, if there are any."""
+
+    def said(self) -> str:
+        """What is read from which column."""
+        return ", ".join(
+            [*(f"{role} from {name}" for role, name in self.columns.items())]
+            + ([f"box from {' '.join(self.box)}"] if self.box else [])
+        )
+
+
+class Names:
+    """Pictures by the ways in which a table may name them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._all = dict.fromkeys(names)
+        self._by_end: defaultdict[str, list[str]] = defaultdict(list)
+        for name in self._all:
+            last = name.rpartition("/")[2]
+            for end in dict.fromkeys((last, os.path.splitext(last)[0])):
+                self._by_end[end].append(name)
+
+    def find(self, text: str) -> list[str]:
+        """The pictures that are meant: of this path, or of this end of a path, with or without suffix."""
+        wanted = plain(text).replace("\\", "/").removeprefix("./")
+        if wanted in self._all:
+            return [wanted]
+        *folders, last = wanted.split("/")
+        found = [name for name in self._by_end.get(last, ()) if _ends_alike(name.split("/")[:-1], folders)]
+        return [name for name in found if name.rpartition("/")[2] == last] or found
+
+
+def open_csv(spec: DatasetSpec, config: DatasetConfig) -> ImageSet:
+    """Images whose labels stand in a table in `dataset.root`, in its folder `csv`, or in its only folder.
+
+    Raises:
+        ConfigError: A role that there is not.
+        DataError: No table or several, no such column, an image without a file or with two, a split of no
+            known name; or as `annotated`.
+    """
+    root = Path(config.root)
+    inner = folders_in(root)
+    for place in (root, root / spec.folder, *(inner.values() if len(inner) == 1 else ())):
+        tables, others = _tables(place, config)
+        if len(tables) > 1:
+            names = ", ".join(table.path.name for table in tables)
+            raise DataError(f"{place} has several tables of labels ({names}); name one as dataset.table.")
+        if tables:
+            return _read(tables[0], spec, config)
+        if others:
+            raise others[0]
+    wanted = f"the table {config.table}" if config.table else "a CSV file"
+    raise DataError(f"{spec.name} was not found: looked for {wanted} in {root}. {spec.source}")
+
+
+def check_folders(images: ImageSet) -> None:
+    """Hold the classes of a tree of folders against a table of labels that lies in its root.
+
+    Raises:
+        DataError: The table has most of the images, in other classes: then the folders may be no classes.
+    """
+    labels = {record.image_id: record.label for record in (*images.train, *images.test)}
+    names = Names(labels)
+    for table in _tables(images.root, DatasetConfig())[0]:
+        try:
+            rows = read_csv(table.path)
+        except DataError as error:
+            _logger.debug("%s", error)
+            continue
+        found = [(row, names.find(row.fields[table.columns["image"]])) for row in rows]
+        found = [(row, meant[0]) for row, meant in found if len(meant) == 1]
+        pairs = {(labels[name], row.fields[table.columns["label"]]) for row, name in found}
+        folders, classes = ({pair[side] for pair in pairs} for side in (0, 1))
+        if 2 * len(found) > len(labels) and not len(pairs) == len(folders) == len(classes):
+            shown = ", ".join(images.class_names[:3])
+            raise DataError(
+                f"{table.path} gives the images other classes than the folders they lie in ({shown}): "
+                f"{table.said()}. Take --dataset.name csv to read the classes from the table; if the folders "
+                "are the classes, move the table elsewhere."
+            )
+
+
+def _tables(place: Path, config: DatasetConfig) -> tuple[list[LabelTable], list[DataError]]:
+    """The tables of labels in a folder, and why other tables are none."""
+    paths = [place / config.table] if config.table else []
+    for entry in entries(place) if place.is_dir() and not paths else ():
+        is_table = entry.name.lower().endswith((".csv", ".tsv")) and entry.is_file()
+        if is_table and entry.name not in (BOXES, PARTS):
+            paths.append(place / entry.name)
+    tables, others = [], []
+    for path in paths:
+        try:
+            if path.is_file():
+                tables.append(_understood(path, config))
+        except DataError as error:
+            others.append(error)
+    return tables, others
+
+
+def _understood(path: Path, config: DatasetConfig) -> LabelTable:
+    """A table with its columns, as they are said or guessed.
+
+    Raises:
+        ConfigError: A role that there is not.
+        DataError: There is no such column, or none for image or label.
+    """
+    names = {re.sub(r"[ -]+", "_", name): name for name in csv_columns(path)}
+    columns = {
+        role: next((names[name] for name in usual if name in names), None) for role, usual in _USUAL.items()
+    }
+    for role, name in _said(config).items():
+        columns[role] = name.lower() if name.lower() in names.values() else None
+        if columns[role] is None:
+            raise DataError(f"{path} has no column {name!r} for {role}; it has {', '.join(names.values())}.")
+    if config.group_by == "none":
+        columns["group"] = None
+    for role in ("image", "label"):
+        if columns[role] is None:
+            raise DataError(
+                f"{path} has no column with a usual name for the {role} ({', '.join(_USUAL[role][:5])}, …), "
+                f"only {', '.join(names.values())[:300]}; give dataset.columns {role}=<column>."
+            )
+    box = next((box for box in _BOXES if all(name in names for name in box)), ())
+    return LabelTable(path, {role: name for role, name in columns.items() if name is not None}, box)
+
+
+def _said(config: DatasetConfig) -> dict[str, str]:
+    """Role -> column, as `dataset.columns` and `dataset.group-by` name them."""
+    said = {}
+    roles = {role: role for role in _USUAL if role != "group"}
+    for part in (config.columns or "").split(","):
+        if part.strip():
+            role, _, name = (text.strip() for text in part.partition("="))
+            if not name:
+                raise ConfigError(
+                    f"dataset.columns is {config.columns!r}; give image=<column>,label=<column>."
+                )
+            said[choose(roles, role, what="dataset.columns: role")] = name
+    if config.group_by not in (None, "none"):
+        said["group"] = config.group_by
+    return said
+
+
+def _read(table: LabelTable, spec: DatasetSpec, config: DatasetConfig) -> ImageSet:
+    root = table.path.parent
+    rows = read_csv(table.path, tuple(table.columns.values()))
+    _logger.info("%s: %s (else: dataset.columns, dataset.group-by)", table.path, table.said())
+    left_out: Counter[str] = Counter()
+    paths = _pictures(root, left_out)
+    found = _matched(rows, table, paths, config, left_out)
+    left_out["without a line in the table"] = len(paths) - len(found)
+    class_names = _class_names([_label(row, table) for row in found.values()])
+    label_of = {name: label for label, name in enumerate(class_names)}
+    parts: dict[str, list[ImageRecord]] = {split: [] for split in ("train", "test", "validation")}
+    for name, row in found.items():
+        group = plain(row.fields[table.columns["group"]]) if "group" in table.columns else ""
+        record = ImageRecord(
+            name, paths[name], label_of[_label(row, table)], box=_box(row, table.box), group=group or None
+        )
+        parts[_split(row, table)].append(record)
+    train, test = _train_and_test(table, parts, config)
+    filled = {record.label for record in train}
+    for label, name in enumerate(class_names):
+        if label not in filled:
+            raise DataError(f"{table.path}: no image of class {name} is for training.")
+    images = ImageSet(spec, root, class_names, train=train, test=test, left_out=+left_out)
+    return annotated(images)
+
+
+def _pictures(root: Path, left_out: Counter[str]) -> dict[str, Path]:
+    paths = [root / name for name in loose_pictures(root)]
+    for name, folder in folders_in(root).items():
+        if name != MASKS:
+            paths += pictures_below(folder, left_out)
+    return below(root, paths)
+
+
+def _matched(
+    rows: Sequence[TableLine],
+    table: LabelTable,
+    paths: Mapping[str, Path],
+    config: DatasetConfig,
+    left_out: Counter[str],
+) -> dict[str, TableLine]:
+    """The line of each image that has one, by the image's name."""
+    root, names = table.path.parent, Names(paths)
+    found: dict[str, TableLine] = {}
+    missing = []
+    for row in rows:
+        text = row.fields[table.columns["image"]]
+        meant = names.find(text)
+        if len(meant) > 1:
+            raise row.error(f"{text} is {meant[0]} or {meant[1]}; name images by their path below {root}.")
+        if not meant:
+            missing.append(row)
+        elif meant[0] in found:
+            raise row.error(f"{text} again; it stands on line {found[meant[0]].number} already.")
+        else:
+            found[meant[0]] = row
+    if missing:
+        text = missing[0].fields[table.columns["image"]]
+        which = f"there is no image {text!r} below {root}"
+        if not found:
+            raise missing[0].error(
+                f"{which}, nor any of the others. Is {table.columns['image']} the column of the images "
+                "(else: dataset.columns image=<column>), and are they below the table's folder?"
+            )
+        if config.on_unreadable == "error":
+            raise missing[0].error(
+                f"{which}, and {len(missing)} of {len(rows)} are missing (dataset.on-unreadable skip leaves "
+                "them out)."
+            )
+        left_out["missing, though the table names them"] = len(missing)
+    if not found:
+        raise DataError(f"{table.path} has no line below its header.")
+    return dict(sorted(found.items()))
+
+
+def _train_and_test(
+    table: LabelTable, parts: Mapping[str, Sequence[ImageRecord]], config: DatasetConfig
+) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
+    """The images of both sides, as the table says or a share for the test."""
+    train, test = (tuple(parts[split]) for split in ("train", "test"))
+    if test and parts["validation"]:
+        _logger.warning(
+            "%s: %d validation images are left aside (dataset.val-size takes some from the training images)",
+            table.path,
+            len(parts["validation"]),
+        )
+    test = test or tuple(parts["validation"])
+    if not test:
+        every = train
+        train, test = set_aside(every, share=config.test_size, seed=config.seed)
+        if not test:
+            raise DataError(f"{table.path} tells no test, and has too few images or groups to set one aside.")
+        _logger.info(
+            "%s tells no test: %d of %d images are set aside for it (dataset.test-size, dataset.seed)",
+            table.path,
+            len(test),
+            len(every),
+        )
+    return train, test
+
+
+def _label(row: TableLine, table: LabelTable) -> str:
+    label = plain(row.fields[table.columns["label"]])
+    if not label:
+        raise row.error(f"the {table.columns['label']} of {row.fields[table.columns['image']]} is empty.")
+    return label
+
+
+def _class_names(labels: Iterable[str]) -> tuple[str, ...]:
+    """In the order of the names, or of the numbers where all are numbers."""
+    names = sorted(set(labels))
+    return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
+
+
+def _split(row: TableLine, table: LabelTable) -> str:
+    if "split" not in table.columns:
+        return "train"
+    text = row.fields[table.columns["split"]]
+    if text.lower() not in _SPLITS:
+        raise row.error(f"wanted {table.columns['split']} as one of {', '.join(_SPLITS)}, got {text!r}.")
+    return _SPLITS[text.lower()]
+
+
+def _box(row: TableLine, columns: tuple[str, ...]) -> Box | None:
+    """The box of a line, if it has one."""
+    if not any(row.fields[name] for name in columns):
+        return None
+    left, top, right, bottom = row.numbers(columns)
+    if not _BOXES[columns]:
+        right, bottom = left + right, top + bottom
+    if right <= left or bottom <= top:
+        got = " ".join(row.fields[name] for name in columns)
+        raise row.error(f"wanted a box ({' '.join(columns)}) with a width and a height, got {got}.")
+    return Box(left, top, right, bottom)
+
+
+def _ends_alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether the shorter of two paths is the end of the longer."""
+    length = min(len(one), len(other))
+    return one[len(one) - length :] == other[len(other) - length :]
