@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixpnet.cli import main
-from pixpnet.cli.console import any_encoding, print_table, progress_bar, say
+from pixpnet.cli import any_encoding, main, print_table, progress_bar, say
 from pixpnet.config import parse_config
 from pixpnet.files import file_part, write_text
 from pixpnet.fonts import drawable
 from pixpnet.log import start_logging
 from pixpnet.report import write_report
-from pixpnet.training import train
-from pixpnet.training.tools import Display
+from pixpnet.training import Display, train
 from pixpnet.words import visible
 
 NAMES = {

@@ -23,7 +23,7 @@ from pixpnet.training.objective import (
 from pixpnet.training.plan import SCHEDULES, EpochPlan, plan_epochs
 from pixpnet.training.profiling import PROFILERS
 from pixpnet.training.projection import project_prototypes, start_prototypes, train_readout
-from pixpnet.training.tools import RunLogs, flat_options
+from pixpnet.training.tools import Display, RunLogs, flat_options
 from pixpnet.training.trainer import resume, train
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "SCHEDULES",
     "Batch",
     "ClassifierObjective",
+    "Display",
     "EpochMeter",
     "EpochPlan",
     "Execution",
