@@ -14,9 +14,9 @@ ALL_COMMANDS = "train, demo, explain, verify, evaluate, report, compare, rf, gol
 TRAIN = ["train", "--model.name", "protonet", "--model.feature-extractor", "resnet18"]
 
 TRAIN_KEYS = (
-    "epochs, backbone-epochs, batch-size, accumulate-grad-batches, checkpoint, gradient-clip-norm, "
-    "hparam-tune, stochastic-weight-averaging, val-every-n-epoch, push-prototypes, push-every, "
-    "readout-push-epochs, push-duplicate-filter, precision, compile"
+    "epochs, backbone-epochs, start-from, batch-size, accumulate-grad-batches, checkpoint, "
+    "gradient-clip-norm, hparam-tune, stochastic-weight-averaging, val-every-n-epoch, push-prototypes, "
+    "push-every, readout-push-epochs, push-duplicate-filter, precision, compile"
 )
 OUTSIDE = "seed, gpus, log-dir, run-id, profile, profiler, debug, tb-logging"
 SECTIONS = f"(sections: dataset, model, train, test, optimizer, loss; options outside: {OUTSIDE})"
@@ -79,7 +79,9 @@ BAD_OPTIONS = [
     ("-c", "-c takes one YAML file, not []"),
     (
         "--resume run --seed 3",
-        "--resume: takes one run directory and no other options, since the run keeps its own",
+        "--resume: a run keeps its own options, so --model.name can't be given (only --dataset-root and "
+        "--on-changed-data). To train its network for more epochs, or with other options, begin a new run: "
+        "pixpnet train --from run --train.epochs N",
     ),
 ]
 

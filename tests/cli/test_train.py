@@ -20,8 +20,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config | Path]:
     """What training was asked to do, in place of doing it."""
     asked: list[Config | Path] = []
 
-    def pretend(what: Config | Path, *, progress: bool = True) -> Path:
-        asked.append(what)
+    def pretend(what: Config | Path, **options: object) -> Path:
+        asked.extend((what, options) if options else (what,))
         return Path("the/run")
 
     monkeypatch.setattr("pixpnet.training.train", pretend)
@@ -36,20 +36,47 @@ def test_train_gets_the_options_and_prints_the_run(pixpnet: Callable, trained: l
     assert config.train.epochs == 3
 
 
-@pytest.mark.parametrize("line", ["--resume some/run", "--resume=some/run"])
-def test_resume(pixpnet: Callable, trained: list[Config | Path], line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "root", "on_changed_data"),
+    [
+        ("--resume some/run", None, "stop"),
+        ("--resume=some/run", None, "stop"),
+        ("--dataset-root there --resume some/run", Path("there"), "stop"),
+        ("--resume some/run --on-changed-data=continue", None, "continue"),
+    ],
+)
+def test_resume(pixpnet: Callable, trained: list, line: str, root: Path | None, on_changed_data: str) -> None:
     assert pixpnet("train", *line.split()) == (0, "the/run\n", "")
-    assert trained == [Path("some/run")]
+    assert trained == [Path("some/run"), {"dataset_root": root, "on_changed_data": on_changed_data}]
 
 
 @pytest.mark.parametrize(
-    "line", ["--resume", "--resume a b", "--resume a --seed 3", "--seed 3 --resume a", "--resume=a --debug"]
+    "line", ["--resume a b", "--resume a --seed 3", "--seed 3 --resume a", "--resume=a --debug"]
 )
-def test_resume_stands_alone(pixpnet: Callable, trained: list[Config | Path], line: str) -> None:
+def test_a_resumed_run_keeps_its_options(pixpnet: Callable, trained: list, line: str) -> None:
     ended = pixpnet("train", *line.split())
     assert ended.code == 2
-    assert ended.err.startswith("pixpnet: error: --resume: takes one run directory and no other options")
+    assert ended.err.startswith("pixpnet: error: --resume: a run keeps its own options, so ")
+    assert "pixpnet train --from a --train.epochs N" in ended.err
     assert trained == []
+
+
+@pytest.mark.parametrize("line", ["--resume", "--from", "--from no/run --train.epochs 3"])
+def test_no_run(pixpnet: Callable, trained: list, line: str) -> None:
+    ended = pixpnet("train", *line.split())
+    assert ended.code != 0
+    assert "Traceback" not in ended.err
+    assert trained == []
+
+
+@pytest.mark.parametrize(("more", "backbone_epochs"), [("", 0), (" --train.backbone-epochs 1", 1)])
+def test_a_run_is_trained_on_with_its_options(
+    pixpnet: Callable, trained: list, tiny_run: Path, more: str, backbone_epochs: int
+) -> None:
+    assert pixpnet("train", *f"--train.epochs 2 --from {tiny_run}{more}".split()).code == 0
+    (config,) = trained
+    assert (config.train.epochs, config.train.backbone_epochs) == (2, backbone_epochs)
+    assert (config.train.start_from, config.model.prototype_dim) == (str(tiny_run), 8)
 
 
 def test_demo_trains_with_the_packaged_options_explains_and_reports(
@@ -67,7 +94,7 @@ def test_demo_trains_with_the_packaged_options_explains_and_reports(
 def interrupted(run_dir: Path, *, epochs: int) -> Callable[..., Path]:
     """Training that is interrupted after some epochs."""
 
-    def train(_: object, *, progress: bool = True) -> Path:
+    def train(_: object, **__: object) -> Path:
         checkpoints = run_dir / "csv" / "version_0" / "checkpoints"
         checkpoints.mkdir(parents=True)
         for epoch in range(1, epochs + 1):
@@ -108,7 +135,7 @@ def test_an_interrupted_resumption_and_a_run_without_checkpoints(
 def test_interrupted_before_anything_was_written(
     pixpnet: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def train(_: object, *, progress: bool = True) -> Path:
+    def train(_: object, **__: object) -> Path:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pixpnet.training.train", train)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from killed import killed_run
 
-from pixpnet.errors import CheckpointError
-from pixpnet.runs import load
-from pixpnet.training import resume
+from pixpnet.config import parse_config
+from pixpnet.errors import CheckpointError, DataError
+from pixpnet.runs import RunDirectory, load
+from pixpnet.training import resume, train
 
 
 @pytest.mark.parametrize("at", [2, 5, 8], ids=["first-epoch", "warm-up", "joint"])
@@ -45,3 +46,93 @@ def test_a_metrics_file_that_lost_rows_is_refused(tiny_run, tmp_path):
     with pytest.raises(CheckpointError, match="is missing"):
         resume(run, progress=False)
     assert not metrics.exists()
+
+
+@pytest.fixture
+def stopped(tiny_run, tmp_path) -> RunDirectory:
+    """A run that was stopped before its test."""
+    shutil.copytree(tiny_run, tmp_path / "run")
+    directory = RunDirectory(tmp_path / "run")
+    directory.scores_file.unlink()
+    return directory
+
+
+def _change(line: str, field: int, value: str) -> str:
+    fields = line.split(",")
+    fields[field] = value
+    return ",".join(fields)
+
+
+CHANGES = {
+    "added": lambda lines: lines[1:],
+    "gone": lambda lines: [*lines, "images/none.png,val,none,1"],
+    "changed": lambda lines: [_change(lines[0], 3, "1"), *lines[1:]],
+    "of another class": lambda lines: [_change(lines[0], 2, "none"), *lines[1:]],
+    "of another split": lambda lines: [_change(lines[0], 1, "val"), *lines[1:]],
+}
+"""What the list says when the images are otherwise than it is said."""
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_images_that_have_changed_are_named(what, stopped, caplog):
+    head, *lines = stopped.images_file.read_text().splitlines()
+    changed = "\n".join([head, *CHANGES[what](lines)]) + "\n"
+    stopped.images_file.write_text(changed)
+    name = "images/none.png" if what == "gone" else lines[0].partition(",")[0]
+    with pytest.raises(DataError, match=f"run began with: 1 {what}: {name}.*--on-changed-data continue"):
+        resume(stopped.path, progress=False)
+    assert not stopped.scores_file.exists()
+    resume(stopped.path, on_changed_data="continue", progress=False)
+    assert f"1 {what}: {name}" in caplog.text
+    assert stopped.scores_file.exists()
+
+
+def test_an_image_with_a_prototype_whose_pixels_have_changed(stopped, birds, tmp_path):
+    source = load(stopped.path).sources[0]
+    shutil.copytree(birds, tmp_path / "set")
+    image = tmp_path / "set" / source.path
+    data = bytearray(image.read_bytes())
+    data[-1] ^= 1  # behind the pixels, and as long as before
+    image.write_bytes(data)
+    with pytest.raises(DataError, match=rf"1 changed: {source.image_id} \(train\)"):
+        resume(stopped.path, dataset_root=tmp_path / "set", progress=False)
+
+
+def test_data_that_has_moved(stopped, birds, tmp_path):
+    shutil.copytree(birds, tmp_path / "elsewhere")
+    resume(stopped.path, dataset_root=tmp_path / "elsewhere", progress=False)
+    assert load(stopped.path).config.dataset.root == str(birds)  # no epoch was left to be written
+    assert stopped.scores_file.exists()
+
+
+def test_a_run_of_an_older_version_and_a_damaged_list(stopped, caplog):
+    stopped.images_file.write_text("image,split\na,b\n")
+    with pytest.raises(CheckpointError, match=r"images.csv is damaged"):
+        resume(stopped.path, progress=False)
+    stopped.images_file.unlink()
+    resume(stopped.path, progress=False)
+    assert "images.csv is missing" in caplog.text
+
+
+STILL = {
+    "train__epochs": 1,
+    "train__backbone_epochs": 0,
+    "train__no_push_prototypes": "",
+    "optimizer__lr": 1e-30,
+    "optimizer__fine_tune_lr": 1e-30,
+}
+
+
+def test_a_finished_run_is_trained_on(tiny_run, tiny_arguments, tmp_path):
+    config = parse_config(tiny_arguments(tmp_path, train__start_from=tiny_run, **STILL))
+    started, parent = load(train(config, progress=False)), load(tiny_run)
+    assert started.config.train.start_from == str(tiny_run)
+    for name, parameter in parent.network.named_parameters():
+        atol = 1e-3 if name == "head.weight" else 1e-6  # only the head learns
+        assert torch.allclose(parameter, started.network.get_parameter(name), atol=atol), name
+
+
+def test_a_network_that_is_built_otherwise_is_not_trained_on(tiny_run, tiny_arguments, tmp_path):
+    config = parse_config(tiny_arguments(tmp_path, train__start_from=tiny_run, model__prototype_dim=4))
+    with pytest.raises(CheckpointError, match=r"train.start-from.*built otherwise"):
+        train(config, progress=False)

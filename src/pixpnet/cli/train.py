@@ -8,16 +8,13 @@ from pathlib import Path
 
 from pixpnet.cli.console import say
 from pixpnet.cli.parser import ConfigurationHelp, Parser
-from pixpnet.config import Config, parse_config
+from pixpnet.config import Config, parse_config, to_kebab
 from pixpnet.errors import ConfigError
 
 TRAIN_USAGE = """\
-pixpnet train -c FILE [-c FILE ...] [--section.option value ...]
-       pixpnet train --resume RUN_DIR"""
-
-TRAIN_USAGE = """\
 %(prog)s -c FILE [-c FILE ...] [--section.option value ...]
-       %(prog)s --resume RUN_DIR"""
+       %(prog)s --from RUN_DIR [--section.option value ...]
+       %(prog)s --resume RUN_DIR [--dataset-root DIR] [--on-changed-data {stop,continue}]"""
 
 TRAIN = """\
 Trains a pixel-grounded prototypical part network, projects its prototypes onto training patches,
@@ -37,12 +34,15 @@ def train(arguments: Sequence[str]) -> int:
     if _asks_for_help(arguments):
         parser = Parser("pixpnet train", TRAIN, usage=TRAIN_USAGE, layout=ConfigurationHelp)
         parser.add_argument("-c", "--config", metavar="FILE", help="YAML file with options")
-        resume_help = "go on with a run that was stopped, from the end of its last whole epoch"
-        parser.add_argument("--resume", metavar="RUN_DIR", help=resume_help)
+        more = "train the network of a run for more epochs, as a new run with that one's options and these"
+        parser.add_argument("--from", metavar="RUN_DIR", help=more)
+        _add_resume(parser)
         parser.print_configuration_help()
         return 0
-    stopped = _run_to_resume(arguments)
-    say(_resume(stopped) if stopped else _train_showing_run(parse_config(arguments)))
+    if any(argument.partition("=")[0] == "--resume" for argument in arguments):
+        say(_resume(arguments))
+    else:
+        say(_train_showing_run(parse_config(_with_options_of_run(arguments))))
     return 0
 
 
@@ -88,26 +88,58 @@ def _train_showing_run(config: Config) -> Path:
         raise KeyboardInterrupt(_how_to_go_on(started[-1]) if started else "nothing was begun") from None
 
 
-def _resume(run_dir: Path) -> Path:
+def _add_resume(parser: Parser) -> None:
+    stopped = "go on with a run that was stopped, from the end of its last whole epoch"
+    parser.add_argument("--resume", metavar="RUN_DIR", type=Path, required=True, help=stopped)
+    moved = "with --resume: where the run's data lies now, if it has moved"
+    parser.add_argument("--dataset-root", metavar="DIR", type=Path, help=moved)
+    changed = "with --resume: what happens where the images have changed since the run began (default: stop)"
+    parser.add_argument("--on-changed-data", choices=("stop", "continue"), default="stop", help=changed)
+
+
+def _resume(arguments: Sequence[str]) -> Path:
+    """Go on with a run; it keeps its own options."""
+    parser = Parser("pixpnet train", TRAIN, usage=TRAIN_USAGE)
+    _add_resume(parser)
+    values, others = parser.parse_known_args(arguments)
+    if others:
+        raise ConfigError(
+            f"--resume: a run keeps its own options, so {others[0]} can't be given (only --dataset-root and "
+            "--on-changed-data). To train its network for more epochs, or with other options, begin a new "
+            f"run: pixpnet train --from {values.resume} --train.epochs N"
+        )
     from pixpnet.training import resume
 
     try:
-        return resume(run_dir)
+        return resume(values.resume, dataset_root=values.dataset_root, on_changed_data=values.on_changed_data)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_go_on(run_dir)) from None
+        raise KeyboardInterrupt(_how_to_go_on(values.resume)) from None
 
 
-def _run_to_resume(arguments: Sequence[str]) -> Path | None:
-    """The folder after ``--resume``, which stands alone: a run keeps its own options."""
-    if not any(argument.partition("=")[0] == "--resume" for argument in arguments):
-        return None
-    first, equals, folder = arguments[0].partition("=")
-    rest = list(arguments[1:])
-    if first == "--resume" and equals and not rest:
-        return Path(folder)
-    if arguments[0] == "--resume" and len(rest) == 1:
-        return Path(rest[0])
-    raise ConfigError("--resume: takes one run directory and no other options, since the run keeps its own")
+def _with_options_of_run(arguments: Sequence[str]) -> list[str]:
+    """The arguments with ``--from RUN_DIR`` spelled out: that run's options, and its network to start with.
+
+    Its backbone has been trained, so no stage for it comes first, unless one is asked for.
+    """
+    given, others = list(arguments), []
+    run_dir = None
+    while given:
+        name, equals, value = given.pop(0).partition("=")
+        if name != "--from":
+            others.append(name + equals + value)
+            continue
+        if not (equals or given):
+            raise ConfigError("--from: give the folder of a run")
+        run_dir = value if equals else given.pop(0)
+    if run_dir is None:
+        return others
+    from pixpnet.runs import RunDirectory
+
+    config_file = RunDirectory.open(run_dir).config_file
+    own = ["-c", str(config_file), "--train.start-from", run_dir]
+    if not any(to_kebab(other).startswith("--train.backbone-epochs") for other in others):
+        own += ["--train.backbone-epochs", "0"]
+    return [*own, *others]
 
 
 def _runs(log_dir: Path) -> set[Path]:

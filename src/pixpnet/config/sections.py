@@ -137,6 +137,7 @@ class TrainConfig:
     Args:
         epochs: Number of epochs, those of the backbone stage included.
         backbone_epochs: First epochs that train the cut backbone as a plain classifier.
+        start_from: Run (its folder, or a checkpoint) whose network is trained on; None: a new network.
         batch_size: Images per step and process.
         accumulate_grad_batches: Batches whose gradients are added before a step.
         checkpoint: Also keep, and test, the projected network that is best on validation.
@@ -154,6 +155,7 @@ class TrainConfig:
 
     epochs: From1 = 50
     backbone_epochs: From0 = 0
+    start_from: str | None = None
     batch_size: From1 = 128
     accumulate_grad_batches: From1 | None = None
     checkpoint: bool = False

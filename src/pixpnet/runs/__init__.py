@@ -2,6 +2,7 @@
 
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixpnet.runs.directory import MetricsFile, RunDirectory
+from pixpnet.runs.manifest import changes_since, write_manifest
 from pixpnet.runs.run import Run, load
 
 __all__ = [
@@ -9,7 +10,9 @@ __all__ = [
     "MetricsFile",
     "Run",
     "RunDirectory",
+    "changes_since",
     "load",
     "load_checkpoint",
     "save_checkpoint",
+    "write_manifest",
 ]

@@ -106,6 +106,11 @@ class RunDirectory:
         return self.results / "config.yaml"
 
     @property
+    def images_file(self) -> Path:
+        """The images that the run began with."""
+        return self.results / "images.csv"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard" / "version_0"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Iterator
@@ -14,14 +15,15 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
 from pixpnet.backbones import Backbone, build_backbone
+from pixpnet.choices import choose
 from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
 from pixpnet.data import ClassificationImages, EpochLoader, Splits, open_splits
 from pixpnet.data import loader as make_loader
-from pixpnet.errors import CheckpointError, ConfigError
+from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.files import write_text, write_yaml
 from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
-from pixpnet.runs import Checkpoint, RunDirectory, load_checkpoint
+from pixpnet.runs import Checkpoint, RunDirectory, changes_since, load, load_checkpoint, write_manifest
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.learner import RATE_COLUMNS, Learner, ParameterGroup, build_optimizer
 from pixpnet.training.loop import Learning, TrainedEpoch, fit, make_execution, score
@@ -42,28 +44,75 @@ from pixpnet.training.tools import Display, EpochBar, RunLogs, Tools
 SPLITS = ("train", "val", "test")
 """In the names of what is logged."""
 
+ON_CHANGED_DATA = {"stop": True, "continue": False}
+"""What happens to a run whose images have changed -> whether it stops."""
+
+_logger = logging.getLogger(__name__)
+
 
 def train(config: Config, *, progress: bool = True) -> Path:
     """Train, project and test a network; returns the run directory."""
     return _begin(config, progress=progress).train()
 
 
-def resume(run_dir: str | Path, *, progress: bool = True) -> Path:
+def resume(
+    run_dir: str | Path,
+    *,
+    dataset_root: str | Path | None = None,
+    on_changed_data: str = "stop",
+    progress: bool = True,
+) -> Path:
     """Go on from the end of a run's last whole epoch; on the same machine the result is bit for bit the same.
+
+    Args:
+        run_dir: The run.
+        dataset_root: Where the run's data lies now, if it has moved (what dataset.root was in training).
+        on_changed_data: What happens where the images are no longer those that the run began with: stop, or
+            continue with a warning.
+        progress: Whether to show bars and lines.
 
     Raises:
         CheckpointError: if there is no such run, no usable checkpoint, or nothing left to do.
+        ConfigError: on_changed_data is neither.
+        DataError: The images have changed.
     """
     directory = RunDirectory.open(run_dir)
     if directory.scores_file.exists():
         raise CheckpointError(f"{run_dir} is complete: there is nothing to resume.")
     checkpoint = load_checkpoint(directory.last_checkpoint())
     config = config_from_yaml(checkpoint.config_yaml)
+    if dataset_root is not None:
+        config = replace(config, dataset=replace(config.dataset, root=str(dataset_root)))
     if not directory.metrics_file.is_file():
         raise CheckpointError(f"{directory.metrics_file} is missing: the run can't be resumed.")
-    run = _begin(config, checkpoint=checkpoint, directory=directory, progress=progress)
+    stops = choose(ON_CHANGED_DATA, on_changed_data, what="on-changed-data")
+    run = _begin(config, checkpoint=checkpoint, directory=directory, stops_on_change=stops, progress=progress)
     run.tools.logs.cut_back(checkpoint.metrics_bytes)
     return run.train()
+
+
+def _check_images(
+    directory: RunDirectory, splits: Splits, checkpoint: Checkpoint, *, stops_on_change: bool
+) -> None:
+    """Hold a run's images against those that it began with.
+
+    Raises:
+        DataError: They have changed, and that stops it.
+    """
+    file = directory.images_file
+    if not file.is_file():  # runs of older versions
+        _logger.warning("%s is missing: nobody can tell whether the images are those of the beginning", file)
+        return
+    changes = changes_since(file, splits, checkpoint.sources)
+    if not changes:
+        return
+    told = f"{splits.image_set.root} has other images than the run began with: {'; '.join(changes)}."
+    if stops_on_change:
+        raise DataError(
+            f"{told} Images that it learned from may be among those it is now validated or tested on. Bring "
+            "the old ones back, begin a new run, or go on all the same with --on-changed-data continue."
+        )
+    _logger.warning("%s", told)
 
 
 def _begin(
@@ -71,6 +120,7 @@ def _begin(
     *,
     checkpoint: Checkpoint | None = None,
     directory: RunDirectory | None = None,
+    stops_on_change: bool = True,
     progress: bool,
 ) -> _Trainer:
     """All that a run needs: from its configuration alone, or where its checkpoint was taken."""
@@ -82,17 +132,24 @@ def _begin(
     seed = int(broadcast_object_list([seed])[0])
     dataset = replace(config.dataset, root=str(Path(config.dataset.root).resolve()))
     config = replace(config, seed=seed, dataset=dataset)
+    if config.train.start_from is not None:
+        start_from = str(Path(config.train.start_from).resolve())
+        config = replace(config, train=replace(config.train, start_from=start_from))
     display = Display(Console(stderr=True), progress and accelerator.is_main_process)
     with seeded(seed, gpus=True):
-        backbone = _build_backbone(config, pretrained=checkpoint is None)
+        backbone = _build_backbone(config, pretrained=checkpoint is None and config.train.start_from is None)
         _check_before_data(config, accelerator.device)
         splits = _open_splits(config, accelerator, display)
+        if directory is not None and checkpoint is not None:
+            _check_images(directory, splits, checkpoint, stops_on_change=stops_on_change)
         network = build_network(
             config.model,
             num_classes=len(splits.class_names),
             backbone=backbone,
             generator=torch.Generator().manual_seed(seed),
         )
+    if config.train.start_from is not None and checkpoint is None:
+        _start_from(config.train.start_from, network, splits)
     config = replace(config, dataset=replace(config.dataset, bits=splits.image_set.reading.bits))
     field = _patch_field(backbone, splits.image_size, network.kernel_size)
     network = network.to(accelerator.device)
@@ -110,7 +167,7 @@ def _begin(
         state.restore(checkpoint)
     if config.train.compile:
         network.backbone.compile()
-    directory = directory or _create_directory(config, is_main=accelerator.is_main_process)
+    directory = directory or _create_directory(config, splits, is_main=accelerator.is_main_process)
     measures = state.learner.prototype_objective.measures
     logs = RunLogs(
         directory,
@@ -141,6 +198,25 @@ def _check_before_data(config: Config, device: torch.device) -> None:
         require_gpu(device)
     if dataset.name == "SYNTHBIRDS":
         regular_own_class(model.num_prototypes, dataset.classes, class_specific=model.class_specific)
+
+
+def _start_from(path: str, network: PrototypeNetwork, splits: Splits) -> None:
+    """Give a network the values of a trained one.
+
+    Raises:
+        CheckpointError: There is no such run, or its network is built otherwise.
+        DataError: It was trained on other classes.
+    """
+    parent = load(path)
+    if parent.class_names != splits.class_names:
+        raise DataError(f"{path} (train.start-from) has other classes than {splits.image_set.root}.")
+    try:
+        network.load_state_dict(parent.network.state_dict())
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} (train.start-from) holds a network that is built otherwise than the options of model "
+            f"say: {str(error).splitlines()[1].strip()[:200]}"
+        ) from error
 
 
 def _open_splits(config: Config, accelerator: Accelerator, display: Display) -> Splits:
@@ -178,11 +254,12 @@ def _patch_field(backbone: Backbone, image_size: tuple[int, int], kernel_size: i
     return field.for_kernel(kernel_size)
 
 
-def _create_directory(config: Config, *, is_main: bool) -> RunDirectory:
+def _create_directory(config: Config, splits: Splits, *, is_main: bool) -> RunDirectory:
     path = str(RunDirectory.create(config).path) if is_main else ""
     directory = RunDirectory(Path(str(broadcast_object_list([path])[0])))
     if is_main:
         write_text(directory.config_file, config_to_yaml(config))
+        write_manifest(directory.images_file, splits)
     return directory
 
 
@@ -227,7 +304,8 @@ class _Trainer:
         def begin(plan: EpochPlan) -> Learning:
             position.epoch = plan.epoch
             position.sources = ()
-            if plan.epoch == config.train.backbone_epochs + 1 and config.model.prototype_init == "data":
+            is_start = plan.epoch == config.train.backbone_epochs + 1 and config.train.start_from is None
+            if is_start and config.model.prototype_init == "data":
                 with tools.profiler.phase("start of the prototypes"):
                     self._start_prototypes()
             learning = self.state.learner.enter_together(plan)
