@@ -81,6 +81,9 @@ def validate(config: Config) -> None:
             f"train.backbone-epochs: {config.train.backbone_epochs} is not less than train.epochs "
             f"({config.train.epochs}), which counts them; prototypes need at least one epoch"
         )
+    for name in ("model.tile-stride", "model.tile-input"):
+        if values[name] is not None and config.model.tile is None:
+            raise ConfigError(f"{name}: is for tiles; give model.tile, or leave it out")
     resolve_optimizer(config.optimizer.name)
 
 

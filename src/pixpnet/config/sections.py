@@ -68,7 +68,12 @@ class ModelConfig:
     Args:
         name: Kind of network.
         feature_extractor: Backbone, e.g. resnet18, vgg16_bn, timm/tf_efficientnet_lite0.
-        feature_layer: Layer where the backbone is cut; None: its last feature layer.
+        feature_layer: Layer where the backbone is cut; None: its last feature layer, or, of tiles, the whole
+            network's pooled output.
+        tile: Run the backbone on overlapping tiles of this side, each alone: a tile is a cell and its field.
+            In pixels, or below 1 as a share of the picture's shorter side.
+        tile_stride: From one tile to the next, in pixels or as a share; None: half a tile.
+        tile_input: Side in pixels that each tile is resized to, by itself; None: as it is.
         pretrained: Start the backbone from its published ImageNet weights.
         weights: File with the backbone's weights, in place of the published ones.
         num_prototypes: Number of prototypes, over all classes.
@@ -91,6 +96,9 @@ class ModelConfig:
     name: Literal["protonet"] | None = None
     feature_extractor: str | None = None
     feature_layer: str | None = None
+    tile: Positive | None = None
+    tile_stride: Positive | None = None
+    tile_input: From1 | None = None
     pretrained: bool = True
     weights: str | None = None
     num_prototypes: From1 = 500

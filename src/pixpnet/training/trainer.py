@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
-from pixpnet.backbones import Backbone, build_backbone
+from pixpnet.backbones import Backbone, TiledBackbone, backbone_of
 from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
 from pixpnet.data import ClassificationImages, EpochLoader, Splits, open_splits
 from pixpnet.data import loader as make_loader
@@ -84,7 +84,7 @@ def _begin(
     config = replace(config, seed=seed, dataset=dataset)
     display = Display(Console(stderr=True), progress and accelerator.is_main_process)
     with seeded(seed, gpus=True):
-        backbone = _build_backbone(config, pretrained=checkpoint is None)
+        backbone = backbone_of(config.model, with_weights=checkpoint is None)
         _check_before_data(config, accelerator.device)
         splits = _open_splits(config, accelerator, display)
         network = build_network(
@@ -94,6 +94,8 @@ def _begin(
             generator=torch.Generator().manual_seed(seed),
         )
     field = _patch_field(backbone, splits.image_size, network.kernel_size)
+    # Channels last makes convolutions faster on CPUs, too.
+    backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network = network.to(accelerator.device)
     if config.train.hparam_tune:
         batch_size = find_batch_size(
@@ -154,19 +156,9 @@ def _open_splits(config: Config, accelerator: Accelerator, display: Display) -> 
         )
 
 
-def _build_backbone(config: Config, *, pretrained: bool) -> Backbone:
-    model = config.model
-    backbone = build_backbone(
-        model.feature_extractor or "",
-        layer=model.feature_layer,
-        pretrained=model.pretrained and pretrained,
-        weights=model.weights if pretrained else None,
-    )
-    # Channels last makes convolutions faster on CPUs, too.
-    return backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-
-def _patch_field(backbone: Backbone, image_size: tuple[int, int], kernel_size: int) -> ReceptiveField:
+def _patch_field(
+    backbone: Backbone | TiledBackbone, image_size: tuple[int, int], kernel_size: int
+) -> ReceptiveField:
     """The receptive field of prototype-sized patches."""
     field = receptive_field(backbone, image_size)
     if kernel_size > min(field.grid_size):
@@ -193,7 +185,7 @@ class _Trainer:
     seed: int
     plans: tuple[EpochPlan, ...]
     splits: Splits
-    backbone: Backbone
+    backbone: Backbone | TiledBackbone
     field: ReceptiveField
     """What prototype-sized patches see."""
     directory: RunDirectory
