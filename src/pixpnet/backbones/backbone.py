@@ -69,6 +69,9 @@ class Backbone(nn.Module):
         features = self.body(images)
         return features[:, :, None, None] if self._is_vector else features
 
+    def extra_repr(self) -> str:
+        return f"{self.name}, {self.layer}, {tuple(self.normalization)}"
+
 
 def _conversion(normalization: Normalization) -> tuple[torch.Tensor, torch.Tensor]:
     """Scale and shift from ImageNet's normalisation to another."""

@@ -129,6 +129,9 @@ class TiledBackbone(nn.Module):
         features = [self._grid(part, layout, at_once) for part in images.split(together)]
         return torch.cat(features)
 
+    def extra_repr(self) -> str:
+        return f"{self.name}, {self.layer}, {self.tile=}, {self.stride=}, {self.tile_input=}"
+
     def layout(self, image_size: tuple[int, int]) -> Layout:
         """Where tiles and cells lie in images of that (height, width); raises as `receptive_field`."""
         if image_size not in self._layouts:

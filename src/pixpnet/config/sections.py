@@ -87,9 +87,11 @@ class ModelConfig:
         epsilon: Epsilon of the log similarity.
         learn_prototypes: Train the prototypes (off: they stay where they start, until projection).
         incorrect_strength: Linear head: initial weight from other classes' prototypes.
-        correct_strength: Linear head: initial weight from the own class's prototypes.
+        correct_strength: Linear head: initial weight from the own class's prototypes; mean head: the factor
+            of their mean.
         class_specific: Every prototype belongs to one class.
-        readout_type: From similarities to logits: linear, sparse (own prototypes only) or proto (their sum).
+        readout_type: From similarities to logits: linear, sparse (own prototypes only), proto (their sum) or
+            mean (their mean, times correct-strength).
         distance: Distance between patch and prototype.
     """
 
@@ -125,6 +127,10 @@ class TrainConfig:
     Args:
         epochs: Number of epochs, those of the backbone stage included.
         backbone_epochs: First epochs that train the cut backbone as a plain classifier.
+        freeze_backbone: Never train the backbone: its features are computed once and kept on the disk, and
+            all else learns from them.
+        kept_views: With freeze-backbone: augmented views of each training image, drawn once, that are learned
+            from beside the image itself.
         batch_size: Images per step and process.
         accumulate_grad_batches: Batches whose gradients are added before a step.
         checkpoint: Also keep, and test, the projected network that is best on validation.
@@ -142,6 +148,8 @@ class TrainConfig:
 
     epochs: From1 = 50
     backbone_epochs: From0 = 0
+    freeze_backbone: bool = False
+    kept_views: From0 = 0
     batch_size: From1 = 128
     accumulate_grad_batches: From1 | None = None
     checkpoint: bool = False
@@ -205,12 +213,14 @@ class LossConfig:
 
     Args:
         xent: Cross-entropy.
+        label_smoothing: Share of the cross-entropy's target that is spread evenly over all classes.
         cluster: Distance to the nearest prototype of the true class.
         separation: Minus the distance to the nearest prototype of another class.
         l1: Size of the head's weights.
     """
 
     xent: float = 1.0
+    label_smoothing: BelowOne = 0.0
     cluster: float = 0.8
     separation: float = 0.08
     l1: float = 1e-4

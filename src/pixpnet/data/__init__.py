@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pixpnet.data.check import DatasetCheck, annotated_sheet, check_dataset
     from pixpnet.data.cub import read_cub
     from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset
+    from pixpnet.data.features import FeatureImages, FeatureStore, fingerprint, keep_features
     from pixpnet.data.folder import set_aside
     from pixpnet.data.images import (
         ClassificationImages,
@@ -58,6 +59,8 @@ __all__ = [
     "Draw",
     "EpochBatches",
     "EpochLoader",
+    "FeatureImages",
+    "FeatureStore",
     "Geometry",
     "ImageCache",
     "ImageSet",
@@ -74,8 +77,10 @@ __all__ = [
     "extract",
     "find_dataset",
     "find_root",
+    "fingerprint",
     "first_transform",
     "hold_out",
+    "keep_features",
     "load_image",
     "load_mask",
     "loader",
@@ -102,6 +107,7 @@ _HOMES = {
     "check": "DatasetCheck annotated_sheet check_dataset",
     "cub": "read_cub",
     "datasets": "DATASETS find_dataset prepare read_dataset",
+    "features": "FeatureImages FeatureStore fingerprint keep_features",
     "folder": "set_aside",
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample loader worker_count",
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",

@@ -32,9 +32,15 @@ def bottleneck_widths(in_channels: int, prototype_dim: int) -> list[int]:
     return widths
 
 
+def linear_widths(in_channels: int, prototype_dim: int) -> list[int]:
+    """One convolution, with nothing between: what a pretrained network's pooled output needs no more of."""
+    return [prototype_dim]
+
+
 ADD_ONS: dict[str, Callable[[int, int], list[int]]] = {
     "regular": regular_widths,
     "bottleneck": bottleneck_widths,
+    "linear": linear_widths,
 }
 """Name of the add-on -> channels after each of its convolutions."""
 

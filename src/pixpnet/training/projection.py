@@ -127,6 +127,7 @@ def train_readout(
     xent: float,
     l1: float,
     generator: torch.Generator,
+    label_smoothing: float = 0.0,
 ) -> None:
     """Minimise cross-entropy + L1 over the head's parameters (ProtoPNet, stage 3).
 
@@ -136,7 +137,8 @@ def train_readout(
     for _ in range(epochs):
         order = torch.randperm(len(labels), generator=generator).to(labels.device)
         for batch in order.split(batch_size):
-            loss = xent * functional.cross_entropy(head(similarities[batch]), labels[batch])
+            logits = head(similarities[batch])
+            loss = xent * functional.cross_entropy(logits, labels[batch], label_smoothing=label_smoothing)
             loss = loss + l1 * l1_loss(head.penalised_weights())
             optimizer.zero_grad()
             loss.backward()

@@ -11,14 +11,17 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from jaxtyping import Float
 from rich.console import Console
+from torch import Tensor
 
 from pixpnet.backbones import Backbone, TiledBackbone, backbone_of
 from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
-from pixpnet.data import ClassificationImages, EpochLoader, Splits, open_splits
+from pixpnet.data import ClassificationImages, EpochLoader, Splits, fingerprint, keep_features, open_splits
 from pixpnet.data import loader as make_loader
 from pixpnet.errors import CheckpointError, ConfigError
 from pixpnet.files import write_text, write_yaml
+from pixpnet.modes import evaluating
 from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs import Checkpoint, RunDirectory, load_checkpoint
@@ -106,9 +109,14 @@ def _begin(
             execution=execution,
         )
         config = replace(config, train=replace(config.train, batch_size=batch_size, hparam_tune=False))
-    state = TrainState(network, Learner(network, config=config, accelerator=accelerator))
+    is_frozen = config.train.freeze_backbone
+    learned = network.over_features() if is_frozen else network
+    state = TrainState(network, Learner(learned, config=config, accelerator=accelerator))
     if checkpoint is not None:
         state.restore(checkpoint)
+    if is_frozen:
+        backbone.requires_grad_(False)
+        splits = _keep_features(config, splits, backbone, accelerator, display)
     if config.train.compile:
         network.backbone.compile()
     directory = directory or _create_directory(config, is_main=accelerator.is_main_process)
@@ -152,6 +160,32 @@ def _open_splits(config: Config, accelerator: Accelerator, display: Display) -> 
             seed=config.seed or 0,
             debug=config.debug,
             batch_size=config.train.batch_size,
+            progress=progress,
+        )
+
+
+def _keep_features(
+    config: Config,
+    splits: Splits,
+    backbone: Backbone | TiledBackbone,
+    accelerator: Accelerator,
+    display: Display,
+) -> Splits:
+    """The splits with the frozen backbone's features in place of images."""
+
+    def compute(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d h w"]:
+        return backbone(images.to(accelerator.device, memory_format=torch.channels_last))
+
+    with torch.no_grad(), evaluating(backbone), display.rendering() as progress:
+        return keep_features(
+            splits,
+            compute,
+            shape=(backbone.out_channels, *receptive_field(backbone, splits.image_size).grid_size),
+            made_with=fingerprint(backbone),
+            views=config.train.kept_views,
+            seed=config.dataset.seed,
+            share=slice(accelerator.process_index, None, accelerator.num_processes),
+            wait=accelerator.wait_for_everyone,
             progress=progress,
         )
 
@@ -255,7 +289,7 @@ class _Trainer:
         if self.config.tb_logging:
             images = next(iter(self._loader(self.splits.projection, shuffle=False))).image
             images = images.to(tools.execution.accelerator.device)
-            tools.logs.histograms(state.network, images, step=state.position.step)
+            tools.logs.histograms(state.learner.network, images, step=state.position.step)
         if plan.average:
             with tools.profiler.phase("averaging"):
                 state.add_to_average()
@@ -276,7 +310,7 @@ class _Trainer:
     def _start_prototypes(self) -> None:
         """Put the prototypes at the centres of their classes' patches."""
         start_prototypes(
-            self.state.network,
+            self.state.learner.network,
             self._loader(self.splits.projection, shuffle=False),
             class_names=self.splits.class_names,
             generator=torch.Generator().manual_seed(stable_seed(self.seed, "prototypes")),
@@ -286,7 +320,7 @@ class _Trainer:
     def _project(self) -> None:
         """Move the prototypes onto training patches."""
         self.state.position.sources = project_prototypes(
-            self.state.network,
+            self.state.learner.network,
             self._loader(self.splits.projection, shuffle=False),
             records=self.splits.projection.records,
             class_names=self.splits.class_names,
@@ -298,7 +332,7 @@ class _Trainer:
 
     def _read_out(self) -> None:
         """Train the head, if it has parameters, on the cached similarities."""
-        network = self.state.network
+        network = self.state.learner.network
         parameters = list(network.head.parameters())
         if not parameters:
             return
@@ -320,6 +354,7 @@ class _Trainer:
             batch_size=train.batch_size,
             xent=loss.xent,
             l1=loss.l1,
+            label_smoothing=loss.label_smoothing,
             generator=torch.Generator().manual_seed(seed),
         )
 
@@ -365,7 +400,8 @@ class _Trainer:
             scores |= {f"best_{name}": value for name, value in of_best.items()}
         if not tools.execution.accelerator.is_main_process:
             return
-        state.network.backbone.requires_grad_(True)  # a run that ends in its warm-up still has it to train
+        # A run that ends in its warm-up still has it to train.
+        state.network.backbone.requires_grad_(not self.config.train.freeze_backbone)
         with tools.profiler.phase("sizes and speed"):
             info = model_info(
                 state.network,
