@@ -128,15 +128,17 @@ class ProtoHead(Head):
 class MeanHead(ProtoHead):
     """The mean of the own prototypes' similarities, times ``correct``; no parameters.
 
-    A class that pruning has left without prototypes has the logit 0.
+    The mean is over the prototypes that a class started with: pruning leaves the weights of those kept alone.
     """
+
+    weights: Float[Tensor, "c"]
 
     def start(self, correct: float, incorrect: float, generator: torch.Generator | None) -> None:
         super().start(correct, incorrect, generator)
-        self.scale = correct
+        self.register_buffer("weights", correct / self.own_class.sum(dim=0).clamp(min=1))
 
     def forward(self, similarities: Float[Tensor, "b p"]) -> Float[Tensor, "b c"]:
-        return super().forward(similarities) * (self.scale / self.own_class.sum(dim=0).clamp(min=1))
+        return super().forward(similarities) * self.weights
 
 
 HEADS: dict[str, Callable[..., Head]] = {
