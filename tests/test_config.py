@@ -59,6 +59,7 @@ DEFAULTS = {
     "model.name": None,
     "model.feature-extractor": None,
     "model.feature-layer": None,
+    "model.add-on-init": "random",
     "model.tile": None,
     "model.tile-stride": None,
     "model.tile-input": None,

@@ -219,7 +219,8 @@ def test_no_file_and_what_is_required(pixpnet: Callable, folder: Path, line: str
         (
             "rf resnet18 --siz 3",
             "rf: unknown argument '--siz'; did you mean --size? "
-            "(options: --help, --all, --size, --json, --markdown)",
+            "(options: --help, --all, --size, --tile, --tile-stride, --tile-input, --layer, --json, "
+            "--markdown)",
         ),
         (
             "rf resnet18 --size 12y",

@@ -25,6 +25,7 @@ TILED = {
     "model.readout-type": "mean",
     "model.correct-strength": "20",
     "model.add-on-layers-type": "linear",
+    "model.add-on-init": "data",
     "model.add-on-activation": "none",
     "model.prototype-activation": "linear",
     "train.freeze-backbone": "true",

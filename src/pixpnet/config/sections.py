@@ -83,6 +83,8 @@ class ModelConfig:
         init_weights: Initialise the add-on layers and prototypes as ProtoPNet does.
         prototype_activation: Similarity of a distance.
         add_on_layers_type: Layers between backbone and prototypes.
+        add_on_init: Where the add-on's first layer starts: random, or data (random, as for features whose
+            channels are standardised over the training images).
         add_on_activation: Last activation of the add-on layers.
         epsilon: Epsilon of the log similarity.
         learn_prototypes: Train the prototypes (off: they stay where they start, until projection).
@@ -110,6 +112,7 @@ class ModelConfig:
     init_weights: bool = True
     prototype_activation: Annotated[str, KeyOf("pixpnet.prototypes:SIMILARITIES")] = "log"
     add_on_layers_type: Annotated[str, KeyOf("pixpnet.prototypes:ADD_ONS")] = "regular"
+    add_on_init: Literal["random", "data"] = "random"
     add_on_activation: Annotated[str, KeyOf("pixpnet.prototypes:ADD_ON_ACTIVATIONS")] = "sigmoid"
     epsilon: Positive = 1e-6
     learn_prototypes: bool = True

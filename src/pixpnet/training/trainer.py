@@ -35,6 +35,7 @@ from pixpnet.training.profiling import make_profiler
 from pixpnet.training.projection import (
     project_prototypes,
     similarity_table,
+    start_add_on,
     start_prototypes,
     train_readout,
 )
@@ -252,7 +253,15 @@ class _Trainer:
         def begin(plan: EpochPlan) -> Learning:
             position.epoch = plan.epoch
             position.sources = ()
-            if plan.epoch == config.train.backbone_epochs + 1 and config.model.prototype_init == "data":
+            is_start = plan.epoch == config.train.backbone_epochs + 1
+            if is_start and config.model.add_on_init == "data":
+                with tools.profiler.phase("start of the add-on"):
+                    start_add_on(
+                        self.state.learner.network,
+                        self._loader(self.splits.projection, shuffle=False),
+                        accelerator=tools.execution.accelerator,
+                    )
+            if is_start and config.model.prototype_init == "data":
                 with tools.profiler.phase("start of the prototypes"):
                     self._start_prototypes()
             learning = self.state.learner.enter_together(plan)
