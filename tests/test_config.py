@@ -67,6 +67,10 @@ DEFAULTS = {
     "model.name": None,
     "model.feature-extractor": None,
     "model.feature-layer": None,
+    "model.add-on-init": "random",
+    "model.tile": None,
+    "model.tile-stride": None,
+    "model.tile-input": None,
     "model.pretrained": True,
     "model.weights": None,
     "model.num-prototypes": 500,
@@ -86,6 +90,9 @@ DEFAULTS = {
     "model.distance": "l2",
     "train.epochs": 50,
     "train.backbone-epochs": 0,
+    "train.start-from": None,
+    "train.freeze-backbone": False,
+    "train.kept-views": 0,
     "train.batch-size": 128,
     "train.accumulate-grad-batches": None,
     "train.checkpoint": False,
@@ -111,6 +118,7 @@ DEFAULTS = {
     "optimizer.momentum": 0.9,
     "optimizer.warmup-period": 5,
     "loss.xent": 1.0,
+    "loss.label-smoothing": 0.0,
     "loss.cluster": 0.8,
     "loss.separation": 0.08,
     "loss.l1": 1e-4,
@@ -307,6 +315,7 @@ def values(option: Option) -> st.SearchStrategy[object]:
 
 
 FIXED = ("model.name", "model.feature-extractor", "train.hparam-tune")
+FIXED += ("model.tile-stride", "model.tile-input", "train.freeze-backbone", "train.kept-views")
 
 DRAWN = st.fixed_dictionaries(
     {}, optional={name: values(option) for name, option in OPTIONS.items() if name not in FIXED}

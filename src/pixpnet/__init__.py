@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pixpnet.backbones import build_backbone
+    from pixpnet.backbones import build_backbone, build_tiled
     from pixpnet.certificate import verify
     from pixpnet.config import Config
     from pixpnet.errors import (
@@ -46,6 +46,7 @@ __all__ = [
     "Run",
     "UnsupportedOperationError",
     "build_backbone",
+    "build_tiled",
     "evaluate",
     "explain",
     "load",
@@ -70,6 +71,7 @@ _HOMES = {
     "Run": "runs",
     "UnsupportedOperationError": "errors",
     "build_backbone": "backbones",
+    "build_tiled": "backbones",
     "evaluate": "evaluation",
     "explain": "explanation",
     "load": "runs",

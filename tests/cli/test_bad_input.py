@@ -14,7 +14,8 @@ ALL_COMMANDS = "train, demo, explain, verify, evaluate, report, compare, rf, gol
 TRAIN = ["train", "--model.name", "protonet", "--model.feature-extractor", "resnet18"]
 
 TRAIN_KEYS = (
-    "epochs, backbone-epochs, start-from, batch-size, accumulate-grad-batches, checkpoint, "
+    "epochs, backbone-epochs, start-from, freeze-backbone, kept-views, batch-size, accumulate-grad-batches, "
+    "checkpoint, "
     "gradient-clip-norm, hparam-tune, stochastic-weight-averaging, val-every-n-epoch, push-prototypes, "
     "push-every, readout-push-epochs, push-duplicate-filter, precision, compile"
 )
@@ -221,7 +222,8 @@ def test_no_file_and_what_is_required(pixpnet: Callable, folder: Path, line: str
         (
             "rf resnet18 --siz 3",
             "rf: unknown argument '--siz'; did you mean --size? "
-            "(options: --help, --all, --size, --json, --markdown)",
+            "(options: --help, --all, --size, --tile, --tile-stride, --tile-input, --layer, --json, "
+            "--markdown)",
         ),
         (
             "rf resnet18 --size 12y",

@@ -262,7 +262,7 @@ def test_runs_at_the_same_time_share_a_file(records, folder):
 def test_what_is_half_written_is_not_read(records, monkeypatch):
     """A slot whose checksum is not there yet, or does not fit, as if its writer had been killed."""
     kept = memory_cache(records, geometry=GEOMETRY)
-    written, write = itertools.count(), kept._write
+    written, write = itertools.count(), kept._slots._write
 
     def killed(offset, data):
         write(
@@ -270,7 +270,7 @@ def test_what_is_half_written_is_not_read(records, monkeypatch):
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(kept, "_write", killed)
+        patch.setattr(kept._slots, "_write", killed)
         image = first_transform(GEOMETRY)(Image.open(records[0].path))
         kept.put(records[0], image)
     assert kept.get(records[0]) is None

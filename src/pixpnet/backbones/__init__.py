@@ -1,15 +1,18 @@
-"""Networks that turn images into feature grids, cut where their receptive field is still small."""
+"""Networks that turn images into feature grids: cut where their receptive field is small, or run on tiles."""
 
 from pixpnet.backbones.backbone import (
     Backbone,
     SmallResNet,
+    backbone_of,
     build_backbone,
     build_model,
     build_skeleton,
+    build_tiled,
     list_backbones,
     named_layers,
 )
 from pixpnet.backbones.names import FAMILIES, NamedLayer, family_of
+from pixpnet.backbones.tiled import TiledBackbone, tile_starts
 from pixpnet.backbones.tracing import cut, find_node, graph_of, layer_shapes
 
 __all__ = [
@@ -17,9 +20,12 @@ __all__ = [
     "Backbone",
     "NamedLayer",
     "SmallResNet",
+    "TiledBackbone",
+    "backbone_of",
     "build_backbone",
     "build_model",
     "build_skeleton",
+    "build_tiled",
     "cut",
     "family_of",
     "find_node",
@@ -27,4 +33,5 @@ __all__ = [
     "layer_shapes",
     "list_backbones",
     "named_layers",
+    "tile_starts",
 ]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import init_empty_weights
 from torch import Tensor, fx, nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from pixpnet.backbones import timm_models
 from pixpnet.backbones.names import REFERENCE_SIZE, NamedLayer, family_of
-from pixpnet.backbones.tracing import cut, find_node, graph_of, layer_shapes, module_paths
+from pixpnet.backbones.tiled import TiledBackbone
+from pixpnet.backbones.tracing import cut, find_node, graph_of, layer_shapes, module_paths, output_shape
 from pixpnet.backbones.weights import (
     fit_weights,
     offline_weights,
@@ -20,12 +24,13 @@ from pixpnet.backbones.weights import (
     torchvision_weights,
 )
 from pixpnet.choices import nearest_names
+from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError
 from pixpnet.types import IMAGENET, Normalization
 
 
 class Backbone(nn.Module):
-    """A network up to one of its layers: images [b 3 H W] → features [b d h w].
+    """A network, or its part up to a layer: images [b 3 H W] → features [b d h w].
 
     Its parameters are those of that part only, under `body.` and the original module paths. In training and
     in evaluation mode it acts as the whole network does up to there. A layer that gives vectors (flatten, fc)
@@ -38,7 +43,7 @@ class Backbone(nn.Module):
 
     def __init__(
         self,
-        body: fx.GraphModule,
+        body: nn.Module,
         *,
         name: str,
         layer: str,
@@ -47,7 +52,7 @@ class Backbone(nn.Module):
     ) -> None:
         """shape: that of the body's output, at some image size."""
         super().__init__()
-        self.body = body
+        self.body: Any = body
         self.name = name
         self.layer = layer
         self.out_channels = shape[1]
@@ -63,6 +68,9 @@ class Backbone(nn.Module):
             images = images * self.input_scale + self.input_shift
         features = self.body(images)
         return features[:, :, None, None] if self._is_vector else features
+
+    def extra_repr(self) -> str:
+        return f"{self.name}, {self.layer}, {tuple(self.normalization)}"
 
 
 def _conversion(normalization: Normalization) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,6 +116,13 @@ def _convolution(channels: int, out_channels: int, *, kernel_size: int, stride: 
 OURS = {"small_resnet": SmallResNet}
 
 NOT_CONVOLUTIONAL = ("vit_", "swin_", "maxvit_")
+"""Beginnings of names of torchvision's transformers, which can be tiled, but not cut."""
+
+CLASSES = 1000
+"""Outputs of torchvision's classifiers, which tell them from other layers."""
+
+POOLED = "pooled output"
+"""The layer of a whole network without its classifier."""
 
 ARGUMENTS: dict[str, dict[str, bool]] = {
     "inception_v3": {"aux_logits": False, "init_weights": True},
@@ -168,12 +183,7 @@ def build_backbone(
     shape = layer_shapes(cut(skeleton, node), REFERENCE_SIZE).get(node, ())
     if len(shape) not in (2, 4):
         raise ConfigError(f"{name}: layer {layer} gives no feature grid, but shape {list(shape)}.")
-    if weights is not None:
-        state, source = read_weights(Path(weights)), weights
-    elif pretrained:
-        state, source = _published(name), f"{name}'s published file"
-    else:
-        state, source = None, ""
+    state, source = _state(name, pretrained=pretrained, weights=weights)
     if state is None:
         body = cut(build_model(name), node)
     else:
@@ -182,15 +192,112 @@ def build_backbone(
     return Backbone(body, name=name, layer=layer, shape=shape, normalization=_normalization(name))
 
 
+def build_tiled(
+    name: str,
+    *,
+    tile: float,
+    tile_stride: float | None = None,
+    tile_input: int | None = None,
+    layer: str | None = None,
+    pretrained: bool = True,
+    weights: str | None = None,
+) -> TiledBackbone:
+    """The network on each tile of the image: its pooled output (or class token) is the one cell of a tile.
+
+    Args:
+        name: One of `list_backbones`, any other network of torchvision, or `timm/NAME`; transformers too.
+        tile: Side of a tile in pixels; below 1: as a share of the image's shorter side.
+        tile_stride: From one tile to the next, in pixels or as a share. None: half a tile.
+        tile_input: Side that each tile is resized to, by itself; None: as it is.
+        layer: A layer whose grid within each tile is wanted in place of the pooled output; then the network
+            is cut there, as by `build_backbone`.
+        pretrained: Load the published weights.
+        weights: File of weights to load in place of the published ones.
+
+    Raises:
+        ConfigError: Unknown name or layer, or the network does not take such tiles.
+        DataError: Weights that cannot be had, read, or fitted.
+    """
+    side = tile_input or (round(tile) if tile >= 1 else None)
+    if layer is None:
+        network = _build_whole(name, side, pretrained=pretrained, weights=weights)
+    else:
+        network = build_backbone(name, layer=layer, pretrained=pretrained, weights=weights)
+    return TiledBackbone(
+        network, tile=tile, stride=tile_stride, tile_input=tile_input, name=name, layer=network.layer
+    )
+
+
+def backbone_of(model: ModelConfig, *, with_weights: bool) -> Backbone | TiledBackbone:
+    """The backbone that the options of a run describe; raises as `build_backbone` and `build_tiled`.
+
+    with_weights: load those that the options name; else they are random, to be replaced by a checkpoint's.
+    """
+    name, layer = model.feature_extractor or "", model.feature_layer
+    pretrained, weights = model.pretrained and with_weights, model.weights if with_weights else None
+    if model.tile is None:
+        return build_backbone(name, layer=layer, pretrained=pretrained, weights=weights)
+    return build_tiled(
+        name,
+        tile=model.tile,
+        tile_stride=model.tile_stride,
+        tile_input=model.tile_input,
+        layer=layer,
+        pretrained=pretrained,
+        weights=weights,
+    )
+
+
+def _build_whole(name: str, side: int | None, *, pretrained: bool, weights: str | None) -> Backbone:
+    """The whole network but for its classifier, for images of that side; it is not traced."""
+    size = REFERENCE_SIZE if side is None else (side, side)
+    network = _without_classifier(name, size)
+    state, source = _state(name, pretrained=pretrained, weights=weights)
+    if state is not None:
+        if name.startswith("vit_") and not _is_timm(name):
+            state = interpolate_embeddings(size[0], network.patch_size, OrderedDict(state))
+        fit_weights(network, state, source=source, renamed_keys=family_of(name).renamed_keys)
+    if _is_timm(name):
+        timm_models.set_input_size(network, size)
+    shape = output_shape(network, size)
+    return Backbone(network, name=name, layer=POOLED, shape=shape, normalization=_normalization(name))
+
+
+def _without_classifier(name: str, size: tuple[int, int]) -> Any:
+    if _is_timm(name):
+        return _construct(name, num_classes=0)
+    if name.startswith(NOT_CONVOLUTIONAL):
+        arguments = {"vit_": {"image_size": size[0]}, "maxvit_": {"input_size": size}}
+        kind = name.partition("_")[0] + "_"
+        network = models.get_model(name, weights=None, **arguments.get(kind, {}))
+    else:
+        network = _construct(name)
+    *_, last = (
+        path
+        for path, module in network.named_modules()
+        if CLASSES in (getattr(module, "out_features", 0), getattr(module, "out_channels", 0))
+    )
+    network.set_submodule(last, nn.Identity())
+    return network
+
+
+def _state(name: str, *, pretrained: bool, weights: str | None) -> tuple[dict[str, Tensor] | None, str]:
+    """The tensors to load, and what an error calls them."""
+    if weights is not None:
+        return read_weights(Path(weights)), weights
+    return (_published(name), f"{name}'s published file") if pretrained else (None, "")
+
+
 def _torchvision_names() -> list[str]:
     return [name for name in models.list_models(module=models) if not name.startswith(NOT_CONVOLUTIONAL)]
 
 
 def _is_timm(name: str) -> bool:
-    return name not in OURS and name not in _torchvision_names()
+    return name not in OURS and name not in models.list_models(module=models)
 
 
-def _construct(name: str) -> nn.Module:
+def _construct(name: str, *, num_classes: int | None = None) -> nn.Module:
+    """The network with random weights; num_classes is timm's, as in `build_timm`."""
     if name in OURS:
         return OURS[name]()
     if name in _torchvision_names():
@@ -198,7 +305,7 @@ def _construct(name: str) -> nn.Module:
     if name.startswith(timm_models.PREFIX):
         timm_models.import_timm()
     if timm_models.is_timm(name):
-        return timm_models.build_timm(name, pretrained=False)
+        return timm_models.build_timm(name, pretrained=False, num_classes=num_classes)
     known = list_backbones()
     if name.startswith(timm_models.PREFIX):
         known = [timm_models.PREFIX + other for other in timm_models.timm_names()]

@@ -48,9 +48,30 @@ def is_timm(name: str) -> bool:
         return False
 
 
-def build_timm(name: str, *, pretrained: bool) -> nn.Module:
-    """timm's network of that name, with or without prefix and weights' tag."""
-    return import_timm().create_model(name.removeprefix(PREFIX), pretrained=pretrained)
+def build_timm(name: str, *, pretrained: bool, num_classes: int | None = None) -> nn.Module:
+    """timm's network of that name, with or without prefix and weights' tag.
+
+    num_classes: 0 for the network without its classifier: it gives what that would get; None: its own number.
+    """
+    options = {} if num_classes is None else {"num_classes": num_classes}
+    return import_timm().create_model(name.removeprefix(PREFIX), pretrained=pretrained, **options)
+
+
+def set_input_size(network: nn.Module, size: tuple[int, int]) -> None:
+    """Make a network that is made for one size of image fit another: timm interpolates its positions.
+
+    Raises:
+        ConfigError: The size is none that the network can have.
+    """
+    # Not all of timm's networks have it: those that take images of any size don't.
+    change = getattr(network, "set_input_size", None)
+    if change is not None:
+        try:
+            change(img_size=size)
+        except (AssertionError, ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"{type(network).__name__} does not take images of {size[0]}x{size[1]} ({error})."
+            ) from error
 
 
 def timm_normalization(name: str) -> Normalization:

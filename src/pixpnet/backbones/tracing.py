@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import fx, nn
 from torchvision.ops import DropBlock2d, StochasticDepth
 
 from pixpnet.errors import ConfigError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _PATHS = "module_paths"
 """Key of a node's meta: the dotted paths of the modules whose output the node is, innermost first."""
@@ -94,7 +97,7 @@ def layer_shapes(network: fx.GraphModule, image_size: tuple[int, int]) -> dict[s
     Raises:
         ConfigError: The network does not take images of that size.
     """
-    network = copy.deepcopy(network).to("meta").eval()
+    network = _without_values(network)
     shapes: dict[str, tuple[int, ...]] = {}
 
     class Recorder(fx.Interpreter):
@@ -104,9 +107,34 @@ def layer_shapes(network: fx.GraphModule, image_size: tuple[int, int]) -> dict[s
                 shapes[n.name] = tuple(value.shape)
             return value
 
-    try:
+    with _refusing_images(network, image_size):
         Recorder(network).run(torch.empty(1, 3, *image_size, device="meta"))
+    return shapes
+
+
+def output_shape(network: nn.Module, image_size: tuple[int, int]) -> tuple[int, ...]:
+    """Shape of what any network gives for one image; nothing is computed.
+
+    Raises:
+        ConfigError: The network does not take images of that size.
+    """
+    network = _without_values(network)
+    with torch.no_grad(), _refusing_images(network, image_size):
+        return tuple(network(torch.empty(1, 3, *image_size, device="meta")).shape)
+
+
+def _without_values(network: Network) -> Network:
+    """A copy in eval mode whose tensors have shapes only; no value is copied on the way."""
+    known = [*network.parameters(), *network.buffers()]
+    shapes: dict[int, Any] = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in known}
+    shapes |= {id(one): nn.Parameter(shapes[id(one)], one.requires_grad) for one in network.parameters()}
+    return copy.deepcopy(network, shapes).to("meta").eval()
+
+
+@contextmanager
+def _refusing_images(network: nn.Module, image_size: tuple[int, int]) -> Iterator[None]:
+    try:
+        yield
     except (AssertionError, RuntimeError) as error:
         reason = f"{image_size[0]}x{image_size[1]} ({str(error).partition(chr(10))[0]})"
         raise ConfigError(f"{network._get_name()} does not take images of {reason}.") from error
-    return shapes

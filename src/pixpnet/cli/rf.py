@@ -68,6 +68,11 @@ def rf(arguments: Sequence[str]) -> int:
     parser.add_argument("--all", action="store_true", help=all_help)
     size_help = "of the image: 224, or 160x224 (height x width); default: 224"
     parser.add_argument("--size", type=image_size, default=(224, 224), help=size_help)
+    tile_help = "of tiles of this side, in pixels or below 1 as a share, in place of layers (model.tile)"
+    parser.add_argument("--tile", type=float, help=tile_help)
+    parser.add_argument("--tile-stride", type=float, help="from one tile to the next; default: half a tile")
+    parser.add_argument("--tile-input", type=int, help="side that each tile is resized to")
+    parser.add_argument("--layer", help="with --tile: a layer whose grid lies within each tile")
     json_help = "as JSON: the interval of pixels of each row and column of cells; with --all, the table"
     parser.add_argument("--json", action="store_true", help=json_help)
     markdown_help = "with --all: the text of docs/receptive_fields.md"
@@ -82,23 +87,50 @@ def _check(options: Namespace) -> None:
     if options.all == (options.backbone is not None):
         given = f"{options.backbone} and --all" if options.all else "neither"
         raise ConfigError(f"rf: give a BACKBONE or --all, not {given}")
+    of_tiles = ("tile_stride", "tile_input", "layer")
+    if options.tile is None and any(getattr(options, name) is not None for name in of_tiles):
+        raise ConfigError("rf: --tile-stride, --tile-input and --layer are for --tile SIDE")
+    if options.all and options.tile is not None:
+        raise ConfigError("rf: --tile is for one BACKBONE, not for --all")
     if options.markdown and (options.json or not options.all):
         raise ConfigError("rf: --markdown is for --all, without --json")
 
 
 def _print_layers(options: Namespace) -> None:
     """The receptive field of each layer that has a name, in order."""
-    from pixpnet.backbones import build_skeleton, named_layers
-    from pixpnet.receptive_fields import receptive_fields
-
-    every = receptive_fields(build_skeleton(options.backbone), options.size)
-    fields = {layer.name: every.get(layer.node) for layer in named_layers(options.backbone)}
+    fields = _layer_fields(options) if options.tile is None else _tile_fields(options)
     if options.json:
         print(json.dumps({name: field.to_dict() for name, field in fields.items() if field}))
         return
     title = f"{options.backbone} at {times(*options.size)} (height × width)"
     rows = [(name, *(_layer_words(field) if field else ("no grid",))) for name, field in fields.items()]
     print_table(title, LAYER_HEADINGS, [rows], right=LAYER_HEADINGS[1:])
+
+
+def _layer_fields(options: Namespace) -> dict[str, ReceptiveField | None]:
+    from pixpnet.backbones import build_skeleton, named_layers
+    from pixpnet.receptive_fields import receptive_fields
+
+    every = receptive_fields(build_skeleton(options.backbone), options.size)
+    return {layer.name: every.get(layer.node) for layer in named_layers(options.backbone)}
+
+
+def _tile_fields(options: Namespace) -> dict[str, ReceptiveField | None]:
+    from accelerate import init_empty_weights
+
+    from pixpnet.backbones import build_tiled
+    from pixpnet.receptive_fields import receptive_field
+
+    with init_empty_weights():
+        backbone = build_tiled(
+            options.backbone,
+            tile=options.tile,
+            tile_stride=options.tile_stride,
+            tile_input=options.tile_input,
+            layer=options.layer,
+            pretrained=False,
+        )
+    return {backbone.layer: receptive_field(backbone, options.size)}
 
 
 def _layer_words(field: ReceptiveField) -> tuple[str, ...]:

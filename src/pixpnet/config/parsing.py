@@ -81,7 +81,31 @@ def validate(config: Config) -> None:
             f"train.backbone-epochs: {config.train.backbone_epochs} is not less than train.epochs "
             f"({config.train.epochs}), which counts them; prototypes need at least one epoch"
         )
+    for name in ("model.tile-stride", "model.tile-input"):
+        if values[name] is not None and config.model.tile is None:
+            raise ConfigError(f"{name}: is for tiles; give model.tile, or leave it out")
+    _check_frozen(config)
     resolve_optimizer(config.optimizer.name)
+
+
+def _check_frozen(config: Config) -> None:
+    """What goes with train.freeze-backbone and what does not."""
+    train = config.train
+    if not train.freeze_backbone:
+        if train.kept_views:
+            raise ConfigError("train.kept-views: is for train.freeze-backbone; add it, or leave this out")
+        return
+    wrong = {
+        "train.backbone-epochs": train.backbone_epochs > 0,
+        "train.hparam-tune": train.hparam_tune,
+        "dataset.augment-factor": config.dataset.augment_factor > 1,
+    }
+    for name, is_there in wrong.items():
+        if is_there:
+            raise ConfigError(
+                f"{name}: does not go with train.freeze-backbone, whose features are computed once "
+                "(augmented views: train.kept-views); leave out one of the two"
+            )
 
 
 def resolve_optimizer(name: str) -> type[Optimizer]:

@@ -88,7 +88,12 @@ class ModelConfig:
     Args:
         name: Kind of network.
         feature_extractor: Backbone, e.g. resnet18, vgg16_bn, timm/tf_efficientnet_lite0.
-        feature_layer: Layer where the backbone is cut; None: its last feature layer.
+        feature_layer: Layer where the backbone is cut; None: its last feature layer, or, of tiles, the whole
+            network's pooled output.
+        tile: Run the backbone on overlapping tiles of this side, each alone: a tile is a cell and its field.
+            In pixels, or below 1 as a share of the picture's shorter side.
+        tile_stride: From one tile to the next, in pixels or as a share; None: half a tile.
+        tile_input: Side in pixels that each tile is resized to, by itself; None: as it is.
         pretrained: Start the backbone from its published ImageNet weights.
         weights: File with the backbone's weights, in place of the published ones.
         num_prototypes: Number of prototypes, over all classes.
@@ -98,19 +103,26 @@ class ModelConfig:
         init_weights: Initialise the add-on layers and prototypes as ProtoPNet does.
         prototype_activation: Similarity of a distance.
         add_on_layers_type: Layers between backbone and prototypes.
+        add_on_init: Where the add-on's first layer starts: random, or data (random, as for features whose
+            channels are standardised over the training images).
         add_on_activation: Last activation of the add-on layers.
         epsilon: Epsilon of the log similarity.
         learn_prototypes: Train the prototypes (off: they stay where they start, until projection).
         incorrect_strength: Linear head: initial weight from other classes' prototypes.
-        correct_strength: Linear head: initial weight from the own class's prototypes.
+        correct_strength: Linear head: initial weight from the own class's prototypes; mean head: the factor
+            of their mean.
         class_specific: Every prototype belongs to one class.
-        readout_type: From similarities to logits: linear, sparse (own prototypes only) or proto (their sum).
+        readout_type: From similarities to logits: linear, sparse (own prototypes only), proto (their sum) or
+            mean (their mean, times correct-strength).
         distance: Distance between patch and prototype.
     """
 
     name: Literal["protonet"] | None = None
     feature_extractor: str | None = None
     feature_layer: str | None = None
+    tile: Positive | None = None
+    tile_stride: Positive | None = None
+    tile_input: From1 | None = None
     pretrained: bool = True
     weights: str | None = None
     num_prototypes: From1 = 500
@@ -120,6 +132,7 @@ class ModelConfig:
     init_weights: bool = True
     prototype_activation: Annotated[str, KeyOf("pixpnet.prototypes:SIMILARITIES")] = "log"
     add_on_layers_type: Annotated[str, KeyOf("pixpnet.prototypes:ADD_ONS")] = "regular"
+    add_on_init: Literal["random", "data"] = "random"
     add_on_activation: Annotated[str, KeyOf("pixpnet.prototypes:ADD_ON_ACTIVATIONS")] = "sigmoid"
     epsilon: Positive = 1e-6
     learn_prototypes: bool = True
@@ -138,6 +151,10 @@ class TrainConfig:
         epochs: Number of epochs, those of the backbone stage included.
         backbone_epochs: First epochs that train the cut backbone as a plain classifier.
         start_from: Run (its folder, or a checkpoint) whose network is trained on; None: a new network.
+        freeze_backbone: Never train the backbone: its features are computed once and kept on the disk, and
+            all else learns from them.
+        kept_views: With freeze-backbone: augmented views of each training image, drawn once, that are learned
+            from beside the image itself.
         batch_size: Images per step and process.
         accumulate_grad_batches: Batches whose gradients are added before a step.
         checkpoint: Also keep, and test, the projected network that is best on validation.
@@ -156,6 +173,8 @@ class TrainConfig:
     epochs: From1 = 50
     backbone_epochs: From0 = 0
     start_from: str | None = None
+    freeze_backbone: bool = False
+    kept_views: From0 = 0
     batch_size: From1 = 128
     accumulate_grad_batches: From1 | None = None
     checkpoint: bool = False
@@ -219,12 +238,14 @@ class LossConfig:
 
     Args:
         xent: Cross-entropy.
+        label_smoothing: Share of the cross-entropy's target that is spread evenly over all classes.
         cluster: Distance to the nearest prototype of the true class.
         separation: Minus the distance to the nearest prototype of another class.
         l1: Size of the head's weights.
     """
 
     xent: float = 1.0
+    label_smoothing: BelowOne = 0.0
     cluster: float = 0.8
     separation: float = 0.08
     l1: float = 1e-4

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         picture_format,
         read_picture,
     )
+    from pixpnet.data.features import FeatureImages, FeatureStore, fingerprint, keep_features
     from pixpnet.data.images import (
         ClassificationImages,
         Draw,
@@ -68,6 +69,8 @@ __all__ = [
     "Draw",
     "EpochBatches",
     "EpochLoader",
+    "FeatureImages",
+    "FeatureStore",
     "Geometry",
     "ImageCache",
     "ImageSet",
@@ -86,9 +89,11 @@ __all__ = [
     "extract",
     "find_dataset",
     "find_root",
+    "fingerprint",
     "first_transform",
     "hold_out",
     "is_picture",
+    "keep_features",
     "load_image",
     "load_mask",
     "loader",
@@ -122,6 +127,7 @@ _HOMES = {
     "cub": "read_cub",
     "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
     "decode": "FORMATS PictureSource is_picture load_image name_of picture_format read_picture",
+    "features": "FeatureImages FeatureStore fingerprint keep_features",
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample loader worker_count",
     "masks": "load_mask mask_fault object_pixels",
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",

@@ -40,26 +40,21 @@ _CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.
 _FORMAT = "pixpnet pixels 2"
 
 
-class ImageCache:
-    """A checksum of 4 bytes for each image (0: not there yet), then the pixels, slot after slot.
+class Slots:
+    """A checksum of 4 bytes for each slot (0: not filled yet), then the bytes, slot after slot.
 
     They lie in a file, or else in memory that this process shares with those it forks; one that is spawned
     gets its own, empty.
 
     Args:
-        records: The images, in the order of their slots.
-        sizes: (width, height) of each after the first resize.
+        lengths: Bytes of each slot.
         path: A file of the length that the slots need.
     """
 
-    def __init__(
-        self, records: Sequence[ImageRecord], sizes: Sequence[tuple[int, int]], *, path: Path | None = None
-    ) -> None:
-        self._slot_of = {_key(record): slot for slot, record in enumerate(records)}
-        self._sizes = sizes
-        self._offsets = _slot_offsets(sizes)
+    def __init__(self, lengths: Sequence[int], *, path: Path | None = None) -> None:
+        self._offsets = _slot_offsets(lengths)
         self._path = path
-        self._is_checked = bytearray(len(records))
+        self._is_checked = bytearray(len(lengths))
         self._is_full = False
         self._open()
 
@@ -78,33 +73,28 @@ class ImageCache:
         self._open()
 
     def __len__(self) -> int:
-        return len(self._slot_of)
+        return len(self._is_checked)
 
-    def get(self, record: ImageRecord) -> Image.Image | None:
-        """The image, if it has a slot that is filled and whole."""
-        slot = self._slot_of.get(_key(record))
-        if slot is None:
-            return None
+    def get(self, slot: int) -> bytes | None:
+        """The bytes, if the slot is filled and whole."""
         wanted = int.from_bytes(self._bytes[4 * slot : 4 * slot + 4], "little")
         if wanted == 0:
             return None
-        pixels = self._bytes[self._offsets[slot] : self._offsets[slot + 1]]
+        data = self._bytes[self._offsets[slot] : self._offsets[slot + 1]]
         if not self._is_checked[slot]:
-            if _checksum(pixels) != wanted:
-                _logger.warning("The kept pixels of %s are damaged; it is decoded anew.", record.path)
+            if _checksum(data) != wanted:
+                _logger.warning("What is kept in slot %d of %s is damaged.", slot, self._path or "memory")
                 return None
             self._is_checked[slot] = 1
-        return Image.frombytes("RGB", self._sizes[slot], pixels)
+        return data
 
-    def put(self, record: ImageRecord, image: Image.Image) -> None:
-        """Keep the image, if it has a slot of its size."""
-        slot = self._slot_of.get(_key(record))
-        if slot is None or self._is_full or image.size != self._sizes[slot]:
+    def put(self, slot: int, data: bytes) -> None:
+        """Keep the bytes, if they have the slot's length and there is room."""
+        if self._is_full or len(data) != self._offsets[slot + 1] - self._offsets[slot]:
             return
-        pixels = image.tobytes()
         try:
-            self._write(self._offsets[slot], pixels)
-            self._write(4 * slot, _checksum(pixels).to_bytes(4, "little"))
+            self._write(self._offsets[slot], data)
+            self._write(4 * slot, _checksum(data).to_bytes(4, "little"))
         except OSError as error:
             self._is_full = True
             _logger.warning("No more images are kept: %s.", error)
@@ -117,6 +107,38 @@ class ImageCache:
         while data:
             written = os.pwrite(self._file.fileno(), data, offset)
             data, offset = data[written:], offset + written
+
+
+class ImageCache:
+    """The pixels of images, in the slots of a file or of memory.
+
+    Args:
+        records: The images, in the order of their slots.
+        sizes: (width, height) of each after the first resize.
+        path: As in `Slots`.
+    """
+
+    def __init__(
+        self, records: Sequence[ImageRecord], sizes: Sequence[tuple[int, int]], *, path: Path | None = None
+    ) -> None:
+        self._slot_of = {record_key(record): slot for slot, record in enumerate(records)}
+        self._sizes = sizes
+        self._slots = Slots(_pixel_bytes(sizes), path=path)
+
+    def __len__(self) -> int:
+        return len(self._slot_of)
+
+    def get(self, record: ImageRecord) -> Image.Image | None:
+        """The image, if it has a slot that is filled and whole."""
+        slot = self._slot_of.get(record_key(record))
+        pixels = None if slot is None else self._slots.get(slot)
+        return None if pixels is None else Image.frombytes("RGB", self._sizes[slot or 0], pixels)
+
+    def put(self, record: ImageRecord, image: Image.Image) -> None:
+        """Keep the image, if it has a slot of its size."""
+        slot = self._slot_of.get(record_key(record))
+        if slot is not None and image.size == self._sizes[slot]:
+            self._slots.put(slot, image.tobytes())
 
 
 def memory_cache(records: Sequence[ImageRecord], *, geometry: Geometry) -> ImageCache:
@@ -138,21 +160,48 @@ def file_cache(records: Sequence[ImageRecord], *, geometry: Geometry) -> ImageCa
     Raises:
         DataError: The folder cannot be written, or has no room; an image is missing or damaged.
     """
-    folder, place = cache_folder() / "images", _place(records, geometry)
-    path = folder / f"{place}-{_state(records)}.pixels"
     sizes = [prepared_size(record, geometry) for record in records]
+    path = shared_file(
+        "images/*.pixels", records, geometry, lengths=_pixel_bytes(sizes), way_out="give --dataset.cache ram"
+    )
+    return ImageCache(records, sizes, path=path)
+
+
+def shared_file(
+    pattern: str,
+    records: Sequence[ImageRecord],
+    geometry: Geometry,
+    *,
+    lengths: Sequence[int],
+    way_out: str,
+    made_with: str = "",
+) -> Path:
+    """A file of the cache folder with a slot for each image, made now if there is none; older ones go.
+
+    Args:
+        pattern: Its path in the cache folder, with * for its name.
+        records: In the order of the slots.
+        geometry: Of the images.
+        lengths: Bytes of each slot.
+        way_out: What to do where there is no room.
+        made_with: What else decides what is in the slots.
+
+    Raises:
+        DataError: The folder cannot be written, or has no room; an image is missing.
+    """
+    place = _place(records, geometry, made_with)
+    path = cache_folder() / pattern.replace("*", f"{place}-{_state(records)}")
     try:
-        _make_room(path, _slot_offsets(sizes)[-1])
-        cache = ImageCache(records, sizes, path=path)
-        for old in folder.glob(f"{place}-*.pixels"):
+        _make_room(path, _slot_offsets(lengths)[-1], way_out)
+        for old in cache_folder().glob(pattern.replace("*", f"{place}-*")):
             if old != path:
                 old.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
-            f"the cache of decoded images {path} cannot be used ({error}); set PIXPNET_CACHE to a folder "
-            "that can be written, or give --dataset.cache ram."
+            f"the cache {path} cannot be used ({error}); set PIXPNET_CACHE to a folder "
+            f"that can be written, or {way_out}."
         ) from error
-    return cache
+    return path
 
 
 CACHES: dict[str, Callable[..., ImageCache | None]] = {
@@ -186,7 +235,7 @@ def _machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 4 * 2**30
 
 
-def _make_room(path: Path, length: int) -> None:
+def _make_room(path: Path, length: int, way_out: str) -> None:
     """Give the file its length; what is there stays, and what is new are zeros: empty slots."""
     path.parent.mkdir(parents=True, exist_ok=True)
     found = path.stat().st_size if path.exists() else 0
@@ -196,15 +245,16 @@ def _make_room(path: Path, length: int) -> None:
     if length - found > free:
         raise DataError(
             f"decoded, the images take {length / 1e9:.1f} GB, {path.parent} has {free / 1e9:.1f} GB free; "
-            "set PIXPNET_CACHE to a folder with more room, or give --dataset.cache ram."
+            f"set PIXPNET_CACHE to a folder with more room, or {way_out}."
         )
     with path.open("ab") as file:
         file.truncate(length)
 
 
-def _place(records: Sequence[ImageRecord], geometry: Geometry) -> str:
+def _place(records: Sequence[ImageRecord], geometry: Geometry, made_with: str) -> str:
     """Which images, from where, at which size: what stays the same when a file changes."""
     digest = hashlib.sha256(repr((geometry.to_box, geometry.resize, geometry.crop)).encode())
+    digest.update(made_with.encode())
     for record in records:
         digest.update(repr((record.image_id, str(record.path.absolute()))).encode())
     return digest.hexdigest()[:16]
@@ -225,9 +275,13 @@ def _state(records: Sequence[ImageRecord]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _slot_offsets(sizes: Sequence[tuple[int, int]]) -> list[int]:
-    """Where the pixels of each image begin, and where the last ones end."""
-    return np.cumsum([4 * len(sizes), *(3 * width * height for width, height in sizes)]).tolist()
+def _pixel_bytes(sizes: Sequence[tuple[int, int]]) -> list[int]:
+    return [3 * width * height for width, height in sizes]
+
+
+def _slot_offsets(lengths: Sequence[int]) -> list[int]:
+    """Where the bytes of each slot begin, and where the last ones end."""
+    return np.cumsum([4 * len(lengths), *lengths]).tolist()
 
 
 def _checksum(data: bytes) -> int:
@@ -235,5 +289,6 @@ def _checksum(data: bytes) -> int:
     return zlib.crc32(data) or 1
 
 
-def _key(record: ImageRecord) -> tuple[str, str]:
+def record_key(record: ImageRecord) -> tuple[str, str]:
+    """What tells an image from all others of its set."""
     return record.image_id, str(record.path)

@@ -34,8 +34,8 @@ _Item = TypeVar("_Item", Image.Image, AnnotatedImage)
 class Sample(NamedTuple):
     """One image of a data set, or a batch of them."""
 
-    image: Float[Tensor, "*b 3 H W"]
-    """Normalised."""
+    image: Float[Tensor, "*b _ H W"]
+    """Normalised; where a backbone is frozen, its features (`FeatureImages`)."""
     label: int | Int[Tensor, " b"]
     index: int | Int[Tensor, " b"]
     """Position in `ClassificationImages.records`."""

@@ -1,6 +1,6 @@
 """Prototypes: their distances to patches, the similarities, the heads, and the network of all of them."""
 
-from pixpnet.prototypes.add_on import ADD_ON_ACTIVATIONS, ADD_ONS, build_add_on
+from pixpnet.prototypes.add_on import ADD_ON_ACTIVATIONS, ADD_ONS, build_add_on, standardise_inputs
 from pixpnet.prototypes.distances import (
     DISTANCES,
     SIMILARITIES,
@@ -20,6 +20,7 @@ from pixpnet.prototypes.heads import (
     HEADS,
     Head,
     LinearHead,
+    MeanHead,
     ProtoHead,
     SparseHead,
     describe_classes,
@@ -43,6 +44,7 @@ __all__ = [
     "LinearHead",
     "LinearSimilarity",
     "LogSimilarity",
+    "MeanHead",
     "PatchSample",
     "ProtoHead",
     "PrototypeNetwork",
@@ -64,4 +66,5 @@ __all__ = [
     "random_keys",
     "regular_own_class",
     "separation_loss",
+    "standardise_inputs",
 ]

@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from pixpnet.choices import choose
 
@@ -32,9 +33,15 @@ def bottleneck_widths(in_channels: int, prototype_dim: int) -> list[int]:
     return widths
 
 
+def linear_widths(in_channels: int, prototype_dim: int) -> list[int]:
+    """One convolution, with nothing between: what a pretrained network's pooled output needs no more of."""
+    return [prototype_dim]
+
+
 ADD_ONS: dict[str, Callable[[int, int], list[int]]] = {
     "regular": regular_widths,
     "bottleneck": bottleneck_widths,
+    "linear": linear_widths,
 }
 """Name of the add-on -> channels after each of its convolutions."""
 
@@ -82,3 +89,16 @@ def _initialise(add_on: nn.Sequential, generator: torch.Generator | None) -> Non
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def standardise_inputs(add_on: nn.Module, *, mean: Float[Tensor, "d"], std: Float[Tensor, "d"]) -> None:
+    """Make the first layer give, in place, what it now gives for channels of mean 0 and deviation 1.
+
+    A channel that hardly changes (a deviation below a thousandth of the mean one) is scaled as if it did.
+    """
+    first = next(layer for layer in add_on.children() if isinstance(layer, nn.Conv2d))
+    assert first.bias is not None
+    std = std.clamp(min=1e-3 * float(std.mean()) or 1.0)
+    first.weight /= std[:, None, None]
+    first.bias -= first.weight[:, :, 0, 0] @ mean

@@ -113,8 +113,9 @@ class ProtoHead(Head):
     def start(self, correct: float, incorrect: float, generator: torch.Generator | None) -> None:
         if not is_class_specific(self.own_class):
             raise ConfigError(
-                "readout-type=proto sums a class's own prototypes, but here every prototype belongs to "
-                "every class; use class-specific prototypes, or readout-type linear or sparse."
+                "readout-type=proto sums a class's own prototypes (mean: averages them), but here every "
+                "prototype belongs to every class; use class-specific prototypes, or readout-type linear or "
+                "sparse."
             )
 
     def forward(self, similarities: Float[Tensor, "b p"]) -> Float[Tensor, "b c"]:
@@ -124,7 +125,28 @@ class ProtoHead(Head):
         return torch.zeros(0, device=self.own_class.device)
 
 
-HEADS: dict[str, Callable[..., Head]] = {"linear": LinearHead, "sparse": SparseHead, "proto": ProtoHead}
+class MeanHead(ProtoHead):
+    """The mean of the own prototypes' similarities, times ``correct``; no parameters.
+
+    The mean is over the prototypes that a class started with: pruning leaves the weights of those kept alone.
+    """
+
+    weights: Float[Tensor, "c"]
+
+    def start(self, correct: float, incorrect: float, generator: torch.Generator | None) -> None:
+        super().start(correct, incorrect, generator)
+        self.register_buffer("weights", correct / self.own_class.sum(dim=0).clamp(min=1))
+
+    def forward(self, similarities: Float[Tensor, "b p"]) -> Float[Tensor, "b c"]:
+        return super().forward(similarities) * self.weights
+
+
+HEADS: dict[str, Callable[..., Head]] = {
+    "linear": LinearHead,
+    "sparse": SparseHead,
+    "proto": ProtoHead,
+    "mean": MeanHead,
+}
 
 
 def describe_classes(classes: Sequence[int], class_names: Sequence[str] | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -81,12 +82,24 @@ class PrototypeNetwork(nn.Module):
     def kernel_size(self) -> int:
         return self.prototypes.shape[-1]
 
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> PrototypeOutput:
+    def forward(self, images: Float[Tensor, "b _ H W"]) -> PrototypeOutput:
         return self.from_features(self.features(images))
 
-    def features(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d h w"]:
-        """The feature map z in which patches are compared with prototypes."""
+    def features(self, images: Float[Tensor, "b _ H W"]) -> Float[Tensor, "b d h w"]:
+        """The feature map z in which patches are compared with prototypes.
+
+        images: normalised, with 3 channels; of a network `over_features` what its backbone gave.
+        """
         return self.add_on(self.backbone(images))
+
+    def over_features(self) -> PrototypeNetwork:
+        """The same add-on layers, prototypes and head, for the backbone's features in place of images.
+
+        All that learns is shared with this network, so what trains one trains both.
+        """
+        network = copy.copy(self)
+        network._modules = {**self._modules, "backbone": nn.Identity()}
+        return network
 
     def from_features(self, z: Float[Tensor, "b d h w"]) -> PrototypeOutput:
         """All but the features."""

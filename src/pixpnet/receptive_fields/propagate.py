@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,13 +22,23 @@ from pixpnet.receptive_fields.trace import Unknown, trace
 Intervals = Int64[np.ndarray, "_ 2"]
 
 
+@runtime_checkable
+class SaysItsField(Protocol):
+    """A module that knows each cell's box by construction; every other module is traced."""
+
+    def receptive_field(self, image_size: tuple[int, int], /) -> ReceptiveField:
+        """What each cell of its output sees of images of that (height, width)."""
+        ...
+
+
 def receptive_field(
     module: nn.Module, image_size: tuple[int, int], layer: str | None = None, *, channels: int = 3
 ) -> ReceptiveField:
     """Which box of the image each cell of a layer depends on, exactly, as the network predicts (eval mode).
 
     Args:
-        module: A convolutional network that torch.fx can trace, or a traced one; it is not changed nor run.
+        module: A convolutional network that torch.fx can trace, a traced one, or one that says its field
+            itself (`SaysItsField`, such as a tiled backbone); it is not changed nor run.
         image_size: (height, width) in pixels.
         layer: Name of a torch.fx node, or dotted path of a module: its output (of the last call if there are
             several). A node's name goes first. None: the network's output. What is no feature map
@@ -42,6 +52,8 @@ def receptive_field(
     >>> receptive_field(nn.Conv2d(3, 8, 3, padding=1), (8, 8)).box(0, 7)
     Box(left=6, top=0, right=8, bottom=2)
     """
+    if layer is None and isinstance(module, SaysItsField):
+        return module.receptive_field(_checked(image_size, channels))
     known = Layers(module, image_size, channels)
     return known.field(known.find(layer), layer)
 

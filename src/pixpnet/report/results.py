@@ -141,10 +141,10 @@ def _receptive_field(config: Config) -> ReceptiveField:
     """From the structure alone: no weights are read or made."""
     from accelerate import init_empty_weights
 
-    from pixpnet.backbones import build_backbone
+    from pixpnet.backbones import backbone_of
 
     model = config.model
     with init_empty_weights():
-        backbone = build_backbone(model.feature_extractor or "", layer=model.feature_layer, pretrained=False)
+        backbone = backbone_of(model, with_weights=False)
     size = find_dataset(config.dataset.name).image_size(config.dataset.size)
     return receptive_field(backbone, size).for_kernel(model.prototype_kernel_size)

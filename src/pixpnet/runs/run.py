@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pixpnet.backbones import build_backbone
+from pixpnet.backbones import backbone_of
 from pixpnet.config import Config, config_from_yaml
 from pixpnet.data import (
     ClassificationImages,
@@ -209,7 +209,7 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
     if dataset_root is not None:
         config = replace(config, dataset=replace(config.dataset, root=str(Path(dataset_root).resolve())))
     model = config.model
-    backbone = build_backbone(model.feature_extractor or "", layer=model.feature_layer, pretrained=False)
+    backbone = backbone_of(model, with_weights=False)
     own_class = saved.network.get("head.own_class")
     if own_class is None:
         raise CheckpointError(f"{file}: its network lacks head.own_class.")

@@ -26,8 +26,8 @@ from pixpnet.prototypes import (
 class Batch(NamedTuple):
     """Images on the device, ready to be learned from."""
 
-    images: Float[Tensor, "b *views 3 H W"]
-    """Normalised; most families take one view of each."""
+    images: Float[Tensor, "b *views _ H W"]
+    """Normalised; most families take one view of each. With a frozen backbone: its features."""
     labels: Int[Tensor, "b"]
     indices: Int[Tensor, "b"]
     """Positions in `ClassificationImages.records`."""
@@ -82,6 +82,7 @@ class PrototypeObjective(Objective):
 
     def __init__(self, network: PrototypeNetwork, config: LossConfig) -> None:
         self.network = network
+        self.label_smoothing = config.label_smoothing
         self.weights = {
             "xent": config.xent,
             "cluster_loss": config.cluster,
@@ -94,7 +95,7 @@ class PrototypeObjective(Objective):
         output: PrototypeOutput = model(batch.images)
         own = self.network.own_class.T[batch.labels]
         terms = {
-            "xent": cross_entropy(output.logits, batch),
+            "xent": cross_entropy(output.logits, batch, label_smoothing=self.label_smoothing),
             "cluster_loss": cluster_loss(output.min_distances, own),
             "separation_loss": separation_loss(output.min_distances, own),
             "avg_separation_loss": average_separation_loss(output.min_distances, own),
@@ -113,9 +114,11 @@ class ClassifierObjective(Objective):
         return {"xent": cross_entropy(logits, batch)}, logits
 
 
-def cross_entropy(logits: Float[Tensor, "b c"], batch: Batch) -> Float[Tensor, ""]:
-    """The mean over the batch, in float32."""
-    return functional.cross_entropy(logits.float(), batch.labels)
+def cross_entropy(
+    logits: Float[Tensor, "b c"], batch: Batch, *, label_smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """The mean over the batch, in float32; label smoothing after Szegedy et al. (2016, section 7)."""
+    return functional.cross_entropy(logits.float(), batch.labels, label_smoothing=label_smoothing)
 
 
 class EpochMeter:

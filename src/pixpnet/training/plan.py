@@ -44,7 +44,20 @@ def _multistep(epoch: int, *, total: int, config: OptimizerConfig) -> float:
     return config.lr_factor ** sum(epoch >= milestone for milestone in config.lr_schedule)
 
 
-SCHEDULES: dict[str, Callable[..., float]] = {"cosine": _cosine, "step": _step, "multistep": _multistep}
+def _one_cycle(epoch: int, *, total: int, config: OptimizerConfig) -> float:
+    """Up from 1/25 over the first 30 %, then down to nearly 0, along half cosines (Smith and Topin 2018)."""
+    middle, top = epoch + 0.5, 0.3 * total
+    if middle < top:
+        return 1 / 25 + (1 - 1 / 25) * 0.5 * (1 - math.cos(math.pi * middle / top))
+    return 0.5 * (1 + math.cos(math.pi * (middle - top) / (total - top)))
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {
+    "cosine": _cosine,
+    "one-cycle": _one_cycle,
+    "step": _step,
+    "multistep": _multistep,
+}
 """Factor of the learning rate in epoch t = 0 ... T - 1 after the backbone stage."""
 
 

@@ -16,10 +16,27 @@ from pixpnet.data import Sample
 from pixpnet.files import sha256_of
 from pixpnet.modes import evaluating
 from pixpnet.projection import PatchCandidates
-from pixpnet.prototypes import Head, PatchSample, PrototypeNetwork, l1_loss
+from pixpnet.prototypes import Head, PatchSample, PrototypeNetwork, l1_loss, standardise_inputs
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.training.loop import to_device
 from pixpnet.types import ImageRecord, PrototypeSource
+
+
+@torch.no_grad()
+def start_add_on(network: PrototypeNetwork, batches: Iterable[Sample], *, accelerator: Accelerator) -> None:
+    """Let the add-on start as for features whose channels are standardised over all images, in place."""
+    sums: Tensor | None = None
+    with evaluating(network):
+        for images, _, _ in to_device(batches, accelerator.device):
+            cells = network.backbone(images).double().transpose(0, 1).flatten(1)
+            ones = torch.full_like(cells[:, 0], cells.shape[1])
+            part = torch.stack([cells.sum(1), cells.square().sum(1), ones])
+            sums = part if sums is None else sums + part
+    assert sums is not None
+    total, squares, count = accelerator.reduce(sums, reduction="sum")
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    standardise_inputs(network.add_on, mean=mean.float(), std=std.float())
 
 
 @torch.no_grad()
@@ -127,6 +144,7 @@ def train_readout(
     xent: float,
     l1: float,
     generator: torch.Generator,
+    label_smoothing: float = 0.0,
 ) -> None:
     """Minimise cross-entropy + L1 over the head's parameters (ProtoPNet, stage 3).
 
@@ -136,7 +154,8 @@ def train_readout(
     for _ in range(epochs):
         order = torch.randperm(len(labels), generator=generator).to(labels.device)
         for batch in order.split(batch_size):
-            loss = xent * functional.cross_entropy(head(similarities[batch]), labels[batch])
+            logits = head(similarities[batch])
+            loss = xent * functional.cross_entropy(logits, labels[batch], label_smoothing=label_smoothing)
             loss = loss + l1 * l1_loss(head.penalised_weights())
             optimizer.zero_grad()
             loss.backward()

@@ -40,6 +40,7 @@ class TrainState:
 
     network: PrototypeNetwork
     learner: Learner
+    """Its network is the same one, or with a frozen backbone the same one over features."""
     average: AveragedModel | None = None
     """The mean of the last epochs' weights (stochastic weight averaging, Izmailov et al., 2018)."""
     position: Position = field(default_factory=Position)
@@ -57,7 +58,7 @@ class TrainState:
         """
         assert self.average is not None
         self.network.load_state_dict(self.average.module.state_dict())
-        update_bn((batch.images for batch in to_device(batches, accelerator.device)), self.network)
+        update_bn((batch.images for batch in to_device(batches, accelerator.device)), self.learner.network)
         agree_on_buffers(self.network, accelerator)
         self.average = None
 
@@ -126,10 +127,11 @@ class TrainState:
                 other.unlink()
 
     @torch.no_grad()
-    def _not_finite(self, images: Float[Tensor, "b 3 H W"]) -> str | None:
+    def _not_finite(self, images: Float[Tensor, "b _ _ _"]) -> str | None:
         """What is not finite, if anything is: no loss has seen the network after an epoch's last step."""
         if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
             return "Weights are"
-        with evaluating(self.network):
-            logits = self.network(images.to(self.network.prototypes.device)).logits
+        network = self.learner.network
+        with evaluating(network):
+            logits = network(images.to(self.network.prototypes.device)).logits
         return None if logits.isfinite().all() else "The network's logits are"

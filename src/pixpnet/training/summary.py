@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixpnet.backbones import Backbone
+from pixpnet.backbones import Backbone, TiledBackbone
 from pixpnet.data import Splits
 from pixpnet.modes import evaluating
 from pixpnet.prototypes import PrototypeNetwork
@@ -19,7 +19,9 @@ from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.training.plan import EpochPlan
 
 
-def announcement(splits: Splits, backbone: Backbone, field: ReceptiveField, run: Path) -> list[str]:
+def announcement(
+    splits: Splits, backbone: Backbone | TiledBackbone, field: ReceptiveField, run: Path
+) -> list[str]:
     """What is said before the first epoch, of the field of prototype-sized patches."""
     height, width = splits.image_size
     lines = [

@@ -177,7 +177,7 @@ class RunLogs:
         return self._last.get(name)
 
     @torch.no_grad()
-    def histograms(self, network: nn.Module, images: Float[Tensor, "b 3 H W"], *, step: int) -> None:
+    def histograms(self, network: nn.Module, images: Float[Tensor, "b _ H W"], *, step: int) -> None:
         """Histograms of the last step's gradients and of the similarities of some images."""
         if not self.active:
             return

@@ -12,15 +12,18 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from jaxtyping import Float
 from rich.console import Console
+from torch import Tensor
 
-from pixpnet.backbones import Backbone, build_backbone
+from pixpnet.backbones import Backbone, TiledBackbone, backbone_of
 from pixpnet.choices import choose
 from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
-from pixpnet.data import ClassificationImages, EpochLoader, Splits, open_splits
+from pixpnet.data import ClassificationImages, EpochLoader, Splits, fingerprint, keep_features, open_splits
 from pixpnet.data import loader as make_loader
 from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.files import write_text, write_yaml
+from pixpnet.modes import evaluating
 from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs import Checkpoint, RunDirectory, changes_since, load, load_checkpoint, write_manifest
@@ -34,6 +37,7 @@ from pixpnet.training.profiling import make_profiler
 from pixpnet.training.projection import (
     project_prototypes,
     similarity_table,
+    start_add_on,
     start_prototypes,
     train_readout,
 )
@@ -137,7 +141,8 @@ def _begin(
         config = replace(config, train=replace(config.train, start_from=start_from))
     display = Display(Console(stderr=True), progress and accelerator.is_main_process)
     with seeded(seed, gpus=True):
-        backbone = _build_backbone(config, pretrained=checkpoint is None and config.train.start_from is None)
+        with_weights = checkpoint is None and config.train.start_from is None
+        backbone = backbone_of(config.model, with_weights=with_weights)
         _check_before_data(config, accelerator.device)
         splits = _open_splits(config, accelerator, display)
         if directory is not None and checkpoint is not None:
@@ -152,6 +157,8 @@ def _begin(
         _start_from(config.train.start_from, network, splits)
     config = replace(config, dataset=replace(config.dataset, bits=splits.image_set.reading.bits))
     field = _patch_field(backbone, splits.image_size, network.kernel_size)
+    # Channels last makes convolutions faster on CPUs, too.
+    backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network = network.to(accelerator.device)
     if config.train.hparam_tune:
         batch_size = find_batch_size(
@@ -162,9 +169,14 @@ def _begin(
             execution=execution,
         )
         config = replace(config, train=replace(config.train, batch_size=batch_size, hparam_tune=False))
-    state = TrainState(network, Learner(network, config=config, accelerator=accelerator))
+    is_frozen = config.train.freeze_backbone
+    learned = network.over_features() if is_frozen else network
+    state = TrainState(network, Learner(learned, config=config, accelerator=accelerator))
     if checkpoint is not None:
         state.restore(checkpoint)
+    if is_frozen:
+        backbone.requires_grad_(False)
+        splits = _keep_features(config, splits, backbone, accelerator, display)
     if config.train.compile:
         network.backbone.compile()
     directory = directory or _create_directory(config, splits, is_main=accelerator.is_main_process)
@@ -231,19 +243,35 @@ def _open_splits(config: Config, accelerator: Accelerator, display: Display) -> 
         )
 
 
-def _build_backbone(config: Config, *, pretrained: bool) -> Backbone:
-    model = config.model
-    backbone = build_backbone(
-        model.feature_extractor or "",
-        layer=model.feature_layer,
-        pretrained=model.pretrained and pretrained,
-        weights=model.weights if pretrained else None,
-    )
-    # Channels last makes convolutions faster on CPUs, too.
-    return backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+def _keep_features(
+    config: Config,
+    splits: Splits,
+    backbone: Backbone | TiledBackbone,
+    accelerator: Accelerator,
+    display: Display,
+) -> Splits:
+    """The splits with the frozen backbone's features in place of images."""
+
+    def compute(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d h w"]:
+        return backbone(images.to(accelerator.device, memory_format=torch.channels_last))
+
+    with torch.no_grad(), evaluating(backbone), display.rendering() as progress:
+        return keep_features(
+            splits,
+            compute,
+            shape=(backbone.out_channels, *receptive_field(backbone, splits.image_size).grid_size),
+            made_with=fingerprint(backbone),
+            views=config.train.kept_views,
+            seed=config.dataset.seed,
+            share=slice(accelerator.process_index, None, accelerator.num_processes),
+            wait=accelerator.wait_for_everyone,
+            progress=progress,
+        )
 
 
-def _patch_field(backbone: Backbone, image_size: tuple[int, int], kernel_size: int) -> ReceptiveField:
+def _patch_field(
+    backbone: Backbone | TiledBackbone, image_size: tuple[int, int], kernel_size: int
+) -> ReceptiveField:
     """The receptive field of prototype-sized patches."""
     field = receptive_field(backbone, image_size)
     if kernel_size > min(field.grid_size):
@@ -271,7 +299,7 @@ class _Trainer:
     seed: int
     plans: tuple[EpochPlan, ...]
     splits: Splits
-    backbone: Backbone
+    backbone: Backbone | TiledBackbone
     field: ReceptiveField
     """What prototype-sized patches see."""
     directory: RunDirectory
@@ -305,6 +333,13 @@ class _Trainer:
             position.epoch = plan.epoch
             position.sources = ()
             is_start = plan.epoch == config.train.backbone_epochs + 1 and config.train.start_from is None
+            if is_start and config.model.add_on_init == "data":
+                with tools.profiler.phase("start of the add-on"):
+                    start_add_on(
+                        self.state.learner.network,
+                        self._loader(self.splits.projection, shuffle=False),
+                        accelerator=tools.execution.accelerator,
+                    )
             if is_start and config.model.prototype_init == "data":
                 with tools.profiler.phase("start of the prototypes"):
                     self._start_prototypes()
@@ -342,7 +377,7 @@ class _Trainer:
         if self.config.tb_logging:
             images = next(iter(self._loader(self.splits.projection, shuffle=False))).image
             images = images.to(tools.execution.accelerator.device)
-            tools.logs.histograms(state.network, images, step=state.position.step)
+            tools.logs.histograms(state.learner.network, images, step=state.position.step)
         if plan.average:
             with tools.profiler.phase("averaging"):
                 state.add_to_average()
@@ -363,7 +398,7 @@ class _Trainer:
     def _start_prototypes(self) -> None:
         """Put the prototypes at the centres of their classes' patches."""
         start_prototypes(
-            self.state.network,
+            self.state.learner.network,
             self._loader(self.splits.projection, shuffle=False),
             class_names=self.splits.class_names,
             generator=torch.Generator().manual_seed(stable_seed(self.seed, "prototypes")),
@@ -373,7 +408,7 @@ class _Trainer:
     def _project(self) -> None:
         """Move the prototypes onto training patches."""
         self.state.position.sources = project_prototypes(
-            self.state.network,
+            self.state.learner.network,
             self._loader(self.splits.projection, shuffle=False),
             records=self.splits.projection.records,
             class_names=self.splits.class_names,
@@ -385,7 +420,7 @@ class _Trainer:
 
     def _read_out(self) -> None:
         """Train the head, if it has parameters, on the cached similarities."""
-        network = self.state.network
+        network = self.state.learner.network
         parameters = list(network.head.parameters())
         if not parameters:
             return
@@ -407,6 +442,7 @@ class _Trainer:
             batch_size=train.batch_size,
             xent=loss.xent,
             l1=loss.l1,
+            label_smoothing=loss.label_smoothing,
             generator=torch.Generator().manual_seed(seed),
         )
 
@@ -452,7 +488,8 @@ class _Trainer:
             scores |= {f"best_{name}": value for name, value in of_best.items()}
         if not tools.execution.accelerator.is_main_process:
             return
-        state.network.backbone.requires_grad_(True)  # a run that ends in its warm-up still has it to train
+        # A run that ends in its warm-up still has it to train.
+        state.network.backbone.requires_grad_(not self.config.train.freeze_backbone)
         with tools.profiler.phase("sizes and speed"):
             info = model_info(
                 state.network,

@@ -1,0 +1,230 @@
+"""A frozen backbone: features computed once, one loop that learns from them, and a run like any other."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pixpnet.backbones import backbone_of
+from pixpnet.certificate import verify
+from pixpnet.config import parse_config
+from pixpnet.data import FeatureImages, fingerprint, keep_features, open_splits
+from pixpnet.errors import ConfigError, DataError
+from pixpnet.explanation import explain
+from pixpnet.receptive_fields import receptive_field
+from pixpnet.runs import load
+from pixpnet.training import resume, train
+from pixpnet.training.state import TrainState
+
+TILED = {
+    "dataset.normalization": "imagenet",
+    "model.feature-layer": "null",
+    "model.tile": "32",
+    "model.tile-input": "40",
+    "model.readout-type": "mean",
+    "model.correct-strength": "20",
+    "model.add-on-layers-type": "linear",
+    "model.add-on-init": "data",
+    "model.add-on-activation": "none",
+    "model.prototype-activation": "linear",
+    "train.freeze-backbone": "true",
+    "train.kept-views": "2",
+    "train.backbone-epochs": "0",
+    "optimizer.lr-scheduler": "one-cycle",
+    "loss.label-smoothing": "0.1",
+    "loss.cluster": "0",
+    "loss.separation": "0",
+}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIXPNET_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "features"
+
+
+@pytest.fixture(scope="module")
+def tiled_run(tmp_path_factory, tiny_arguments):
+    folder = tmp_path_factory.mktemp("tiled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIXPNET_CACHE", str(folder / "cache"))
+        return train(parse_config(tiny_arguments(folder, **TILED)), progress=False)
+
+
+def tiled_backbone(config, seed):
+    torch.manual_seed(seed)
+    return backbone_of(config.model, with_weights=False).eval().requires_grad_(False)
+
+
+def kept(splits, backbone, *, views=0, compute=None, seed=0):
+    return keep_features(
+        splits,
+        compute or backbone,
+        shape=(backbone.out_channels, *receptive_field(backbone, splits.image_size).grid_size),
+        made_with=fingerprint(backbone),
+        views=views,
+        seed=seed,
+        share=slice(None),
+        wait=lambda: None,
+        progress=lambda done, total, doing="", /: None,
+    )
+
+
+@pytest.fixture
+def config(tiny_arguments, tmp_path):
+    return parse_config(tiny_arguments(tmp_path, **TILED))
+
+
+def test_a_tiled_run_is_a_run_like_any_other(tiled_run):
+    run = load(tiled_run)
+    field = run.receptive_field()
+    assert field.grid_size == (3, 3)
+    assert {tuple(box[2:] - box[:2]) for box in field.boxes.reshape(-1, 4)} == {(32, 32)}
+    for source in run.sources:
+        assert source.box == field.box(*source.cell)
+        image = run.images([r for r in run.image_set.train if r.image_id == source.image_id])[0].image
+        with torch.no_grad():
+            patch = run.network.features(image[None])[0, :, source.cell[0], source.cell[1]]
+        # The prototype comes from features in half precision.
+        assert torch.allclose(run.network.prototypes[source.prototype].flatten(), patch, rtol=2e-3, atol=2e-3)
+    explanation = explain(run, run.test_images[0].image)
+    assert explanation.evidence[0].box in {field.box(row, column) for row in range(3) for column in range(3)}
+
+
+def test_its_certificate_is_clean_to_the_last_bit(tiled_run):
+    certificate = verify(tiled_run, trials=60, batch_size=7)
+    assert certificate.passed
+    assert certificate.overall("receptive_field").largest_feature_change == 0.0
+    field = load(tiled_run).receptive_field()
+    shifted = replace(field, columns=(field.columns + 3).clip(0, 64))
+    assert not verify(tiled_run, trials=12, receptive_field=shifted).passed
+
+
+def test_the_backbone_stays_as_it_was_and_the_rest_learns(tiled_run, tiny_arguments, tmp_path):
+    torch.manual_seed(0)
+    run = load(tiled_run)
+    assert not any(
+        "num_batches_tracked" in name and int(value) for name, value in run.network.state_dict().items()
+    )
+    assert run.network.add_on.conv_last.weight.shape[:2] == (8, 128)
+
+
+def test_features_are_those_of_the_images_in_half_precision(config, cache):
+    splits, backbone = open_splits(config.dataset, seed=1), tiled_backbone(config, 0)
+    found = kept(splits, backbone)
+    for images, features in ((splits.projection, found.projection), (splits.test, found.test)):
+        assert isinstance(features, FeatureImages)
+        assert features.labels == images.labels
+        sample = features[3]
+        assert (sample.label, sample.index) == (images[3].label, 3)
+        with torch.no_grad():
+            wanted = backbone(images[3].image[None])[0]
+        assert torch.equal(sample.image, wanted.half().float())
+    assert len(found.train) == len(splits.train)
+    assert torch.equal(found.train[2].image, found.projection[2].image)
+
+
+def test_what_is_kept_is_not_computed_again_and_other_weights_make_another_file(config, cache):
+    splits, backbone = open_splits(config.dataset, seed=1), tiled_backbone(config, 0)
+    seen = []
+
+    def counted(images):
+        seen.append(len(images))
+        return backbone(images)
+
+    with torch.no_grad():
+        first = kept(splits, backbone, compute=counted)
+        assert sum(seen) == 30 + 12
+        again = kept(
+            open_splits(config.dataset, seed=2), backbone, compute=counted
+        )  # another validation split
+        assert sum(seen) == 30 + 12
+        assert len(list(cache.iterdir())) == 1
+        kept(splits, tiled_backbone(config, 1))
+    assert len(list(cache.iterdir())) == 2
+    assert torch.equal(first.test[0].image, again.test[0].image)
+
+
+def test_views_are_drawn_once_and_differ_from_each_other_and_from_the_image(config, cache):
+    splits, backbone = open_splits(config.dataset, seed=1), tiled_backbone(config, 0)
+    train_images = kept(splits, backbone, views=2).train
+    count = len(splits.train)
+    assert len(train_images) == 3 * count
+    views = [train_images[position].image for position in (5, 5 + count, 5 + 2 * count)]
+    assert {train_images[position].index for position in (5, 5 + count, 5 + 2 * count)} == {5}
+    assert not torch.equal(views[0], views[1])
+    assert not torch.equal(views[1], views[2])
+    assert torch.equal(views[0], kept(splits, backbone, views=0).train[5].image)
+    again = kept(splits, backbone, views=1).train
+    assert torch.equal(views[1], again[5 + count].image)
+
+
+def test_interrupted_work_goes_on_and_damage_is_mended(config, cache):
+    splits, backbone = open_splits(config.dataset, seed=1), tiled_backbone(config, 0)
+    seen = 0
+
+    def breaks_off(images):
+        nonlocal seen
+        seen += len(images)
+        if seen > 20:
+            raise KeyboardInterrupt
+        return backbone(images)
+
+    with torch.no_grad(), pytest.raises(KeyboardInterrupt):
+        kept(splits, backbone, compute=breaks_off)
+    (file,) = cache.iterdir()
+    seen = -1000
+    whole = kept(splits, backbone, compute=breaks_off)
+    assert seen == -1000 + 42 - 16
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 255
+    file.write_bytes(bytes(data))
+    mended = kept(splits, backbone, compute=breaks_off)
+    assert seen == -1000 + 42 - 15
+    assert torch.equal(whole.test[11].image, mended.test[11].image)
+
+
+def test_features_that_half_precision_cannot_hold_are_refused(config, cache):
+    splits, backbone = open_splits(config.dataset, seed=1), tiled_backbone(config, 0)
+    with pytest.raises(DataError, match="not finite in half precision"):
+        kept(splits, backbone, compute=lambda images: backbone(images) * 0 + 1e5)
+
+
+def test_an_interrupted_frozen_run_goes_on_as_if_nothing_had_happened(
+    tiled_run, tiny_arguments, tmp_path, cache, monkeypatch
+):
+    calls = []
+    save = TrainState.save
+
+    def stops_after_two(*args, **options):
+        save(*args, **options)
+        calls.append(options)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    config = parse_config(tiny_arguments(tmp_path, **TILED))
+    monkeypatch.setattr(TrainState, "save", stops_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, progress=False)
+    monkeypatch.undo()
+    monkeypatch.setenv("PIXPNET_CACHE", str(cache.parent))
+    (folder,) = (path.parents[1] for path in tmp_path.rglob("results/config.yaml"))
+    shutil.rmtree(cache)
+    resumed = load(resume(folder, progress=False)).network.state_dict()
+    whole = load(tiled_run).network.state_dict()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"train.backbone-epochs": "1"}, "train.backbone-epochs: does not go with train.freeze-backbone"),
+        ({"dataset.augment-factor": "2"}, "dataset.augment-factor: does not go with train.freeze-backbone"),
+        ({"train.freeze-backbone": "false"}, "train.kept-views: is for train.freeze-backbone"),
+        ({"model.tile": "null"}, "model.tile-input: is for tiles"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(tiny_arguments, tmp_path, options, said):
+    with pytest.raises(ConfigError, match=said):
+        train(parse_config(tiny_arguments(tmp_path, **{**TILED, **options})), progress=False)
