@@ -538,6 +538,11 @@ def voted():
     return Image.fromarray(values)
 
 
+def of_palette(image, colours):
+    image.putpalette(colours)
+    return image
+
+
 MASKS = {
     "0 and 255": mask(0, 255),
     "0 and 1": mask(0, 1),
@@ -548,6 +553,9 @@ MASKS = {
     "trimap of 1 and 2": mask(2, 1),
     "trimap of 1, 2 and 3": trimap(),
     "palette": mask(0, 3).convert("P"),
+    "palette that begins with white": of_palette(mask(1, 0), (255, 255, 255, 0, 0, 0)),
+    "palette of dark colours": of_palette(mask(0, 1), (0, 0, 0, 128, 0, 0)),
+    "CMYK": mask(0, 255).convert("CMYK"),
     "16 bits, 0 and 1": mask(0, 1, dtype=np.uint16),
     "16 bits, 0 and 300": mask(0, 300, dtype=np.uint16),
     "16 bits, 0 and 65535": mask(0, 65535, dtype=np.uint16),
@@ -573,12 +581,12 @@ def test_a_label_is_asked_for():
         object_pixels(colours, 7)
 
 
-def with_masks(root, image):
+def with_masks(root, image, form="PNG"):
     make_set(root, lambda name: saved(random_image((6, 6)).point(lambda v: (v + len(name) * 7) % 256), "PNG"))
     for path in root.glob("t*/*/*.png"):
         file = root / "masks" / path.relative_to(root)
         file.parent.mkdir(parents=True) if not file.parent.is_dir() else None
-        image.save(file)
+        file.write_bytes(saved(image, form))
     return root
 
 
@@ -600,6 +608,13 @@ def test_masks_to_look_at_are_told(tmp_path, image, options, words):
     assert len(told) == bool(words)
     if words:
         assert words in told[0]
+
+
+def test_the_blur_of_a_jpeg_mask_is_nothing_to_look_at(tmp_path):
+    root = with_masks(tmp_path, mask(0, 255), "JPEG")
+    with Image.open(root / "masks/train/class0/train00.png") as blurred:
+        assert len(blurred.getcolors()) > 2
+    assert check_dataset(read(root)).mask_faults == ()
 
 
 def test_kept_pixels_are_those_of_one_way_of_reading(tmp_path, monkeypatch):
