@@ -84,8 +84,8 @@ def mask_fault(record: ImageRecord) -> str | None:
     if is_object.all():
         return f"{record.mask} shows nothing but object (it holds {held})"
     low = [number for number in numbers if 0 < number < 32]
-    is_mixed = low and not is_blurred and record.reading.mask_label is None and mask.mode != "P" and numbers[-1] >= 128
-    if is_mixed and len(numbers) <= 32:
+    is_mixed = low and record.reading.mask_label is None and mask.mode != "P" and numbers[-1] >= 128
+    if is_mixed and not is_blurred and len(numbers) <= 32:
         return f"{record.mask} holds {held}, of which only the bright ones are taken as the object"
     return None
 
