@@ -84,18 +84,29 @@ class Names:
         self._all = dict.fromkeys(names)
         self._by_end: defaultdict[str, list[str]] = defaultdict(list)
         for name in self._all:
-            last = name.rpartition("/")[2]
+            last = name.rpartition("/")[2].casefold()
             for end in dict.fromkeys((last, os.path.splitext(last)[0])):
                 self._by_end[end].append(name)
 
     def find(self, text: str) -> list[str]:
-        """The pictures that are meant: of this path, or of this end of a path, with or without suffix."""
+        """The pictures that are meant: of this path, or of this end of a path, with or without suffix.
+
+        Capitals count only where there are several otherwise.
+        """
         wanted = plain(text).replace("\\", "/").removeprefix("./")
         if wanted in self._all:
             return [wanted]
-        *folders, last = wanted.split("/")
-        found = [name for name in self._by_end.get(last, ()) if _ends_alike(name.split("/")[:-1], folders)]
-        return [name for name in found if name.rpartition("/")[2] == last] or found
+        end = wanted.casefold().rpartition("/")[2]
+        for fold in (str, str.casefold):
+            *folders, last = fold(wanted).split("/")
+            found = []
+            for name in self._by_end.get(end, ()):
+                *above, own = fold(name).split("/")
+                if last in (own, os.path.splitext(own)[0]) and _ends_alike(above, folders):
+                    found.append(name)
+            if found:
+                return [name for name in found if fold(name).rpartition("/")[2] == last] or found
+        return []
 
 
 def open_csv(spec: DatasetSpec, config: DatasetConfig) -> ImageSet:
@@ -172,7 +183,9 @@ def _understood(path: Path, config: DatasetConfig) -> LabelTable:
         ConfigError: A role that there is not.
         DataError: There is no such column, or none for image or label.
     """
-    names = {re.sub(r"[ -]+", "_", name): name for name in csv_columns(path)}
+    names = {re.sub(r"[ -]+", "_", name): name for name in csv_columns(path) if name}
+    if not names:
+        raise DataError(f"{path} is empty; wanted a header, and a line for each image.")
     columns = {
         role: next((names[name] for name in usual if name in names), None) for role, usual in _USUAL.items()
     }
@@ -300,7 +313,11 @@ def _train_and_test(
         every = train
         train, test = set_aside(every, share=config.test_size, seed=config.seed)
         if not test:
-            raise DataError(f"{table.path} tells no test, and has too few images or groups to set one aside.")
+            group = table.columns.get("group")
+            whole = (
+                f": groups stay whole ({group}; dataset.group-by none lets them be divided)" if group else ""
+            )
+            raise DataError(f"{table.path} tells no test, and has too few images to set one aside{whole}.")
         _logger.info(
             "%s tells no test: %d of %d images are set aside for it (dataset.test-size, dataset.seed)",
             table.path,
@@ -320,7 +337,8 @@ def _label(row: TableLine, table: LabelTable) -> str:
 def _class_names(labels: Iterable[str]) -> tuple[str, ...]:
     """In the order of the names, or of the numbers where all are numbers."""
     names = sorted(set(labels))
-    return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
+    are_numbers = all(re.fullmatch(r"-?\d+([.]\d*)?", name) for name in names)
+    return tuple(sorted(names, key=float) if are_numbers else names)
 
 
 def _split(row: TableLine, table: LabelTable) -> str:
