@@ -258,7 +258,10 @@ WRONG = {
     "no line": ("", "labels.csv is empty; wanted a header"),
     "nothing": ("image,label\n", "labels.csv has no line below its header"),
     "split": ("image,label,split\na/1.jpg,a,3\n", "line 2: wanted split as one of train, training, test"),
-    "box": ("image,label,x,y,w,h\na/1.jpg,a,1,2,0,4\n", "line 2: wanted a box (x y w h) with a width"),
+    "box": (
+        "image,label,x,y,w,h\na/1.jpg,a,1,2,0,4\n",
+        "line 2: wanted a box with a width and a height (x y w h)",
+    ),
     "box in words": ("image,label,x,y,w,h\na/1.jpg,a,1,2,y,4\n", "line 2: wanted x, y, w, h as numbers"),
     "a class of the test": (
         "image,label,split\na/1.jpg,a,train\na/2.jpg,b,test\nb/3.jpg,c,train\n",

@@ -230,7 +230,7 @@ def _bytes_of(source: PictureSource) -> Iterator[io.BytesIO | io.BufferedReader]
         yield io.BytesIO(_all_bytes(source))
 
 
-def _all_bytes(file: Readable) -> bytes:
+def _all_bytes(file: object) -> bytes:
     # Asked for, not looked up in its type: what wraps a file (as tempfile does) has it by delegation.
     read, seek = getattr(file, "read", None), getattr(file, "seek", None)
     if read is None:

@@ -8,9 +8,8 @@ and folders. Where no column tells the split, a share of each class is set aside
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +26,19 @@ from pixpnet.data.listing import (
 )
 from pixpnet.data.shares import set_aside
 from pixpnet.data.spec import DatasetSpec, ImageSet
-from pixpnet.data.tables import BOX, BOXES, MASKS, PARTS, TableLine, annotated, csv_columns, read_csv
+from pixpnet.data.tables import (
+    BOXES,
+    MASKS,
+    PARTS,
+    Names,
+    TableLine,
+    annotated,
+    box_columns,
+    csv_columns,
+    read_csv,
+)
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import ImageRecord
 
 _logger = logging.getLogger(__name__)
 
@@ -44,17 +53,6 @@ _NAMES = {
 }
 _USUAL = {role: names.split() for role, names in _NAMES.items()}
 """Names of columns for each role; of several that a table has, the first counts."""
-_CORNERS = ("left", "top", "right", "bottom")
-_BOXES = {
-    _CORNERS: True,
-    ("xmin", "ymin", "xmax", "ymax"): True,
-    ("x_min", "y_min", "x_max", "y_max"): True,
-    ("x1", "y1", "x2", "y2"): True,
-    BOX: False,
-    ("x", "y", "w", "h"): False,
-    ("bbox_x", "bbox_y", "bbox_width", "bbox_height"): False,
-}
-"""Columns of a box -> whether the last two are its right and bottom edge, not its width and height."""
 _SPLITS = dict.fromkeys(("train", "training"), "train") | dict.fromkeys(("test", "testing"), "test")
 _SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
 
@@ -75,38 +73,6 @@ class LabelTable:
             [*(f"{role} from {name}" for role, name in self.columns.items())]
             + ([f"box from {' '.join(self.box)}"] if self.box else [])
         )
-
-
-class Names:
-    """Pictures by the ways in which a table may name them."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._all = dict.fromkeys(names)
-        self._by_end: defaultdict[str, list[str]] = defaultdict(list)
-        for name in self._all:
-            last = name.rpartition("/")[2].casefold()
-            for end in dict.fromkeys((last, os.path.splitext(last)[0])):
-                self._by_end[end].append(name)
-
-    def find(self, text: str) -> list[str]:
-        """The pictures that are meant: of this path, or of this end of a path, with or without suffix.
-
-        Capitals count only where there are several otherwise.
-        """
-        wanted = plain(text).replace("\\", "/").removeprefix("./")
-        if wanted in self._all:
-            return [wanted]
-        end = wanted.casefold().rpartition("/")[2]
-        for fold in (str, str.casefold):
-            *folders, last = fold(wanted).split("/")
-            found = []
-            for name in self._by_end.get(end, ()):
-                *above, own = fold(name).split("/")
-                if last in (own, os.path.splitext(own)[0]) and _ends_alike(above, folders):
-                    found.append(name)
-            if found:
-                return [name for name in found if fold(name).rpartition("/")[2] == last] or found
-        return []
 
 
 def open_csv(spec: DatasetSpec, config: DatasetConfig) -> ImageSet:
@@ -201,8 +167,8 @@ def _understood(path: Path, config: DatasetConfig) -> LabelTable:
                 f"{path} has no column with a usual name for the {role} ({', '.join(_USUAL[role][:5])}, …), "
                 f"only {', '.join(names.values())[:300]}; give dataset.columns {role}=<column>."
             )
-    box = next((box for box in _BOXES if all(name in names for name in box)), ())
-    return LabelTable(path, {role: name for role, name in columns.items() if name is not None}, box)
+    chosen = {role: name for role, name in columns.items() if name is not None}
+    return LabelTable(path, chosen, box_columns(names.values()))
 
 
 def _said(config: DatasetConfig) -> dict[str, str]:
@@ -236,7 +202,7 @@ def _read(table: LabelTable, spec: DatasetSpec, config: DatasetConfig) -> ImageS
     for name, row in found.items():
         group = plain(row.fields[table.columns["group"]]) if "group" in table.columns else ""
         record = ImageRecord(
-            name, paths[name], label_of[_label(row, table)], box=_box(row, table.box), group=group or None
+            name, paths[name], label_of[_label(row, table)], box=row.box(table.box), group=group or None
         )
         parts[_split(row, table)].append(record)
     train, test = _train_and_test(table, parts, config)
@@ -348,22 +314,3 @@ def _split(row: TableLine, table: LabelTable) -> str:
     if text.lower() not in _SPLITS:
         raise row.error(f"wanted {table.columns['split']} as one of {', '.join(_SPLITS)}, got {text!r}.")
     return _SPLITS[text.lower()]
-
-
-def _box(row: TableLine, columns: tuple[str, ...]) -> Box | None:
-    """The box of a line, if it has one."""
-    if not any(row.fields[name] for name in columns):
-        return None
-    left, top, right, bottom = row.numbers(columns)
-    if not _BOXES[columns]:
-        right, bottom = left + right, top + bottom
-    if right <= left or bottom <= top:
-        got = " ".join(row.fields[name] for name in columns)
-        raise row.error(f"wanted a box ({' '.join(columns)}) with a width and a height, got {got}.")
-    return Box(left, top, right, bottom)
-
-
-def _ends_alike(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether the shorter of two paths is the end of the longer."""
-    length = min(len(one), len(other))
-    return one[len(one) - length :] == other[len(other) - length :]
