@@ -20,7 +20,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -57,6 +57,7 @@ _SIGNATURES = {
 """How a file of each format begins."""
 
 
+@runtime_checkable
 class Readable(Protocol):
     """A file that was opened for reading bytes; it is read from its beginning, if it can go there."""
 
