@@ -97,7 +97,9 @@ def _signs(file: str) -> frozenset[int]:
 
 
 def _script(sign: str) -> str:
-    """What a person would call it: East Asian, or the first word of the sign's name (THAI, DEVANAGARI)."""
+    """What a person would call it: East Asian, emoji, or the first word of its name (THAI, DEVANAGARI)."""
+    if unicodedata.category(sign) in ("So", "Sk"):  # skin tones are the latter
+        return "emoji"
     first = unicodedata.name(sign, "unknown").split()[0].removesuffix("-")
     return "East Asian" if first in _EAST_ASIAN else first.capitalize()
 

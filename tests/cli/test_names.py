@@ -253,6 +253,9 @@ def test_signs_that_no_font_has_are_told_once_and_those_that_one_has_are_drawn(m
         assert "\N{REPLACEMENT CHARACTER}" in drawable("日本 鳥 とり 새").text
         drawable("日本")
         assert [record.message.count("East Asian") for record in caplog.records] == [1]
+        caplog.clear()
+        drawable("\N{BIRD}\N{WAVING HAND SIGN}\N{EMOJI MODIFIER FITZPATRICK TYPE-4}\N{TURTLE}")
+        assert [record.message.count("some emoji signs") for record in caplog.records] == [1]
         # cmr10 has no letters of Europe's scripts beyond ASCII, but a sign that DejaVu Sans lacks, if any.
         assert drawable("wren").fonts == ("DejaVu Sans",)
     finally:

@@ -303,6 +303,36 @@ def test_notes_follow_the_images_of_one_tree(tmp_path):
     assert records["ant/x1.png"].mask == tmp_path / "masks" / "ant" / "x1.png"
 
 
+KINDS_OF_BOXES = {
+    "corners": ("image,xmin,ymin,xmax,ymax\n{},1,2,4,6\n", "train/b/1.png"),
+    "corners, short": ("image;x1;y1;x2;y2\n{};1,0;2;4;6\n", "train/b/1.png"),
+    "short": ("image,x,y,w,h\n{},1,2,3,4\n", "train/b/1.png"),
+    "without suffix": ("image,x,y,width,height\n{},1,2,3,4\n", "train/b/1"),
+    "from elsewhere": ("image,x,y,width,height\n{},1,2,3,4\n", "/home/me/set/train/b/1.png"),
+    "other capitals": ("image,x,y,width,height\n{},1,2,3,4\n", "TRAIN\\B\\1.PNG"),
+    "only one": ("image,x,y,width,height,score\n{},1,2,3,4,1\ntrain/b/2.png,,,,,\n", "train/b/1.png"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_BOXES)
+def test_boxes_are_read_as_those_in_a_table_of_labels(tmp_path, kind):
+    for name in ("train/a/1.png", "train/b/1.png", "train/b/2.png", "test/b/3.png"):
+        write_image(tmp_path / name)
+    text, name = KINDS_OF_BOXES[kind]
+    (tmp_path / "boxes.csv").write_text(text.format(name))
+    assert {record.image_id: record.box for record in read(tmp_path).train if record.box} == {
+        "train/b/1.png": Box(1, 2, 4, 6)
+    }
+
+
+def test_a_box_of_one_of_several_is_told(tmp_path):
+    for name in ("train/a/1.png", "train/b/1.png", "test/b/3.png"):
+        write_image(tmp_path / name)
+    (tmp_path / "boxes.csv").write_text("image,x,y,w,h\n1.png,1,2,3,4\n")
+    with pytest.raises(DataError, match=r"line 2: 1.png is train/a/1.png or train/b/1.png; name images by"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("splits", [("",), ("train", "test")])
 def test_a_class_may_be_called_masks(tmp_path, splits):
     write_tree(tmp_path, splits, ("masks", "no masks"), 4)

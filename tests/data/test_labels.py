@@ -1,6 +1,7 @@
 """Images whose classes stand in a table: columns, names, splits, groups and boxes, and what is refused."""
 
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -36,6 +37,8 @@ WAYS = {
     "paths from elsewhere": [f"/home/me/set/{name}" for name in FILES],
     "paths of Windows": ["D:\\set\\" + name.replace("/", "\\") for name in FILES],
     "paths from here": [f"./{name}" for name in FILES],
+    "other capitals": [f"DIR/{name}".upper() for name in FILES],
+    "other capitals, without suffixes": [name[:-4].upper() for name in FILES],
 }
 
 
@@ -91,6 +94,32 @@ def test_classes_that_are_numbers_stand_in_their_order(tmp_path):
     text = "image,label\n" + "".join(f"{place}.png,{place % 12}\n" for place in range(36))
     write_table(tmp_path, [f"{place}.png" for place in range(36)], text)
     assert read(tmp_path).class_names == tuple(map(str, range(12)))
+    (tmp_path / "labels.csv").write_text(re.sub(r",(\d+)", lambda found: f",{int(found[1]) - 2}.0", text))
+    assert read(tmp_path).class_names == tuple(f"{number}.0" for number in range(-2, 10))
+
+
+def test_capitals_tell_apart_what_differs_in_nothing_else(tmp_path):
+    files = ("set/A.jpg", "set/a.jpg", "set/b.jpg", "Set/b.jpg")
+    write_table(tmp_path, files, "image,label\n" + "".join(f"{name},x\n" for name in files))
+    if len(list(tmp_path.rglob("*.jpg"))) < 4:
+        return  # the system tells no capitals apart
+    assert set(classes_of(read(tmp_path))) == set(files)
+    table = tmp_path / "labels.csv"
+    table.write_text("image,label\nA,x\na,x\nset/b,x\n")
+    assert set(classes_of(read(tmp_path))) == set(files[:3])
+    table.write_text("image,label\nA,x\na,x\nSET/B,x\n")
+    with pytest.raises(DataError, match=r"line 4: SET/B is .*et/b.jpg or .*et/b.jpg; name images by their"):
+        read(tmp_path)
+
+
+def test_small_classes_of_groups_have_a_test(tmp_path):
+    lines = [f"{place}.jpg,{place // 6},p{place // 2}" for place in range(18)]
+    write_table(
+        tmp_path, [line.partition(",")[0] for line in lines], "image,label,patient\n" + "\n".join(lines)
+    )
+    images = read(tmp_path)
+    assert Counter(record.label for record in images.test) == {0: 2, 1: 2, 2: 2}
+    assert not {one.group for one in images.train} & {one.group for one in images.test}
 
 
 SPLITS = {
@@ -165,7 +194,9 @@ def test_groups_stay_on_one_side(tmp_path, caplog):
         if group is None:
             assert {record.group for record in read(root, **options).train} == {None}
         else:
-            with pytest.raises(DataError, match=r"too few images or groups to set one aside"):
+            with pytest.raises(
+                DataError, match=r"too few images to set one aside: groups stay whole \(localization;"
+            ):
                 read(root, **options)
     with pytest.raises(DataError, match=r"no column 'patient' for group; it has lesion_id, image_id, dx"):
         read(root, group_by="patient")
@@ -224,9 +255,13 @@ WRONG = {
     "an image twice": (f"{TABLE}2,a\n", "line 6: 2 again; it stands on line 3 already"),
     "two images": (f"{TABLE}x,a\n", "line 6: x is a/x.png or b/x.png; name images by their path"),
     "no images at all": ("image,label\nu,a\nv,b\n", "line 2: there is no image 'u' below"),
+    "no line": ("", "labels.csv is empty; wanted a header"),
     "nothing": ("image,label\n", "labels.csv has no line below its header"),
     "split": ("image,label,split\na/1.jpg,a,3\n", "line 2: wanted split as one of train, training, test"),
-    "box": ("image,label,x,y,w,h\na/1.jpg,a,1,2,0,4\n", "line 2: wanted a box (x y w h) with a width"),
+    "box": (
+        "image,label,x,y,w,h\na/1.jpg,a,1,2,0,4\n",
+        "line 2: wanted a box with a width and a height (x y w h)",
+    ),
     "box in words": ("image,label,x,y,w,h\na/1.jpg,a,1,2,y,4\n", "line 2: wanted x, y, w, h as numbers"),
     "a class of the test": (
         "image,label,split\na/1.jpg,a,train\na/2.jpg,b,test\nb/3.jpg,c,train\n",

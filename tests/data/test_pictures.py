@@ -94,6 +94,23 @@ def test_wherever_it_comes_from_it_is_the_same(tmp_path, form):
     assert picture_format(tmp_path / "no_suffix") == form
 
 
+class OnlyRead:
+    """As a connection, it can't go back."""
+
+    def __init__(self, data):
+        self.read = io.BytesIO(data).read
+
+
+@pytest.mark.parametrize("place", ["beginning", "middle", "end"])
+def test_an_opened_file_is_read_from_its_beginning(place):
+    image = random_image()
+    file = io.BytesIO(saved(image, "PNG"))
+    file.seek({"beginning": 0, "middle": 20, "end": 0}[place], 2 if place == "end" else 0)
+    for _ in range(2):
+        assert nearly(load_image(file), image)
+    assert nearly(load_image(OnlyRead(file.getvalue())), image)
+
+
 GREY, COLOUR = np.arange(20).reshape(4, 5) * 12, np.arange(60).reshape(4, 5, 3) * 4
 ARRAYS = {
     "RGB": (COLOUR.astype(np.uint8), COLOUR),
@@ -130,6 +147,7 @@ REFUSED = {
     "text": (np.full((4, 5), "a"), "type <U1"),
     "a text file": (io.StringIO("x"), "mode 'rb'"),
     "no bytes": (b"", "it is empty"),
+    "no pixels": (Image.new("RGB", (0, 4)), "it has no pixels"),
     "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "none of AVIF, BMP"),
     "PDF": (b"%PDF-1.7\n", "none of AVIF"),
     "SVG": (b"<svg></svg>", "none of AVIF"),
@@ -384,6 +402,8 @@ def transparent_sources():
         "P, all": (saved(palette, "PNG", transparency=bytes(256)), 255),
         "P, one": (saved(palette, "GIF", transparency=palette.getpixel((0, 0))), 255),
         "PA": (alpha_palette, 255),
+        "La": (Image.new("LA", (2, 2), (40, 0)).convert("La"), 255),
+        "RGBa": (Image.new("RGBA", (2, 2), (1, 2, 3, 0)).convert("RGBa"), 255),
         "L and tRNS": (saved(Image.new("L", (2, 2), 7), "PNG", transparency=7), 255),
         "1 and tRNS": (saved(Image.new("1", (2, 2), 0), "PNG", transparency=0), 255),
         "RGB and tRNS": (saved(Image.new("RGB", (2, 2), (1, 2, 3)), "PNG", transparency=(1, 2, 3)), 255),
@@ -476,6 +496,16 @@ def test_of_several_frames_the_first_is_read_with_a_word(form):
     assert read_picture(saved(frames[0], form)).doubts == ()
 
 
+@pytest.mark.parametrize("form", ["GIF", "TIFF"])
+def test_a_frame_that_someone_turned_to_is_read_as_it_is(form):
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "lime", "blue")]
+    image = Image.open(io.BytesIO(saved(frames[0], form, save_all=True, append_images=frames[1:])))
+    image.seek(1)
+    picture = read_picture(image)
+    assert nearly(picture.image, frames[1], by=3)
+    assert picture.doubts == ()
+
+
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "GIF", "JPEG"])
 def test_a_panorama_is_read_without_a_word_and_beyond_the_limit_refused_with_a_way_out(form, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
@@ -488,6 +518,7 @@ def test_a_panorama_is_read_without_a_word_and_beyond_the_limit_refused_with_a_w
         ) as caught:
             load_image(data, Reading(max_pixels=2399))
     assert "attack" not in str(caught.value)
+    assert "2,400 pixels, more than the limit of 2,399;" in str(caught.value)
     assert Image.MAX_IMAGE_PIXELS == 500
 
 
@@ -538,6 +569,11 @@ def voted():
     return Image.fromarray(values)
 
 
+def of_palette(image, colours):
+    image.putpalette(colours)
+    return image
+
+
 MASKS = {
     "0 and 255": mask(0, 255),
     "0 and 1": mask(0, 1),
@@ -548,6 +584,9 @@ MASKS = {
     "trimap of 1 and 2": mask(2, 1),
     "trimap of 1, 2 and 3": trimap(),
     "palette": mask(0, 3).convert("P"),
+    "palette that begins with white": of_palette(mask(1, 0), (255, 255, 255, 0, 0, 0)),
+    "palette of dark colours": of_palette(mask(0, 1), (0, 0, 0, 128, 0, 0)),
+    "CMYK": mask(0, 255).convert("CMYK"),
     "16 bits, 0 and 1": mask(0, 1, dtype=np.uint16),
     "16 bits, 0 and 300": mask(0, 300, dtype=np.uint16),
     "16 bits, 0 and 65535": mask(0, 65535, dtype=np.uint16),
@@ -573,12 +612,12 @@ def test_a_label_is_asked_for():
         object_pixels(colours, 7)
 
 
-def with_masks(root, image):
+def with_masks(root, image, form="PNG"):
     make_set(root, lambda name: saved(random_image((6, 6)).point(lambda v: (v + len(name) * 7) % 256), "PNG"))
     for path in root.glob("t*/*/*.png"):
         file = root / "masks" / path.relative_to(root)
         file.parent.mkdir(parents=True) if not file.parent.is_dir() else None
-        image.save(file)
+        file.write_bytes(saved(image, form))
     return root
 
 
@@ -600,6 +639,13 @@ def test_masks_to_look_at_are_told(tmp_path, image, options, words):
     assert len(told) == bool(words)
     if words:
         assert words in told[0]
+
+
+def test_the_blur_of_a_jpeg_mask_is_nothing_to_look_at(tmp_path):
+    root = with_masks(tmp_path, mask(0, 255), "JPEG")
+    with Image.open(root / "masks/train/class0/train00.png") as blurred:
+        assert len(blurred.getcolors()) > 2
+    assert check_dataset(read(root)).mask_faults == ()
 
 
 def test_kept_pixels_are_those_of_one_way_of_reading(tmp_path, monkeypatch):

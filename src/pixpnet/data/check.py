@@ -175,7 +175,8 @@ class DatasetCheck:
             yield f"visible parts: {', '.join(shares)}"
         if self.images.left_out:
             yield f"files left out: {left_out_in_words(self.images.left_out)}"
-            yield f"  -> read are {', '.join(FORMATS)}; convert what should be among the images"
+            if any(kind.startswith((".", "without a suffix")) for kind in self.images.left_out):
+                yield f"  -> read are {', '.join(FORMATS)}; convert what should be among the images"
         for finding in self.findings():
             always = finding.what.startswith("images")
             if finding.found or always:

@@ -18,7 +18,7 @@ import re
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -59,7 +59,7 @@ _SIGNATURES = {
 
 @runtime_checkable
 class Readable(Protocol):
-    """A file that was opened for reading bytes."""
+    """A file that was opened for reading bytes; it is read from its beginning, if it can go there."""
 
     def read(self) -> bytes:
         """All that is left in it."""
@@ -178,14 +178,20 @@ def open_picture(
 def over_limit(name: str, size: tuple[int, int], reading: Reading) -> DataError:
     """What is said of a picture that is too large."""
     width, height = size
+    count, limit = (
+        f"{number / 1e6:,.0f} million" if number >= 1e7 else f"{number:,}"
+        for number in (width * height, reading.max_pixels)
+    )
     return DataError(
-        f"{name} has {width} x {height} = {width * height / 1e6:,.0f} million pixels, more than the limit "
-        f"of {reading.max_pixels / 1e6:,.0f} million; make it smaller (with Pillow: image.reduce(2)), or "
+        f"{name} has {width} x {height} = {count} pixels, more than the limit of {limit}; make it "
+        "smaller (with Pillow: image.reduce(2)), or "
         f"train with a higher limit (--dataset.max-pixels {width * height})."
     )
 
 
 def _check_size(image: Image.Image, name: str, reading: Reading) -> None:
+    if 0 in image.size:
+        raise ValueError("it has no pixels")
     # The tiles of a TIFF file may be larger than the picture.
     tags = getattr(image, "tag_v2", {})
     tile = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)
@@ -221,16 +227,25 @@ def _bytes_of(source: PictureSource) -> Iterator[io.BytesIO | io.BufferedReader]
             yield file
     elif isinstance(source, (bytes, bytearray, memoryview)):
         yield io.BytesIO(source)
-    elif isinstance(source, Readable):
-        data = source.read()
-        if not isinstance(data, bytes):
-            raise ValueError("the file is opened as text; open it with mode 'rb'")
-        yield io.BytesIO(data)
     else:
+        yield io.BytesIO(_all_bytes(source))
+
+
+def _all_bytes(file: object) -> bytes:
+    # Asked for, not looked up in its type: what wraps a file (as tempfile does) has it by delegation.
+    read, seek = getattr(file, "read", None), getattr(file, "seek", None)
+    if read is None:
         raise DataError(
-            f"an image of type {type(source).__name__} came; wanted a path, a Pillow image, a numpy array "
+            f"an image of type {type(file).__name__} came; wanted a path, a Pillow image, a numpy array "
             "(RGB [H, W, 3] or grey [H, W], of 8 or 16 bits or of floats in [0, 1]), bytes or a file."
         )
+    if seek is not None:
+        with suppress(OSError):  # of pipes and connections, which are read from where they are
+            seek(0)
+    data = read()
+    if not isinstance(data, bytes):
+        raise ValueError("the file is opened as text; open it with mode 'rb'")
+    return data
 
 
 _lifted_by: list[int | None] = []

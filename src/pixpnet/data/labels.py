@@ -8,9 +8,8 @@ and folders. Where no column tells the split, a share of each class is set aside
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +26,19 @@ from pixpnet.data.listing import (
 )
 from pixpnet.data.shares import set_aside
 from pixpnet.data.spec import DatasetSpec, ImageSet
-from pixpnet.data.tables import BOX, BOXES, MASKS, PARTS, TableLine, annotated, csv_columns, read_csv
+from pixpnet.data.tables import (
+    BOXES,
+    MASKS,
+    PARTS,
+    Names,
+    TableLine,
+    annotated,
+    box_columns,
+    csv_columns,
+    read_csv,
+)
 from pixpnet.errors import ConfigError, DataError
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import ImageRecord
 
 _logger = logging.getLogger(__name__)
 
@@ -44,17 +53,6 @@ _NAMES = {
 }
 _USUAL = {role: names.split() for role, names in _NAMES.items()}
 """Names of columns for each role; of several that a table has, the first counts."""
-_CORNERS = ("left", "top", "right", "bottom")
-_BOXES = {
-    _CORNERS: True,
-    ("xmin", "ymin", "xmax", "ymax"): True,
-    ("x_min", "y_min", "x_max", "y_max"): True,
-    ("x1", "y1", "x2", "y2"): True,
-    BOX: False,
-    ("x", "y", "w", "h"): False,
-    ("bbox_x", "bbox_y", "bbox_width", "bbox_height"): False,
-}
-"""Columns of a box -> whether the last two are its right and bottom edge, not its width and height."""
 _SPLITS = dict.fromkeys(("train", "training"), "train") | dict.fromkeys(("test", "testing"), "test")
 _SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
 
@@ -75,27 +73,6 @@ class LabelTable:
             [*(f"{role} from {name}" for role, name in self.columns.items())]
             + ([f"box from {' '.join(self.box)}"] if self.box else [])
         )
-
-
-class Names:
-    """Pictures by the ways in which a table may name them."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._all = dict.fromkeys(names)
-        self._by_end: defaultdict[str, list[str]] = defaultdict(list)
-        for name in self._all:
-            last = name.rpartition("/")[2]
-            for end in dict.fromkeys((last, os.path.splitext(last)[0])):
-                self._by_end[end].append(name)
-
-    def find(self, text: str) -> list[str]:
-        """The pictures that are meant: of this path, or of this end of a path, with or without suffix."""
-        wanted = plain(text).replace("\\", "/").removeprefix("./")
-        if wanted in self._all:
-            return [wanted]
-        *folders, last = wanted.split("/")
-        found = [name for name in self._by_end.get(last, ()) if _ends_alike(name.split("/")[:-1], folders)]
-        return [name for name in found if name.rpartition("/")[2] == last] or found
 
 
 def open_csv(spec: DatasetSpec, config: DatasetConfig) -> ImageSet:
@@ -172,7 +149,9 @@ def _understood(path: Path, config: DatasetConfig) -> LabelTable:
         ConfigError: A role that there is not.
         DataError: There is no such column, or none for image or label.
     """
-    names = {re.sub(r"[ -]+", "_", name): name for name in csv_columns(path)}
+    names = {re.sub(r"[ -]+", "_", name): name for name in csv_columns(path) if name}
+    if not names:
+        raise DataError(f"{path} is empty; wanted a header, and a line for each image.")
     columns = {
         role: next((names[name] for name in usual if name in names), None) for role, usual in _USUAL.items()
     }
@@ -188,8 +167,8 @@ def _understood(path: Path, config: DatasetConfig) -> LabelTable:
                 f"{path} has no column with a usual name for the {role} ({', '.join(_USUAL[role][:5])}, …), "
                 f"only {', '.join(names.values())[:300]}; give dataset.columns {role}=<column>."
             )
-    box = next((box for box in _BOXES if all(name in names for name in box)), ())
-    return LabelTable(path, {role: name for role, name in columns.items() if name is not None}, box)
+    chosen = {role: name for role, name in columns.items() if name is not None}
+    return LabelTable(path, chosen, box_columns(names.values()))
 
 
 def _said(config: DatasetConfig) -> dict[str, str]:
@@ -223,7 +202,7 @@ def _read(table: LabelTable, spec: DatasetSpec, config: DatasetConfig) -> ImageS
     for name, row in found.items():
         group = plain(row.fields[table.columns["group"]]) if "group" in table.columns else ""
         record = ImageRecord(
-            name, paths[name], label_of[_label(row, table)], box=_box(row, table.box), group=group or None
+            name, paths[name], label_of[_label(row, table)], box=row.box(table.box), group=group or None
         )
         parts[_split(row, table)].append(record)
     train, test = _train_and_test(table, parts, config)
@@ -300,7 +279,11 @@ def _train_and_test(
         every = train
         train, test = set_aside(every, share=config.test_size, seed=config.seed)
         if not test:
-            raise DataError(f"{table.path} tells no test, and has too few images or groups to set one aside.")
+            group = table.columns.get("group")
+            whole = (
+                f": groups stay whole ({group}; dataset.group-by none lets them be divided)" if group else ""
+            )
+            raise DataError(f"{table.path} tells no test, and has too few images to set one aside{whole}.")
         _logger.info(
             "%s tells no test: %d of %d images are set aside for it (dataset.test-size, dataset.seed)",
             table.path,
@@ -320,7 +303,8 @@ def _label(row: TableLine, table: LabelTable) -> str:
 def _class_names(labels: Iterable[str]) -> tuple[str, ...]:
     """In the order of the names, or of the numbers where all are numbers."""
     names = sorted(set(labels))
-    return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
+    are_numbers = all(re.fullmatch(r"-?\d+([.]\d*)?", name) for name in names)
+    return tuple(sorted(names, key=float) if are_numbers else names)
 
 
 def _split(row: TableLine, table: LabelTable) -> str:
@@ -330,22 +314,3 @@ def _split(row: TableLine, table: LabelTable) -> str:
     if text.lower() not in _SPLITS:
         raise row.error(f"wanted {table.columns['split']} as one of {', '.join(_SPLITS)}, got {text!r}.")
     return _SPLITS[text.lower()]
-
-
-def _box(row: TableLine, columns: tuple[str, ...]) -> Box | None:
-    """The box of a line, if it has one."""
-    if not any(row.fields[name] for name in columns):
-        return None
-    left, top, right, bottom = row.numbers(columns)
-    if not _BOXES[columns]:
-        right, bottom = left + right, top + bottom
-    if right <= left or bottom <= top:
-        got = " ".join(row.fields[name] for name in columns)
-        raise row.error(f"wanted a box ({' '.join(columns)}) with a width and a height, got {got}.")
-    return Box(left, top, right, bottom)
-
-
-def _ends_alike(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether the shorter of two paths is the end of the longer."""
-    length = min(len(one), len(other))
-    return one[len(one) - length :] == other[len(other) - length :]

@@ -43,11 +43,12 @@ def object_pixels(mask: Image.Image, label: int | None = None) -> Bool[np.ndarra
     With a label, where the mask has that number. Without, what is at least half as bright as white in some
     channel (CUB's segmentations hold the votes of five people, so the majority decides); where nothing is, or
     in a palette image, the numbers are labels: every one but 0, or 1 alone where there are only 1, 2 and 3,
-    as in Oxford's trimaps. Never what is transparent.
+    as in Oxford's trimaps. A palette of black and white holds no labels. Never what is transparent.
 
     Raises:
         ValueError: A label is wanted, and the mask has colours.
     """
+    mask = _as_shown(mask, label)
     values, visible = _values(mask)
     if label is not None:
         if (values != values[:, :, :1]).any():
@@ -72,8 +73,9 @@ def mask_fault(record: ImageRecord) -> str | None:
     if record.mask is None:
         return None
     with open_picture(record.mask, record.reading, wanted="a mask") as found:
-        mask = found.upright()
+        mask = _as_shown(found.upright(), record.reading.mask_label)
         is_object = object_pixels(mask, record.reading.mask_label)
+        is_blurred = found.image.format == "JPEG"  # which has all numbers between two
         values, visible = _values(mask)
     numbers = np.unique(values.max(axis=2)[visible]).tolist()
     held = ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
@@ -83,9 +85,24 @@ def mask_fault(record: ImageRecord) -> str | None:
         return f"{record.mask} shows nothing but object (it holds {held})"
     low = [number for number in numbers if 0 < number < 32]
     is_mixed = low and record.reading.mask_label is None and mask.mode != "P" and numbers[-1] >= 128
-    if is_mixed and len(numbers) <= 32:
+    if is_mixed and not is_blurred and len(numbers) <= 32:
         return f"{record.mask} holds {held}, of which only the bright ones are taken as the object"
     return None
+
+
+def _as_shown(mask: Image.Image, label: int | None) -> Image.Image:
+    """The mask in light where its numbers are something else: ink, or places in a palette of black and white.
+
+    Which of the two comes first in such a palette is the writing program's choice.
+    """
+    if mask.mode == "CMYK":
+        return mask.convert("RGB")
+    if mask.mode == "P" and label is None:
+        shown = mask.convert("RGB")
+        colours = shown.getcolors(2)
+        if colours and {colour for _, colour in colours} == {(0, 0, 0), (255, 255, 255)}:
+            return shown
+    return mask
 
 
 def _values(mask: Image.Image) -> tuple[Shaped[np.ndarray, "H W n"], Bool[np.ndarray, "H W"]]:

@@ -131,9 +131,11 @@ class OpenedPicture:
         return Picture(shown, tuple(notes), tuple(doubts))
 
     def _has_frames(self) -> bool:
-        """Whether there is more to it; not what cameras add to JPEG files. It may leave the first frame."""
+        """Whether it is the first of several; not what cameras add to JPEG files. It may leave that frame."""
+        if self.image.format == "MPO" or self.image.tell() > 0:
+            return False
         try:
-            return self.image.format != "MPO" and getattr(self.image, "is_animated", False)
+            return getattr(self.image, "is_animated", False)
         except DAMAGE:  # in what isn't read
             return True
 

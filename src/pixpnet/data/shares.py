@@ -22,7 +22,7 @@ def set_aside(records: Sequence[ImageRecord], *, share: float, seed: int) -> tup
     """What stays, and a share of every class to half an image; at least one of two images, never the last.
 
     Which images depends on the seed and the names of images (or of their groups), so a new one moves few
-    others. Groups are not divided, so a class may give less where they are large.
+    others. Groups are not divided, so a class may give more or less where they are large.
     """
 
     def place(record: ImageRecord) -> bytes:
@@ -32,7 +32,7 @@ def set_aside(records: Sequence[ImageRecord], *, share: float, seed: int) -> tup
     counts = Counter(record.label for record in records)
     wanted = {label: min(max(1, round(share * count)), count - 1) for label, count in counts.items()}
     order = sorted(range(len(records)), key=lambda position: place(records[position]))
-    return _parted(records, _drawn(records, order, wanted))
+    return _parted(records, _drawn(records, order, wanted, is_some_needed=True))
 
 
 def hold_out(records: _Records, *, share: float, seed: int) -> tuple[_Records, _Records]:
@@ -85,25 +85,43 @@ def check_share(share: float) -> None:
         )
 
 
-def _drawn(records: Sequence[ImageRecord], order: Iterable[int], wanted: Mapping[int, int]) -> set[int]:
+def _drawn(
+    records: Sequence[ImageRecord],
+    order: Iterable[int],
+    wanted: Mapping[int, int],
+    *,
+    is_some_needed: bool = False,
+) -> set[int]:
     """Positions of whole groups in this order, each taken if that brings classes nearer to what is wanted.
 
-    An image without a group is one of its own. No class gives its last image.
+    An image without a group is one of its own. No class gives its last image. If some of each class is
+    needed, one that would give none gives its smallest group.
     """
     groups: defaultdict[object, list[int]] = defaultdict(list)
     for position in order:
         group = records[position].group
         groups[position if group is None else group].append(position)
-    missing, left = dict(wanted), Counter(record.label for record in records)
+    left = Counter(record.label for record in records)
+    missing = Counter(wanted)
     drawn: set[int] = set()
+
+    def take(positions: list[int], members: Counter[int]) -> None:
+        if all(left[label] > count for label, count in members.items()):
+            drawn.update(positions)
+            left.subtract(members)
+            missing.subtract(members)
+
+    waiting = []
     for positions in groups.values():
         members = Counter(records[position].label for position in positions)
         gain = sum(abs(missing[label]) - abs(missing[label] - count) for label, count in members.items())
-        if gain > 0 and all(left[label] > count for label, count in members.items()):
-            drawn.update(positions)
-            left.subtract(members)
-            for label, count in members.items():
-                missing[label] -= count
+        if gain > 0:
+            take(positions, members)
+        else:
+            waiting.append((positions, members))
+    for positions, members in sorted(waiting, key=lambda group: len(group[0])) if is_some_needed else ():
+        if any(missing[label] == wanted[label] > 0 for label in members):
+            take(positions, members)
     return drawn
 
 

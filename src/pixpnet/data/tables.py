@@ -1,9 +1,9 @@
 """Tables and lists in files, with errors that name file and place, and what may lie beside a tree of images.
 
-CSV files are read as spreadsheets and pandas write them (`read_csv`). `parts.csv`, `boxes.csv` and `masks/`
-name images by their path below the data set's folder (`train/cat/1.png`). As in CUB-200-2011, part points
-count pixel centres as whole numbers, so they get + ½, and a box `x y width height` is the continuous one from
-(x, y) to (x + width, y + height).
+CSV files are read as spreadsheets and pandas write them (`read_csv`). `parts.csv` and `boxes.csv` name
+images as `Names.find` says, `masks/` by their path below it (`train/cat/1.png`). As in CUB-200-2011, part
+points count pixel centres as whole numbers, so they get + ½, and a box `x y width height` is the
+continuous one from (x, y) to (x + width, y + height).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +28,18 @@ from pixpnet.errors import DataError
 from pixpnet.types import Box, ImageRecord
 
 PARTS, BOXES, MASKS = "parts.csv", "boxes.csv", "masks"
-BOX = ("x", "y", "width", "height")
+_BOX = ("x", "y", "width", "height")
+_CORNERS = ("left", "top", "right", "bottom")
+_BOX_COLUMNS = {
+    _CORNERS: True,
+    ("xmin", "ymin", "xmax", "ymax"): True,
+    ("x_min", "y_min", "x_max", "y_max"): True,
+    ("x1", "y1", "x2", "y2"): True,
+    _BOX: False,
+    ("x", "y", "w", "h"): False,
+    ("bbox_x", "bbox_y", "bbox_width", "bbox_height"): False,
+}
+"""Columns of a box -> whether the last two are its right and bottom edge, not its width and height."""
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 """What may stand between the fields of a CSV file, and what it is called."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -84,12 +96,17 @@ class TableLine:
     def _with_point(self, number: str) -> str:
         return number.replace(",", ".") if self.has_decimal_commas else number
 
-    def box(self) -> Box:
-        """The box of columns x, y, width and height."""
-        left, top, width, height = self.numbers(BOX)
-        if width <= 0 or height <= 0:
-            raise self.error(f"wanted a box with a width and a height, got {width:g} x {height:g}.")
-        return Box(left, top, left + width, top + height)
+    def box(self, columns: Sequence[str] = _BOX) -> Box | None:
+        """The box of these columns (`box_columns`); None where all of them are empty."""
+        if not any(self.fields[name] for name in columns):
+            return None
+        left, top, right, bottom = self.numbers(columns)
+        if not _BOX_COLUMNS[tuple(columns)]:
+            right, bottom = left + right, top + bottom
+        if right <= left or bottom <= top:
+            got = " ".join(self.fields[name] for name in columns)
+            raise self.error(f"wanted a box with a width and a height ({' '.join(columns)}), got {got}.")
+        return Box(left, top, right, bottom)
 
     def file_below(self, folder: Path, name: str) -> Path:
         """An image of that name, which lies in a folder or deeper."""
@@ -168,13 +185,13 @@ def read_csv(path: Path, columns: Sequence[str] = (), *, optional: Sequence[str]
     return rows
 
 
-def csv_columns(path: Path) -> tuple[str, ...]:
+def csv_columns(path: Path, wanted: str = "column,column") -> tuple[str, ...]:
     """The names of the columns of a CSV file, in lower case, without reading all of it.
 
     Raises:
         DataError: No such file, or no text.
     """
-    content = _bytes(path, "column,column", most=1 << 16)
+    content = _bytes(path, wanted, most=1 << 16)
     if content[:2] not in _UTF16 and len(content) == 1 << 16:
         content = content[: content.rfind(b"\n") + 1] or content  # no half of a letter
     text, separator, _ = _dialect(_decoded(content, path))
@@ -226,6 +243,50 @@ def _lines(path: Path, layout: str) -> list[str]:
         return _bytes(path, layout).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
+
+
+class Names:
+    """Pictures by the ways in which a table may name them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._all = dict.fromkeys(names)
+        self._by_end: defaultdict[str, list[str]] = defaultdict(list)
+        for name in self._all:
+            last = name.rpartition("/")[2].casefold()
+            for end in dict.fromkeys((last, os.path.splitext(last)[0])):
+                self._by_end[end].append(name)
+
+    def find(self, text: str) -> list[str]:
+        """The pictures that are meant: of this path, or of this end of a path, with or without suffix.
+
+        Capitals count only where there are several otherwise.
+        """
+        wanted = plain(text).replace("\\", "/").removeprefix("./")
+        if wanted in self._all:
+            return [wanted]
+        end = wanted.casefold().rpartition("/")[2]
+        for fold in (str, str.casefold):
+            *folders, last = fold(wanted).split("/")
+            found = []
+            for name in self._by_end.get(end, ()):
+                *above, own = fold(name).split("/")
+                if last in (own, os.path.splitext(own)[0]) and _ends_alike(above, folders):
+                    found.append(name)
+            if found:
+                return [name for name in found if fold(name).rpartition("/")[2] == last] or found
+        return []
+
+
+def _ends_alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether the shorter of two paths is the end of the longer."""
+    length = min(len(one), len(other))
+    return one[len(one) - length :] == other[len(other) - length :]
+
+
+def box_columns(columns: Iterable[str]) -> tuple[str, ...]:
+    """Those of the columns that tell of a box; none where there is no box."""
+    there = set(columns)
+    return next((box for box in _BOX_COLUMNS if there.issuperset(box)), ())
 
 
 def unique(rows: Iterable[TableLine], column: str) -> dict[int, TableLine]:
@@ -295,8 +356,9 @@ def read_parts(path: Path, ids: set[str]) -> PartTable:
     points = {image: np.zeros((len(names), 2)) for image in ids}
     visible = {image: np.zeros(len(names), dtype=bool) for image in ids}
     lines: dict[tuple[str, str], int] = {}
+    known = Names(sorted(ids))
     for row in rows:
-        image, part = _image(row, ids), row.fields["part"]
+        image, part = _image(row, known), row.fields["part"]
         if (image, part) in lines:
             raise row.error(f"part {part} of {image} again; it stands on line {lines[image, part]} already.")
         lines[image, part] = row.number
@@ -309,19 +371,25 @@ def read_parts(path: Path, ids: set[str]) -> PartTable:
 def _read_boxes(path: Path, ids: set[str]) -> dict[str, Box]:
     boxes: dict[str, Box] = {}
     lines: dict[str, int] = {}
-    for row in read_csv(path, ("image", *BOX)):
-        image = _image(row, ids)
-        if image in boxes:
+    columns, names = box_columns(csv_columns(path, ",".join(("image", *_BOX)))) or _BOX, Names(sorted(ids))
+    for row in read_csv(path, ("image", *columns)):
+        image = _image(row, names)
+        if image in lines:
             raise row.error(f"a box of {image} again; it stands on line {lines[image]} already.")
-        boxes[image], lines[image] = row.box(), row.number
+        lines[image] = row.number
+        if box := row.box(columns):
+            boxes[image] = box
     return boxes
 
 
-def _image(row: TableLine, ids: set[str]) -> str:
-    image = plain(row.fields["image"]).replace("\\", "/").removeprefix("./")
-    if image not in ids:
-        raise row.error(f"there is no image {image!r} below {row.path.parent}.")
-    return image
+def _image(row: TableLine, names: Names) -> str:
+    image, root = row.fields["image"], row.path.parent
+    meant = names.find(image)
+    if not meant:
+        raise row.error(f"there is no image {image!r} below {root}.")
+    if len(meant) > 1:
+        raise row.error(f"{image} is {meant[0]} or {meant[1]}; name images by their path below {root}.")
+    return meant[0]
 
 
 def _find_masks(folder: Path, ids: set[str], left_out: Counter[str]) -> dict[str, Path]:
