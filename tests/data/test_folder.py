@@ -55,8 +55,8 @@ def test_what_is_left_out_is_said_in_one_line(tmp_path, caplog):
     images = read(tmp_path)
     assert len(images.train) == 4
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path}: files are left out: 2 .mp4, 2 in train but in no class's folder, 1 .txt, 1 in test but "
-        "in no class's folder, 1 that is no regular file, 1 without a suffix"
+        f"{tmp_path}: files are left out: 2 .mp4, 2 in train but in no class's folder, 1 (pipe or device), "
+        "1 .txt, 1 in test but in no class's folder, 1 without a suffix"
     ]
     assert images.left_out[".mp4"] == 2
 

@@ -143,7 +143,7 @@ def _other_kind(entry: os.DirEntry[str]) -> str:
     """What a file that is no picture is counted as; "": it is one, or a link to one that is gone."""
     suffix = os.path.splitext(entry.name)[1].lower()
     if not entry.is_file() and (os.path.exists(entry.path) or not entry.is_symlink()):
-        return "that is no regular file"
+        return "(pipe or device)"
     is_found = suffix in _SUFFIXES or (suffix not in _RAW and is_picture(entry.path))
     return "" if is_found else suffix or "without a suffix"
 
