@@ -33,6 +33,21 @@ def test_rooms_import_downwards_and_in_no_circle():
     assert done.returncode == 0, done.stdout
 
 
+COMMANDS = {"compare", "evaluate", "explain", "train", "verify"}
+"""Functions that a command is named like, which calls them."""
+
+
+def test_a_name_stands_for_one_thing():
+    places: dict[str, set[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                places.setdefault(node.name, set()).add(path.relative_to(SOURCE).as_posix())
+    twice = {name: found for name, found in places.items() if len(found) > 1}
+    assert set(twice) == COMMANDS, twice
+    assert all(any(place.startswith("cli/") for place in found) for found in twice.values())
+
+
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [

@@ -45,7 +45,7 @@ class Alike(NamedTuple):
     """In which their fingerprints differ."""
 
 
-def fingerprint(image: Image.Image) -> Fingerprint:
+def perceptual_hash(image: Image.Image) -> Fingerprint:
     """The fingerprint of a picture of 8-bit RGB."""
     grey = np.asarray(image.convert("L").resize((64, 64), Image.Resampling.BOX), dtype=np.float64)
     low = np.asarray(dctn(grey, norm="ortho"))[:16, :16].ravel()[1:]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pixpnet.data.alike import Alike, Fingerprint, almost_alike, fingerprint
+from pixpnet.data.alike import Alike, Fingerprint, almost_alike, perceptual_hash
 from pixpnet.data.decode import FORMATS, load_image, read_picture
 from pixpnet.data.listing import left_out_in_words
 from pixpnet.data.masks import load_mask, mask_fault
@@ -40,7 +40,7 @@ _NOTES = {
 """What a person can do about a note that has this in it."""
 
 
-class Finding(NamedTuple):
+class Trouble(NamedTuple):
     """One thing that was looked for."""
 
     what: str
@@ -105,48 +105,48 @@ class DatasetCheck:
         shares = seen.mean(axis=0) if len(seen) else np.zeros(len(self.images.part_names))
         return list(zip(self.images.part_names, shares.tolist(), strict=True))
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Trouble]:
         """All that was looked for, whether it was found or not."""
         leaked, repeated, contradictory = (
             [" = ".join(ids) for ids in same] for same in (self.leaked, self.repeated, self.contradictory)
         )
-        yield Finding(
+        yield Trouble(
             "images that cannot be read",
             self.damaged,
             "mend or delete them, or train with dataset.on-unreadable skip",
         )
-        yield Finding(
+        yield Trouble(
             "images in training and in the test", leaked, "delete one of each: they flatter the test"
         )
-        yield Finding(
+        yield Trouble(
             "images that stand twice in one of the two", repeated, "they count twice; delete one of each"
         )
-        yield Finding(
+        yield Trouble(
             "images of the same pixels in two classes", contradictory, "one of the classes is wrong"
         )
-        yield Finding(
+        yield Trouble(
             "images almost alike in training and in the test",
             [f"{self._file(one)} ~ {self._file(other)}" for one, other, _ in self.alike],
             "look at their sheet: where both show the same, delete one",
         )
-        yield Finding(
+        yield Trouble(
             "images with a box or a visible part beyond their edge",
             self.outside,
             "mend the table: boxes and points count the pixels of the upright picture",
         )
-        yield Finding(
+        yield Trouble(
             "masks to look at (dataset.mask-label)",
             self.mask_faults,
             "a mask shows its object in white, or in the number that dataset.mask-label gives",
         )
         sides = ({record.group for record in records} for records in (self.images.train, self.images.test))
         divided = sorted(group for group in set.intersection(*sides) if group is not None)
-        yield Finding(
+        yield Trouble(
             "groups in training and in the test", divided, "what is split there is not new to the network"
         )
         for note, ids in self.notes.items():
             advice = next((advice for part, advice in _NOTES.items() if part in note), "")
-            yield Finding(f"images with {note}", ids, advice)
+            yield Trouble(f"images with {note}", ids, advice)
 
     def lines(self) -> Iterator[str]:
         """The findings for people to read."""
@@ -267,7 +267,7 @@ def _look(record: ImageRecord) -> str | _Look:
     if record.part_points is not None and record.part_visible is not None:
         points = record.part_points[record.part_visible]
         fits = fits and bool(((points >= 0) & (points < image.size)).all())
-    return _Look(digest, fingerprint(image), fits, fault, (*notes, *doubts))
+    return _Look(digest, perceptual_hash(image), fits, fault, (*notes, *doubts))
 
 
 def _range(counts: list[int]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from pixpnet.data.spec import DatasetSpec, ImageSet
-from pixpnet.data.tables import TableLine, read_rows, unique
+from pixpnet.data.tables import TableLine, read_columns, unique
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
 
@@ -30,7 +30,7 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
     Raises:
         DataError: Naming file and line, and what was wanted, for anything missing or wrong.
     """
-    images = unique(read_rows(root / "images.txt", "<image id> <path>"), "image id")
+    images = unique(read_columns(root / "images.txt", "<image id> <path>"), "image id")
     if not images:
         raise DataError(f"{root / 'images.txt'} lists no image.")
     paths = {image: row.file_below(root / "images", row.fields["path"]) for image, row in images.items()}
@@ -70,7 +70,7 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
 
 def _per_image(path: Path, layout: str, images: dict[int, TableLine]) -> dict[int, TableLine]:
     """One row for every image and none for any other, in the order of `images`."""
-    rows = unique(read_rows(path, layout), "image id")
+    rows = unique(read_columns(path, layout), "image id")
     for image, row in rows.items():
         if image not in images:
             raise row.error(f"image {image} does not stand in images.txt.")
@@ -86,7 +86,7 @@ def _read_labels(root: Path, images: dict[int, TableLine]) -> tuple[dict[int, in
     """Labels from 0, and the names of the classes."""
     rows = _per_image(root / "image_class_labels.txt", "<image id> <class id>", images)
     if (root / "classes.txt").exists():
-        classes = unique(read_rows(root / "classes.txt", "<class id> <name>"), "class id")
+        classes = unique(read_columns(root / "classes.txt", "<class id> <name>"), "class id")
         names = {key: row.fields["name"] for key, row in classes.items()}
         class_of = {image: row.whole("class id") for image, row in rows.items()}
     else:
@@ -107,9 +107,9 @@ def _read_parts(
     """Names, continuous points and visibility of every part in every image, in the order of `images`."""
     names = {}
     if (root / "parts" / "parts.txt").exists():
-        rows = unique(read_rows(root / "parts" / "parts.txt", "<part id> <name>"), "part id")
+        rows = unique(read_columns(root / "parts" / "parts.txt", "<part id> <name>"), "part id")
         names = {key: row.fields["name"] for key, row in rows.items()}
-    locations = read_rows(path, "<image id> <part id> <x> <y> <visible>") if path.exists() else []
+    locations = read_columns(path, "<image id> <part id> <x> <y> <visible>") if path.exists() else []
     parts = [row.whole("part id", least=-math.inf if names else 1) for row in locations]
     names = names or {key: f"part {key}" for key in range(1, max(parts, default=0) + 1)}
     column_of = {key: column for column, key in enumerate(sorted(names))}

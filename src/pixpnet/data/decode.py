@@ -25,7 +25,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from pixpnet.data.opened import DAMAGE, OpenedPicture, Picture
+from pixpnet.data.opened import DAMAGE, DecodedPicture, OpenedPicture
 from pixpnet.data.rgb import from_values
 from pixpnet.errors import DataError
 from pixpnet.types import STANDARD, Reading
@@ -104,11 +104,11 @@ def load_image(source: PictureSource, reading: Reading = STANDARD) -> Image.Imag
     return read_picture(source, reading).image
 
 
-def read_picture(source: PictureSource, reading: Reading = STANDARD) -> Picture:
+def read_picture(source: PictureSource, reading: Reading = STANDARD) -> DecodedPicture:
     """The picture, and what there is to say of it; raises as `load_image`."""
     if isinstance(source, np.ndarray):
         with _naming("the array"):
-            return Picture(from_values(source, None if source.dtype.kind == "f" else reading.bits))
+            return DecodedPicture(from_values(source, None if source.dtype.kind == "f" else reading.bits))
     with open_picture(source, reading) as found:
         return found.decoded()
 

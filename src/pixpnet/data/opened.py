@@ -52,7 +52,7 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 TAGGED = "an orientation tag"
 
 
-class Picture(NamedTuple):
+class DecodedPicture(NamedTuple):
     """A picture, and what a person may want to know of how it was read, to follow "a picture with ..."."""
 
     image: Image.Image
@@ -104,7 +104,7 @@ class OpenedPicture:
         turn = self._turn(_orientation(self.image))
         return self.image if turn is None else self.image.transpose(turn)
 
-    def decoded(self) -> Picture:
+    def decoded(self) -> DecodedPicture:
         """The picture as 8-bit RGB."""
         image, notes, doubts = self.upright(), [], []
         if (self._tag or _orientation(self.image)) in _TURNS:
@@ -128,7 +128,7 @@ class OpenedPicture:
         shown.info.clear()
         if self._has_frames():
             doubts.append("several frames, of which the first is read")
-        return Picture(shown, tuple(notes), tuple(doubts))
+        return DecodedPicture(shown, tuple(notes), tuple(doubts))
 
     def _has_frames(self) -> bool:
         """Whether it is the first of several; not what cameras add to JPEG files. It may leave that frame."""

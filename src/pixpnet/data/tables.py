@@ -119,7 +119,7 @@ class TableLine:
         return path
 
 
-def read_rows(path: Path, layout: str) -> list[TableLine]:
+def read_columns(path: Path, layout: str) -> list[TableLine]:
     """The lines of a table with blanks between its columns; `layout` names them: `<image id> <path>`.
 
     The last field keeps the blanks in it.

@@ -105,7 +105,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "replication_pad2d": lambda x, pad: shapes.pad(x, pad, "replicate"),
     "roll": shapes.roll,
     "select.int": shapes.select,
-    "slice.Tensor": shapes.cut,
+    "slice.Tensor": shapes.sliced,
     "split.Tensor": shapes.split,
     "split_with_sizes": shapes.split_with_sizes,
     "squeeze": shapes.squeeze,

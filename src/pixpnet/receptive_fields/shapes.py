@@ -105,7 +105,9 @@ def unsqueeze(x: FieldTensor, dim: int) -> FieldTensor:
     return replace(x, dims=(*x.dims[:place], "", *x.dims[place:]))
 
 
-def cut(x: FieldTensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Any:
+def sliced(
+    x: FieldTensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Any:
     """A slice of one dimension."""
     place = x.dim(dim)
     return x.take(place, np.arange(x.shape[place])[start:end:step])
@@ -141,7 +143,7 @@ def index(x: Any, indices: Sequence[Any]) -> FieldTensor:
 def flip(x: FieldTensor, dims: Sequence[int]) -> FieldTensor:
     """torch.flip."""
     for dim in dims:
-        x = cut(x, dim, step=-1)
+        x = sliced(x, dim, step=-1)
     return x
 
 
@@ -168,14 +170,14 @@ def split_with_sizes(x: FieldTensor, sizes: Sequence[int], dim: int = 0) -> list
     bounds = np.cumsum([0, *sizes]).tolist()
     if bounds[-1] != x.shape[x.dim(dim)]:
         raise DoesNotFit(f"sections of {bounds[-1]} in total do not fit {x.shape[x.dim(dim)]}")
-    return [cut(x, dim, start, stop) for start, stop in pairwise(bounds)]
+    return [sliced(x, dim, start, stop) for start, stop in pairwise(bounds)]
 
 
 def split(x: FieldTensor, size: int, dim: int = 0) -> list[FieldTensor]:
     """torch.split into pieces of one size."""
     total = x.shape[x.dim(dim)]
     bounds = [*range(0, total, int(size)), total]
-    return [cut(x, dim, start, stop) for start, stop in pairwise(bounds)]
+    return [sliced(x, dim, start, stop) for start, stop in pairwise(bounds)]
 
 
 def unbind(x: FieldTensor, dim: int = 0) -> list[FieldTensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pixpnet.receptive_fields.intervals import NO_TAP, OUTSIDE, Taps
 from pixpnet.receptive_fields.mixing import only
-from pixpnet.receptive_fields.shapes import INTERLEAVES, cut, permute, repeated, stack, view
+from pixpnet.receptive_fields.shapes import INTERLEAVES, permute, repeated, stack, view
 from pixpnet.receptive_fields.tensor import DoesNotFit, FieldTensor, NotKnown
 
 HALF = Fraction(1, 2)
@@ -234,7 +234,7 @@ def pixel_unshuffle(x: FieldTensor, downscale_factor: int) -> FieldTensor:
     if any(size % factor for size in _feature_map(x).grid):
         raise DoesNotFit(f"{factor} does not divide {x.grid[0]}x{x.grid[1]} cells")
     parts = [
-        cut(cut(x, 2, row, step=factor), 3, column, step=factor)
+        sliced(sliced(x, 2, row, step=factor), 3, column, step=factor)
         for row in range(factor)
         for column in range(factor)
     ]
