@@ -1,5 +1,6 @@
 """A run that is killed in the middle of an epoch and resumed ends as if nothing had happened, bit for bit."""
 
+import json
 import shutil
 
 import pytest
@@ -57,28 +58,25 @@ def stopped(tiny_run, tmp_path) -> RunDirectory:
     return directory
 
 
-def _change(line: str, field: int, value: str) -> str:
-    fields = line.split(",")
-    fields[field] = value
-    return ",".join(fields)
-
-
 CHANGES = {
-    "added": lambda lines: lines[1:],
-    "gone": lambda lines: [*lines, "images/none.png,val,none,1"],
-    "changed": lambda lines: [_change(lines[0], 3, "1"), *lines[1:]],
-    "of another class": lambda lines: [_change(lines[0], 2, "none"), *lines[1:]],
-    "of another split": lambda lines: [_change(lines[0], 1, "val"), *lines[1:]],
+    "added": lambda images, name: images.pop(name),
+    "gone": lambda images, name: images.update({"images/none.png": ["val", "none", 1]}),
+    "changed": lambda images, name: images[name].__setitem__(2, 1),
+    "of another class": lambda images, name: images.update(
+        {name: [images[name][0], "none", images[name][2]]}
+    ),
+    "of another split": lambda images, name: images[name].__setitem__(0, "val"),
 }
 """What the list says when the images are otherwise than it is said."""
 
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_images_that_have_changed_are_named(what, stopped, caplog):
-    head, *lines = stopped.images_file.read_text().splitlines()
-    changed = "\n".join([head, *CHANGES[what](lines)]) + "\n"
-    stopped.images_file.write_text(changed)
-    name = "images/none.png" if what == "gone" else lines[0].partition(",")[0]
+    images = json.loads(stopped.images_file.read_text())
+    name = next(iter(images))
+    CHANGES[what](images, name)
+    stopped.images_file.write_text(json.dumps(images))
+    name = "images/none.png" if what == "gone" else name
     with pytest.raises(DataError, match=f"run began with: 1 {what}: {name}.*--on-changed-data continue"):
         resume(stopped.path, progress=False)
     assert not stopped.scores_file.exists()
@@ -106,12 +104,12 @@ def test_data_that_has_moved(stopped, birds, tmp_path):
 
 
 def test_a_run_of_an_older_version_and_a_damaged_list(stopped, caplog):
-    stopped.images_file.write_text("image,split\na,b\n")
-    with pytest.raises(CheckpointError, match=r"images.csv is damaged"):
+    stopped.images_file.write_text('{"1": ["train"]}')
+    with pytest.raises(CheckpointError, match=r"images.json is damaged"):
         resume(stopped.path, progress=False)
     stopped.images_file.unlink()
     resume(stopped.path, progress=False)
-    assert "images.csv is missing" in caplog.text
+    assert "images.json is missing" in caplog.text
 
 
 STILL = {

@@ -108,7 +108,7 @@ class RunDirectory:
     @property
     def images_file(self) -> Path:
         """The images that the run began with."""
-        return self.results / "images.csv"
+        return self.results / "images.json"
 
     @property
     def tensorboard(self) -> Path:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pixpnet.data import Splits
-from pixpnet.errors import CheckpointError
-from pixpnet.files import sha256_of, write_text
+from pixpnet.errors import CheckpointError, DataError
+from pixpnet.files import read_mapping, sha256_of, write_text
 from pixpnet.types import PrototypeSource
 
 _LISTED = 20
@@ -18,7 +17,7 @@ _LISTED = 20
 
 
 class ListedImage(NamedTuple):
-    """A line of ``images.csv``."""
+    """What is known of an image, as a list in the file."""
 
     split: str
     label: str
@@ -28,11 +27,7 @@ class ListedImage(NamedTuple):
 
 def write_manifest(path: Path, splits: Splits) -> None:
     """Write the split, class and file size of every image that a run uses, by its id."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["image", *ListedImage._fields])
-    rows.writerows([image_id, *listed] for image_id, listed in _listed(splits).items())
-    write_text(path, text.getvalue())
+    write_text(path, json.dumps(_listed(splits), indent=0) + "\n")  # in ASCII, as names may be no UTF-8
 
 
 def changes_since(path: Path, splits: Splits, sources: Iterable[PrototypeSource]) -> list[str]:
@@ -44,7 +39,9 @@ def changes_since(path: Path, splits: Splits, sources: Iterable[PrototypeSource]
         sources: Images that prototypes were projected onto; of these the content counts, too.
 
     Raises:
-        CheckpointError: The list is missing or damaged.
+        CheckpointError: An image of the list is described otherwise.
+        FileError: The list can't be read.
+        DataError: An image is missing.
     """
     then, now = _read(path), _listed(splits)
     both = [image_id for image_id in then if image_id in now]
@@ -65,25 +62,24 @@ def changes_since(path: Path, splits: Splits, sources: Iterable[PrototypeSource]
 def _listed(splits: Splits) -> dict[str, ListedImage]:
     parts = {"train": splits.train, "val": splits.validation, "test": splits.test}
     return {
-        record.image_id: ListedImage(
-            split, splits.class_names[record.label], Path(record.path).stat().st_size
-        )
+        record.image_id: ListedImage(split, splits.class_names[record.label], _size(record.path))
         for split, images in parts.items()
         for record in (images.records if images is not None else ())
     }
 
 
+def _size(image: Path) -> int:
+    try:
+        return image.stat().st_size
+    except OSError as error:
+        raise DataError(f"{image} is missing; wanted an image ({error.strerror}).") from error
+
+
 def _read(path: Path) -> dict[str, ListedImage]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {
-                row["image"]: ListedImage(row["split"], row["label"], int(row["bytes"]))
-                for row in csv.DictReader(file)
-            }
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing: it lists the images that the run began with.") from None
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged: {error!r}.") from error
+        return {image_id: ListedImage(*listed) for image_id, listed in read_mapping(path).items()}
+    except TypeError as error:
+        raise CheckpointError(f"{path} is damaged: {error}.") from error
 
 
 def _in_words(what: str, names: list[str], now: Mapping[str, ListedImage]) -> str:
