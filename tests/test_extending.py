@@ -51,7 +51,7 @@ def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 def run_dir(folder, tiny_arguments) -> Path:
     options = {"dataset__name": "shells", "dataset__root": ".", "dataset__classes": None}
     options |= {"dataset__train_images": None, "dataset__test_images": None}
-    options |= {"model__distance": "l1", "model__readout_type": "mean"}
+    options |= {"model__distance": "l1", "model__readout_type": "scaled-mean"}
     done = call(folder, "train", *tiny_arguments("logs", **options))
     assert done.returncode == 0, done.stderr
     return RunDirectory.newest(folder / "logs").path
@@ -61,7 +61,7 @@ def test_data_set_distance_and_head_are_trained_with(run_dir):
     directory = RunDirectory.open(run_dir)
     config = yaml.safe_load(directory.config_file.read_text())
     assert (config["dataset"]["name"], config["model"]["distance"]) == ("SHELLS", "l1")
-    assert config["model"]["readout-type"] == "mean"
+    assert config["model"]["readout-type"] == "scaled-mean"
     assert 0 <= yaml.safe_load(directory.scores_file.read_text())["test_accuracy"] <= 1
 
 
@@ -93,5 +93,7 @@ def test_without_the_file_its_entries_are_named(folder, run_dir):
         check=False,
     )
     assert done.returncode != 0
-    assert "l1" in done.stderr or "SHELLS" in done.stderr or "mean" in done.stderr, json.dumps(done.stderr)
+    assert "l1" in done.stderr or "SHELLS" in done.stderr or "scaled-mean" in done.stderr, json.dumps(
+        done.stderr
+    )
     assert "Traceback" not in done.stderr

@@ -39,6 +39,7 @@ def test_the_run_directory_is_complete(tiny_run):
         "csv/version_0/metrics.csv",
         "results/best_model_path.txt",
         "results/config.yaml",
+        "results/images.json",
         "results/model_info.yaml",
         "results/scores.yaml",
         "tensorboard/version_0/hparams.yaml",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pixpnet.receptive_fields.intervals import NO_TAP, OUTSIDE, Taps
 from pixpnet.receptive_fields.mixing import only
-from pixpnet.receptive_fields.shapes import INTERLEAVES, permute, repeated, stack, view
+from pixpnet.receptive_fields.shapes import INTERLEAVES, permute, repeated, sliced, stack, view
 from pixpnet.receptive_fields.tensor import DoesNotFit, FieldTensor, NotKnown
 
 HALF = Fraction(1, 2)
