@@ -141,7 +141,7 @@ PATCHES = {
     "projection/test_projection.py: pixpnet.projection.best_lists._FEWEST_WAITING": "few images fill lists",
     "prototypes/test_prototype_distances.py: pixpnet.prototypes.distances._CHUNK": "tables of 2²⁵ numbers",
     "synthbirds/test_synthbirds.py: pixpnet.synthbirds.picture.occluders": "leaves thicker than any scene's",
-    "training/test_memory.py: pixpnet.training.trainer.require_gpu": "there is no GPU",
+    "training/test_memory.py: pixpnet.training.setup.require_gpu": "there is no GPU",
 }
 """What tests set inside of a room, with the reason."""
 

@@ -78,6 +78,31 @@ def test_nothing_outside_a_cells_box_reaches_it_and_its_ends_do(backbone):
 
 
 @torch.no_grad()
+def test_the_network_is_given_the_same_parts_of_an_image_in_any_batch():
+    """On a CPU, which may round otherwise beside other tiles; no part is larger than sixteen of them."""
+    backbone = build_tiled("small_resnet", tile=16, pretrained=False).eval()
+    receptive_field(backbone, SIZE)  # for which the network is asked what it gives
+    images, parts = torch.randn(3, 3, *SIZE), []
+    backbone.network.register_forward_pre_hook(lambda _, given: parts.append(given[0]))
+    backbone(images)
+    together, parts[:] = [*parts], []
+    for image in images:
+        backbone(image[None])
+    assert len(together) == len(parts)
+    assert all(torch.equal(one, other) for one, other in zip(together, parts, strict=True))
+    assert max(map(len, parts)) == 16
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", [16, 32, 48], ids=["smaller", "as it is", "larger"])
+def test_each_tile_is_resized_by_itself_and_without_aliasing(side):
+    backbone = build_tiled("small_resnet", tile=32, tile_input=side, pretrained=False).eval()
+    image = torch.randn(1, 3, 32, 32)
+    resized = functional.interpolate(image, (side, side), mode="bilinear", antialias=True)
+    torch.testing.assert_close(backbone(image), backbone.network(resized), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
 def test_an_images_features_do_not_depend_on_its_batch_to_the_last_bit(backbone):
     images = torch.randn(5, 3, *SIZE)
     together = backbone(images)

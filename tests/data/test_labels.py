@@ -331,3 +331,10 @@ def test_a_heap_of_images_with_a_table_is_told_the_way(tmp_path):
     write_table(tmp_path, ("1.jpg", "2.jpg"), "image,label\n1,a\n2,b\n")
     with pytest.raises(DataError, match=r"Where a table tells the classes, take dataset\.name csv"):
         read(tmp_path, name="folder")
+
+
+@pytest.mark.parametrize("option", ["table", "columns", "group_by"])
+def test_options_of_tables_are_refused_for_sets_without_one(tmp_path, option):
+    write_tree(tmp_path, ("train", "test"), ("a", "b"), 1)
+    with pytest.raises(ConfigError, match=f"dataset.{option.replace('_', '-')}: is for dataset.name csv"):
+        read(tmp_path, name="folder", **{option: "label"})

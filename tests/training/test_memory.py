@@ -36,7 +36,7 @@ def test_the_largest_size_is_found_in_few_tries(capacity, start, limit):
 @pytest.fixture
 def limited(monkeypatch):
     """Let training run out of memory beyond so many images, as a GPU's does; sizes of the batches tried."""
-    monkeypatch.setattr("pixpnet.training.trainer.require_gpu", lambda device: None)
+    monkeypatch.setattr("pixpnet.training.setup.require_gpu", lambda device: None)
     handles = []
 
     def limit_to(images, error=torch.OutOfMemoryError):

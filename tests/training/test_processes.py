@@ -72,14 +72,14 @@ import os, sys
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.training import PooledClassifier, trainer
+from pixpnet.training import PooledClassifier, setup
 torch.set_num_threads(1)
 def limit(module, given):
     trains = isinstance(module, PooledClassifier | PrototypeNetwork) and torch.is_grad_enabled()
     if trains and len(given[0]) > 7 - 3 * int(os.environ["RANK"]):
         raise torch.OutOfMemoryError("too many")
 register_module_forward_pre_hook(limit)
-trainer.require_gpu = lambda device: None  # there is none
+setup.require_gpu = lambda device: None  # there is none
 from pixpnet.cli import main
 sys.exit(main(["train", *sys.argv[1:]]))
 """

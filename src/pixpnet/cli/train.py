@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pixpnet.cli.console import say
 from pixpnet.cli.parser import ConfigurationHelp, Parser
-from pixpnet.config import Config, parse_config, to_kebab
+from pixpnet.config import Config, keys, parse_config, to_kebab
 from pixpnet.errors import ConfigError
 
 TRAIN_USAGE = """\
@@ -21,6 +21,8 @@ Trains a pixel-grounded prototypical part network, projects its prototypes onto 
 tests it, and prints the folder of the run. A later file wins over an earlier one, and the command line
 over the files. In files, options are nested by section."""
 
+RESUME = "pixpnet.training:resume"
+
 DEMO_USAGE = "%(prog)s [--section.option value ...]"
 
 DEMO = """\
@@ -32,17 +34,17 @@ those of pixpnet train."""
 def train(arguments: Sequence[str]) -> int:
     """Train, or resume, and print the run directory."""
     if _asks_for_help(arguments):
-        parser = Parser("pixpnet train", TRAIN, usage=TRAIN_USAGE, layout=ConfigurationHelp)
+        parser = Parser("pixpnet train", TRAIN, of=[RESUME], usage=TRAIN_USAGE, layout=ConfigurationHelp)
         parser.add_argument("-c", "--config", metavar="FILE", help="YAML file with options")
-        more = "train the network of a run for more epochs, as a new run with that one's options and these"
-        parser.add_argument("--from", metavar="RUN_DIR", help=more)
+        _add_from(parser)
         _add_resume(parser)
         parser.print_configuration_help()
         return 0
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
         say(_resume(arguments))
     else:
-        say(_train_showing_run(parse_config(_with_options_of_run(arguments))))
+        is_from = any(argument.partition("=")[0] == "--from" for argument in arguments)
+        say(_train_showing_run(parse_config(_with_options_of_run(arguments) if is_from else arguments)))
     return 0
 
 
@@ -88,18 +90,21 @@ def _train_showing_run(config: Config) -> Path:
         raise KeyboardInterrupt(_how_to_go_on(started[-1]) if started else "nothing was begun") from None
 
 
+def _add_from(parser: Parser) -> None:
+    more = "train the network of a run for more epochs, as a new run with that one's options and these"
+    parser.add_argument("--from", dest="start", metavar="RUN_DIR", help=more)
+
+
 def _add_resume(parser: Parser) -> None:
     stopped = "go on with a run that was stopped, from the end of its last whole epoch"
     parser.add_argument("--resume", metavar="RUN_DIR", type=Path, required=True, help=stopped)
-    moved = "with --resume: where the run's data lies now, if it has moved"
-    parser.add_argument("--dataset-root", metavar="DIR", type=Path, help=moved)
-    changed = "with --resume: what happens where the images have changed since the run began (default: stop)"
-    parser.add_argument("--on-changed-data", choices=("stop", "continue"), default="stop", help=changed)
+    parser.take("dataset_root", type=Path, metavar="DIR")
+    parser.take("on_changed_data", choices=keys("pixpnet.training:ON_CHANGED_DATA"))
 
 
 def _resume(arguments: Sequence[str]) -> Path:
     """Go on with a run; it keeps its own options."""
-    parser = Parser("pixpnet train", TRAIN, usage=TRAIN_USAGE)
+    parser = Parser("pixpnet train", TRAIN, of=[RESUME], usage=TRAIN_USAGE)
     _add_resume(parser)
     values, others = parser.parse_known_args(arguments)
     if others:
@@ -121,22 +126,13 @@ def _with_options_of_run(arguments: Sequence[str]) -> list[str]:
 
     Its backbone has been trained, so no stage for it comes first, unless one is asked for.
     """
-    given, others = list(arguments), []
-    run_dir = None
-    while given:
-        name, equals, value = given.pop(0).partition("=")
-        if name != "--from":
-            others.append(name + equals + value)
-            continue
-        if not (equals or given):
-            raise ConfigError("--from: give the folder of a run")
-        run_dir = value if equals else given.pop(0)
-    if run_dir is None:
-        return others
+    parser = Parser("pixpnet train", TRAIN, usage=TRAIN_USAGE)
+    _add_from(parser)
+    values, others = parser.parse_known_args(arguments)
     from pixpnet.runs import RunDirectory
 
-    config_file = RunDirectory.open(run_dir).config_file
-    own = ["-c", str(config_file), "--train.start-from", run_dir]
+    config_file = RunDirectory.open(values.start).config_file
+    own = ["-c", str(config_file), "--train.start-from", values.start]
     if not any(to_kebab(other).startswith("--train.backbone-epochs") for other in others):
         own += ["--train.backbone-epochs", "0"]
     return [*own, *others]

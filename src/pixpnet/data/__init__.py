@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixpnet.data.cache import CACHES, ImageCache
-    from pixpnet.data.check import DatasetCheck, alike_sheet, annotated_sheet, check_dataset
+    from pixpnet.data.check import DatasetCheck, check_dataset
     from pixpnet.data.cub import read_cub
     from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset, reading_of
     from pixpnet.data.decode import (
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         read_part_truth,
     )
     from pixpnet.data.shares import evenly_over_classes, hold_out, set_aside
+    from pixpnet.data.sheets import alike_sheet, annotated_sheet
     from pixpnet.data.sources import download, extract, find_root
     from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
     from pixpnet.data.splits import Splits, measure_normalization, open_splits, without_unreadable
@@ -123,7 +124,7 @@ __all__ = [
 # Loaded on first use, so that asking for a name or a table does not wait for torch.
 _HOMES = {
     "cache": "CACHES ImageCache",
-    "check": "DatasetCheck alike_sheet annotated_sheet check_dataset",
+    "check": "DatasetCheck check_dataset",
     "cub": "read_cub",
     "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
     "decode": "FORMATS PictureSource is_picture load_image name_of picture_format read_picture",
@@ -131,6 +132,7 @@ _HOMES = {
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample loader worker_count",
     "masks": "load_mask mask_fault object_pixels",
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
+    "sheets": "alike_sheet annotated_sheet",
     "shares": "evenly_over_classes hold_out set_aside",
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",

@@ -1,6 +1,6 @@
 """Pictures that are almost alike, though not pixel by pixel: saved again, resized, or cropped a little.
 
-A picture's fingerprint is a perceptual hash (Zauner 2010, Implementation and Benchmarking of Perceptual Image
+They are compared by a perceptual hash (Zauner 2010, Implementation and Benchmarking of Perceptual Image
 Hash Functions): which of the 255 lowest frequencies of its grey 64 x 64 pixels are above their median. Copies
 that were saved again with JPEG's quality 60 or halved differ in at most 10 of the 255 bits (4,849 pictures of
 CUB-200-2011, SynthBirds and FunnyBirds). Of 1,500 training and 1,449 test photographs of CUB-200-2011 two
@@ -28,7 +28,7 @@ _LEAST_CONTRAST = 2.0
 _BLOCK = 4096
 
 
-class Fingerprint(NamedTuple):
+class PerceptualHash(NamedTuple):
     """What is kept of a picture to compare it."""
 
     signs: Float32[np.ndarray, "255"]
@@ -42,19 +42,19 @@ class Alike(NamedTuple):
     one: int
     other: int
     bits: int
-    """In which their fingerprints differ."""
+    """In which their hashes differ."""
 
 
-def perceptual_hash(image: Image.Image) -> Fingerprint:
-    """The fingerprint of a picture of 8-bit RGB."""
+def perceptual_hash(image: Image.Image) -> PerceptualHash:
+    """The hash of a picture of 8-bit RGB, and its coarse colours."""
     grey = np.asarray(image.convert("L").resize((64, 64), Image.Resampling.BOX), dtype=np.float64)
     low = np.asarray(dctn(grey, norm="ortho"))[:16, :16].ravel()[1:]
     signs = np.where(low > np.median(low), 1, -1) if grey.std() >= _LEAST_CONTRAST else np.zeros(255)
     colours = np.asarray(image.resize((16, 16), Image.Resampling.BOX))
-    return Fingerprint(signs.astype(np.float32), colours)
+    return PerceptualHash(signs.astype(np.float32), colours)
 
 
-def almost_alike(ones: Sequence[Fingerprint], others: Sequence[Fingerprint]) -> list[Alike]:
+def almost_alike(ones: Sequence[PerceptualHash], others: Sequence[PerceptualHash]) -> list[Alike]:
     """For each of the others the one that it is most alike, if it is almost; the most alike first."""
     if not ones or not others:
         return []
@@ -77,5 +77,5 @@ def almost_alike(ones: Sequence[Fingerprint], others: Sequence[Fingerprint]) -> 
     )
 
 
-def _colours_differ(one: Fingerprint, other: Fingerprint) -> float:
+def _colours_differ(one: PerceptualHash, other: PerceptualHash) -> float:
     return float(np.abs(one.colours.astype(int) - other.colours.astype(int)).mean())

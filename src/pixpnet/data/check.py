@@ -1,4 +1,4 @@
-"""A look at a data set: every image read once, counted and compared, and sheets of some of them."""
+"""A look at a data set: every image read once, counted and compared."""
 
 from __future__ import annotations
 
@@ -10,22 +10,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from pixpnet.data.alike import Alike, Fingerprint, almost_alike, perceptual_hash
-from pixpnet.data.decode import FORMATS, load_image, read_picture
+from pixpnet.data.alike import Alike, PerceptualHash, almost_alike, perceptual_hash
+from pixpnet.data.decode import FORMATS, read_picture
 from pixpnet.data.listing import left_out_in_words
 from pixpnet.data.masks import load_mask, mask_fault
 from pixpnet.data.opened import TAGGED
 from pixpnet.data.spec import ImageSet
 from pixpnet.errors import DataError
-from pixpnet.fonts import drawable, font_file
 from pixpnet.types import ImageRecord, Progress, no_progress
-from pixpnet.words import visible
 
-_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
-"""Of the parts: Okabe and Ito's, which colour-blind people tell apart."""
-_BORDER, _LINE, _FONT_SIZE = 6, 16, 11
 _SHOWN = 5
 """Names of what was found that are shown."""
 _CLASSES = 20
@@ -191,14 +185,14 @@ def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress = no
     damaged, outside, mask_faults = [], [], []
     notes: defaultdict[str, list[str]] = defaultdict(list)
     same: defaultdict[bytes, list[int]] = defaultdict(list)
-    prints: dict[int, Fingerprint] = {}
+    prints: dict[int, PerceptualHash] = {}
     with ThreadPoolExecutor(threads) as pool:
         for position, found in enumerate(pool.map(_look, records)):
             if isinstance(found, str):
                 damaged.append(found)
             else:
                 same[found.digest].append(position)
-                prints[position] = found.fingerprint
+                prints[position] = found.perceptual_hash
                 if not found.fits:
                     outside.append(records[position].image_id)
                 if found.mask_fault is not None:
@@ -232,7 +226,7 @@ def check_dataset(images: ImageSet, *, threads: int = 4, progress: Progress = no
     )
 
 
-def _alike_across(prints: Mapping[int, Fingerprint], split: int) -> Iterator[Alike]:
+def _alike_across(prints: Mapping[int, PerceptualHash], split: int) -> Iterator[Alike]:
     """What is almost alike on both sides of a position."""
     train, test = ([place for place in prints if (place < split) == is_train] for is_train in (True, False))
     for pair in almost_alike([prints[place] for place in train], [prints[place] for place in test]):
@@ -243,7 +237,7 @@ class _Look(NamedTuple):
     """What there is to know of one image."""
 
     digest: bytes
-    fingerprint: Fingerprint
+    perceptual_hash: PerceptualHash
     fits: bool
     """Whether its box and its parts lie in it."""
     mask_fault: str | None
@@ -279,123 +273,3 @@ def _some(names: Sequence[str], *, shown: int = _SHOWN) -> str:
         return "none"
     more = f"; and {len(names) - shown} more" if len(names) > shown else ""
     return f"{len(names)} ({'; '.join(names[:shown])}{more})"
-
-
-def annotated_sheet(images: ImageSet, *, columns: int = 6, rows: int = 5, cell: int = 200) -> Image.Image:
-    """Training images side by side, one of each class and then the next, in cells of so many pixels.
-
-    Boxes are drawn as frames, visible parts as dots in colours that a legend names; images that cannot be
-    read as crosses.
-    """
-    chosen = _turns(images.train)[: columns * rows]
-    named = [(record, images.class_names[record.label]) for record in chosen]
-    return _sheet(named, columns=min(columns, len(chosen)), cell=cell, parts=images.part_names)
-
-
-def alike_sheet(found: DatasetCheck, *, pairs: int = 12, cell: int = 200) -> Image.Image | None:
-    """Pairs of almost equal images, the most alike first, two in a row: training image and test image."""
-    named = []
-    for number, (train, test, _) in enumerate(found.alike[:pairs], start=1):
-        named += [
-            (train, f"{number} training: {train.path.name}"),
-            (test, f"{number} test: {test.path.name}"),
-        ]
-    return _sheet(named, columns=min(4, len(named)), cell=cell, parts=()) if named else None
-
-
-def _sheet(
-    named: Sequence[tuple[ImageRecord, str]], *, columns: int, cell: int, parts: tuple[str, ...]
-) -> Image.Image:
-    """Images in rows, each over its name; with a legend of the parts."""
-    rows = -(-len(named) // columns)
-    width = columns * (cell + _BORDER) + _BORDER
-    legend = _legend(parts, width)
-    height = rows * (cell + _LINE + _BORDER) + _BORDER + legend.height
-    sheet = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(sheet)
-    for place, (record, text) in enumerate(named):
-        left = _BORDER + place % columns * (cell + _BORDER)
-        top = _BORDER + place // columns * (cell + _LINE + _BORDER)
-        sheet.paste(_picture(record, cell), (left, top))
-        name = drawable(visible(text)).text
-        font = _font(name)
-        draw.text((left, top + cell), _shortened(name, cell, font), fill="black", font=font)
-    sheet.paste(legend, (0, height - legend.height))
-    return sheet
-
-
-def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
-    """As much of a text as fits: its beginning, and the end that tells names of files apart."""
-    shown, kept = text, len(text)
-    while font.getlength(shown) > width:
-        kept -= 1
-        shown = f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
-    return shown
-
-
-def _turns(records: tuple[ImageRecord, ...]) -> list[ImageRecord]:
-    """The first image of each class, then the second, ..."""
-    seen: defaultdict[int, int] = defaultdict(int)
-    turns = []
-    for position, record in enumerate(records):
-        turns.append((seen[record.label], record.label, position))
-        seen[record.label] += 1
-    return [records[position] for _, _, position in sorted(turns)]
-
-
-def _picture(record: ImageRecord, cell: int) -> Image.Image:
-    """The image in a square cell, with what is known of it."""
-    square = Image.new("RGB", (cell, cell), "#dddddd")
-    draw = ImageDraw.Draw(square)
-    try:
-        image = load_image(record.path, record.reading)
-    except DataError:
-        draw.line((0, 0, cell, cell), fill="red", width=3)
-        draw.line((0, cell, cell, 0), fill="red", width=3)
-        return square
-    scale = cell / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    left, top = (cell - size[0]) // 2, (cell - size[1]) // 2
-    square.paste(image.resize(size, Image.Resampling.BILINEAR), (left, top))
-
-    def to_cell(x: float, y: float) -> tuple[float, float]:
-        return left + x * size[0] / image.width, top + y * size[1] / image.height
-
-    if record.box is not None:
-        corners = to_cell(record.box.left, record.box.top), to_cell(record.box.right, record.box.bottom)
-        draw.rectangle(corners, outline="black", width=3)
-        draw.rectangle(corners, outline="white", width=1)
-    if record.part_points is not None and record.part_visible is not None:
-        for part, (x, y) in enumerate(record.part_points.tolist()):
-            if record.part_visible[part]:
-                _dot(draw, *to_cell(x, y), part=part)
-                draw.text(to_cell(x, y), f" {part + 1}", fill="white", stroke_width=2, stroke_fill="black")
-    return square
-
-
-def _font(text: str) -> ImageFont.FreeTypeFont:
-    """One that has the text's signs."""
-    return ImageFont.truetype(font_file(text), _FONT_SIZE)
-
-
-def _legend(names: tuple[str, ...], width: int) -> Image.Image:
-    """Number, colour and name of each part."""
-    names = tuple(drawable(visible(name)).text for name in names)
-    places, x, y = [], _BORDER, 0
-    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    for part, name in enumerate(names):
-        needed = 20 + int(measure.textlength(f"{part + 1} {name}", font=_font(name)))
-        if x > _BORDER and x + needed > width:
-            x, y = _BORDER, y + _LINE
-        places.append((x, y))
-        x += needed
-    legend = Image.new("RGB", (width, y + _LINE + _BORDER if names else 0), "white")
-    draw = ImageDraw.Draw(legend)
-    for part, (left, top) in enumerate(places):
-        _dot(draw, left + 4, top + 7, part=part)
-        draw.text((left + 11, top), f"{part + 1} {names[part]}", fill="black", font=_font(names[part]))
-    return legend
-
-
-def _dot(draw: ImageDraw.ImageDraw, x: float, y: float, *, part: int) -> None:
-    draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=_COLOURS[part % len(_COLOURS)], outline="black")

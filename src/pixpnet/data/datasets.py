@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pixpnet.choices import nearest_names
-from pixpnet.config import DatasetConfig
+from pixpnet.config import DatasetConfig, to_kebab
 from pixpnet.data.cars import read_cars
 from pixpnet.data.cifar10 import BATCHES, UNPACKED, unpack_cifar10
 from pixpnet.data.cub import read_cub
@@ -313,10 +313,13 @@ def read_dataset(config: DatasetConfig, *, progress: Progress = no_progress) -> 
         progress: Told (done, in all) of each step of that: bytes of a download, bytes of an archive, images.
 
     Raises:
-        ConfigError: Unknown name.
+        ConfigError: Unknown name, or an option of tables for a set without one.
         DataError: Missing or damaged files.
     """
     spec = find_dataset(config.name)
+    for option in ("table", "columns", "group_by"):
+        if getattr(config, option) is not None and spec.open is not open_labelled:
+            raise ConfigError(f"dataset.{to_kebab(option)}: is for dataset.name csv, not for {spec.name}")
     images = _with_reading(spec.open(spec, config, progress), reading_of(config))
     if images.left_out:
         _logger.warning("%s: files are left out: %s", images.root, left_out_in_words(images.left_out))

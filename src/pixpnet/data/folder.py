@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pixpnet.data.annotations import MASKS, annotated
 from pixpnet.data.decode import FORMATS
 from pixpnet.data.listing import (
     below,
@@ -25,7 +26,6 @@ from pixpnet.data.listing import (
 )
 from pixpnet.data.shares import set_aside
 from pixpnet.data.spec import DatasetSpec, ImageSet
-from pixpnet.data.tables import MASKS, annotated
 from pixpnet.errors import DataError
 from pixpnet.types import ImageRecord
 

@@ -19,9 +19,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from pixpnet.data.annotations import PartTable, read_parts
 from pixpnet.data.decode import open_picture
 from pixpnet.data.spec import DatasetSpec, ImageSet
-from pixpnet.data.tables import PartTable, TableLine, read_parts, unique
+from pixpnet.data.tables import TableLine, unique
 from pixpnet.errors import DataError, FileError
 from pixpnet.files import write_text
 from pixpnet.types import ImageRecord, Progress, no_progress

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pixpnet.choices import choose
 from pixpnet.config import DatasetConfig
+from pixpnet.data.annotations import BOXES, MASKS, PARTS, annotated
 from pixpnet.data.listing import (
     below,
     entries,
@@ -26,17 +27,7 @@ from pixpnet.data.listing import (
 )
 from pixpnet.data.shares import set_aside
 from pixpnet.data.spec import DatasetSpec, ImageSet
-from pixpnet.data.tables import (
-    BOXES,
-    MASKS,
-    PARTS,
-    Names,
-    TableLine,
-    annotated,
-    box_columns,
-    csv_columns,
-    read_csv,
-)
+from pixpnet.data.tables import Names, TableLine, box_columns, csv_columns, read_csv
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.types import ImageRecord
 

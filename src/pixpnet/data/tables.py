@@ -1,9 +1,7 @@
-"""Tables and lists in files, with errors that name file and place, and what may lie beside a tree of images.
+"""Tables and lists in files, with errors that name file and place.
 
-CSV files are read as spreadsheets and pandas write them (`read_csv`). `parts.csv` and `boxes.csv` name
-images as `Names.find` says, `masks/` by their path below it (`train/cat/1.png`). As in CUB-200-2011, part
-points count pixel centres as whole numbers, so they get + ½, and a box `x y width height` is the
-continuous one from (x, y) to (x + width, y + height).
+CSV files are read as spreadsheets and pandas write them (`read_csv`), and name images as `Names.find` says. A
+box `x y width height` is the continuous one from (x, y) to (x + width, y + height), as in CUB-200-2011.
 """
 
 from __future__ import annotations
@@ -13,29 +11,26 @@ import io
 import math
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
 
-from pixpnet.data.listing import below, pictures_below, plain
-from pixpnet.data.spec import ImageSet
+from pixpnet.data.listing import plain
 from pixpnet.errors import DataError
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import Box
 
-PARTS, BOXES, MASKS = "parts.csv", "boxes.csv", "masks"
-_BOX = ("x", "y", "width", "height")
+BOX = ("x", "y", "width", "height")
 _CORNERS = ("left", "top", "right", "bottom")
 _BOX_COLUMNS = {
     _CORNERS: True,
     ("xmin", "ymin", "xmax", "ymax"): True,
     ("x_min", "y_min", "x_max", "y_max"): True,
     ("x1", "y1", "x2", "y2"): True,
-    _BOX: False,
+    BOX: False,
     ("x", "y", "w", "h"): False,
     ("bbox_x", "bbox_y", "bbox_width", "bbox_height"): False,
 }
@@ -96,7 +91,7 @@ class TableLine:
     def _with_point(self, number: str) -> str:
         return number.replace(",", ".") if self.has_decimal_commas else number
 
-    def box(self, columns: Sequence[str] = _BOX) -> Box | None:
+    def box(self, columns: Sequence[str] = BOX) -> Box | None:
         """The box of these columns (`box_columns`); None where all of them are empty."""
         if not any(self.fields[name] for name in columns):
             return None
@@ -302,112 +297,3 @@ def unique(rows: Iterable[TableLine], column: str) -> dict[int, TableLine]:
             raise row.error(f"{column} {key} again; it stands on {row.unit} {seen[key].number} already.")
         seen[key] = row
     return seen
-
-
-class PartTable(NamedTuple):
-    """The parts of some images."""
-
-    names: tuple[str, ...]
-    """In the order in which the file names them first."""
-    points: Mapping[str, Float[np.ndarray, "q 2"]]
-    """By image id; continuous."""
-    visible: Mapping[str, Bool[np.ndarray, " q"]]
-
-
-def annotated(images: ImageSet) -> ImageSet:
-    """The set with the parts, boxes and masks that its folder holds.
-
-    Raises:
-        DataError: Naming file and line: an image that is not there, a second line for one, or no number.
-    """
-    ids = {record.image_id for record in (*images.train, *images.test)}
-    parts = read_parts(images.root / PARTS, ids) if (images.root / PARTS).exists() else None
-    boxes = _read_boxes(images.root / BOXES, ids) if (images.root / BOXES).exists() else {}
-    left_out = Counter(images.left_out)
-    masks = _find_masks(images.root / MASKS, ids, left_out)
-
-    def with_notes(record: ImageRecord) -> ImageRecord:
-        return replace(
-            record,
-            box=boxes.get(record.image_id, record.box),
-            part_points=None if parts is None else parts.points[record.image_id],
-            part_visible=None if parts is None else parts.visible[record.image_id],
-            mask=masks.get(record.image_id),
-        )
-
-    return replace(
-        images,
-        part_names=() if parts is None else parts.names,
-        train=tuple(map(with_notes, images.train)),
-        test=tuple(map(with_notes, images.test)),
-        left_out=left_out,
-    )
-
-
-def read_parts(path: Path, ids: set[str]) -> PartTable:
-    """The parts of every image of `ids`; a part without a line is not visible.
-
-    Raises:
-        DataError: As `annotated`.
-    """
-    rows = read_csv(path, ("image", "part", "x", "y"), optional=("visible",))
-    names = tuple(dict.fromkeys(row.fields["part"] for row in rows))
-    column = {name: index for index, name in enumerate(names)}
-    points = {image: np.zeros((len(names), 2)) for image in ids}
-    visible = {image: np.zeros(len(names), dtype=bool) for image in ids}
-    lines: dict[tuple[str, str], int] = {}
-    known = Names(sorted(ids))
-    for row in rows:
-        image, part = _image(row, known), row.fields["part"]
-        if (image, part) in lines:
-            raise row.error(f"part {part} of {image} again; it stands on line {lines[image, part]} already.")
-        lines[image, part] = row.number
-        if row.fields["visible"] == "" or row.flag("visible"):
-            points[image][column[part]] = np.add(row.numbers(("x", "y")), 0.5)
-            visible[image][column[part]] = True
-    return PartTable(names, points, visible)
-
-
-def _read_boxes(path: Path, ids: set[str]) -> dict[str, Box]:
-    boxes: dict[str, Box] = {}
-    lines: dict[str, int] = {}
-    columns, names = box_columns(csv_columns(path, ",".join(("image", *_BOX)))) or _BOX, Names(sorted(ids))
-    for row in read_csv(path, ("image", *columns)):
-        image = _image(row, names)
-        if image in lines:
-            raise row.error(f"a box of {image} again; it stands on line {lines[image]} already.")
-        lines[image] = row.number
-        if box := row.box(columns):
-            boxes[image] = box
-    return boxes
-
-
-def _image(row: TableLine, names: Names) -> str:
-    image, root = row.fields["image"], row.path.parent
-    meant = names.find(image)
-    if not meant:
-        raise row.error(f"there is no image {image!r} below {root}.")
-    if len(meant) > 1:
-        raise row.error(f"{image} is {meant[0]} or {meant[1]}; name images by their path below {root}.")
-    return meant[0]
-
-
-def _find_masks(folder: Path, ids: set[str], left_out: Counter[str]) -> dict[str, Path]:
-    """The mask of an image has its path below `masks/`, with any suffix; a class may have that name, too."""
-    if not folder.is_dir() or any(image.startswith(f"{MASKS}/") for image in ids):
-        return {}
-    by_stem: defaultdict[str, list[str]] = defaultdict(list)
-    for image in sorted(ids):
-        by_stem[image.rpartition(".")[0]].append(image)
-    masks: dict[str, Path] = {}
-    for name, path in sorted(below(folder, pictures_below(folder, left_out)).items()):
-        stem = name.rpartition(".")[0]
-        if stem not in by_stem:
-            raise DataError(f"{path} is the mask of no image: there is no {stem}.* below {folder.parent}.")
-        image, *others = by_stem[stem]
-        if others:
-            raise DataError(f"{path} is the mask of {image} or of {others[0]}: rename one of these.")
-        if image in masks:
-            raise DataError(f"{path} is a second mask of {image}; {masks[image]} is there already.")
-        masks[image] = path
-    return masks

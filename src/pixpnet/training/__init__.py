@@ -23,10 +23,11 @@ from pixpnet.training.objective import (
 from pixpnet.training.plan import SCHEDULES, EpochPlan, plan_epochs
 from pixpnet.training.profiling import PROFILERS
 from pixpnet.training.projection import project_prototypes, start_prototypes, train_readout
+from pixpnet.training.setup import ON_CHANGED_DATA, resume, train
 from pixpnet.training.tools import Display, RunLogs, flat_options
-from pixpnet.training.trainer import resume, train
 
 __all__ = [
+    "ON_CHANGED_DATA",
     "PROFILERS",
     "SCHEDULES",
     "Batch",

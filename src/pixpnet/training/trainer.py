@@ -1,39 +1,27 @@
-"""A run from its configuration to its run directory: stages, projection, readout, test."""
+"""A run: its stages, projection, readout and test, and the files that they leave."""
 
 from __future__ import annotations
 
-import logging
-import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
-from jaxtyping import Float
-from rich.console import Console
-from torch import Tensor
 
-from pixpnet.backbones import Backbone, TiledBackbone, backbone_of
-from pixpnet.choices import choose
-from pixpnet.config import Config, config_from_yaml, config_to_yaml, resolve_optimizer, validate
-from pixpnet.data import ClassificationImages, EpochLoader, Splits, fingerprint, keep_features, open_splits
+from pixpnet.backbones import Backbone, TiledBackbone
+from pixpnet.config import Config, resolve_optimizer
+from pixpnet.data import ClassificationImages, EpochLoader, Splits
 from pixpnet.data import loader as make_loader
-from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.files import write_text, write_yaml
-from pixpnet.modes import evaluating
-from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
-from pixpnet.receptive_fields import ReceptiveField, receptive_field
-from pixpnet.runs import Checkpoint, RunDirectory, changes_since, load, load_checkpoint, write_manifest
+from pixpnet.prototypes import PrototypeNetwork
+from pixpnet.receptive_fields import ReceptiveField
+from pixpnet.runs import RunDirectory, load_checkpoint
 from pixpnet.seeds import seeded, stable_seed
-from pixpnet.training.learner import RATE_COLUMNS, Learner, ParameterGroup, build_optimizer
-from pixpnet.training.loop import Learning, TrainedEpoch, fit, make_execution, score
-from pixpnet.training.memory import find_batch_size, require_gpu
+from pixpnet.training.learner import RATE_COLUMNS, ParameterGroup, build_optimizer
+from pixpnet.training.loop import Learning, TrainedEpoch, fit, score
 from pixpnet.training.objective import EpochMeter
-from pixpnet.training.plan import EpochPlan, plan_epochs
-from pixpnet.training.profiling import make_profiler
+from pixpnet.training.plan import EpochPlan
 from pixpnet.training.projection import (
     project_prototypes,
     similarity_table,
@@ -43,257 +31,15 @@ from pixpnet.training.projection import (
 )
 from pixpnet.training.state import TrainState
 from pixpnet.training.summary import announcement, closing_rows, epoch_line, model_info
-from pixpnet.training.tools import Display, EpochBar, RunLogs, Tools
+from pixpnet.training.tools import EpochBar, Tools
 
 SPLITS = ("train", "val", "test")
 """In the names of what is logged."""
 
-ON_CHANGED_DATA = {"stop": True, "continue": False}
-"""What happens to a run whose images have changed -> whether it stops."""
-
-_logger = logging.getLogger(__name__)
-
-
-def train(config: Config, *, progress: bool = True) -> Path:
-    """Train, project and test a network; returns the run directory."""
-    return _begin(config, progress=progress).train()
-
-
-def resume(
-    run_dir: str | Path,
-    *,
-    dataset_root: str | Path | None = None,
-    on_changed_data: str = "stop",
-    progress: bool = True,
-) -> Path:
-    """Go on from the end of a run's last whole epoch; on the same machine the result is bit for bit the same.
-
-    Args:
-        run_dir: The run.
-        dataset_root: Where the run's data lies now, if it has moved (what dataset.root was in training).
-        on_changed_data: What happens where the images are no longer those that the run began with: stop, or
-            continue with a warning.
-        progress: Whether to show bars and lines.
-
-    Raises:
-        CheckpointError: if there is no such run, no usable checkpoint, or nothing left to do.
-        ConfigError: on_changed_data is neither.
-        DataError: The images have changed.
-    """
-    directory = RunDirectory.open(run_dir)
-    if directory.scores_file.exists():
-        raise CheckpointError(f"{run_dir} is complete: there is nothing to resume.")
-    checkpoint = load_checkpoint(directory.last_checkpoint())
-    config = config_from_yaml(checkpoint.config_yaml)
-    if dataset_root is not None:
-        config = replace(config, dataset=replace(config.dataset, root=str(dataset_root)))
-    if not directory.metrics_file.is_file():
-        raise CheckpointError(f"{directory.metrics_file} is missing: the run can't be resumed.")
-    stops = choose(ON_CHANGED_DATA, on_changed_data, what="on-changed-data")
-    run = _begin(config, checkpoint=checkpoint, directory=directory, stops_on_change=stops, progress=progress)
-    run.tools.logs.cut_back(checkpoint.metrics_bytes)
-    return run.train()
-
-
-def _check_images(
-    directory: RunDirectory, splits: Splits, checkpoint: Checkpoint, *, stops_on_change: bool
-) -> None:
-    """Hold a run's images against those that it began with.
-
-    Raises:
-        DataError: They have changed, and that stops it.
-    """
-    file = directory.images_file
-    if not file.is_file():  # runs of older versions
-        _logger.warning("%s is missing: nobody can tell whether the images are those of the beginning", file)
-        return
-    changes = changes_since(file, splits, checkpoint.sources)
-    if not changes:
-        return
-    told = f"{splits.image_set.root} has other images than the run began with: {'; '.join(changes)}."
-    if stops_on_change:
-        raise DataError(
-            f"{told} Images that it learned from may be among those it is now validated or tested on. Bring "
-            "the old ones back, begin a new run, or go on all the same with --on-changed-data continue."
-        )
-    _logger.warning("%s", told)
-
-
-def _begin(
-    config: Config,
-    *,
-    checkpoint: Checkpoint | None = None,
-    directory: RunDirectory | None = None,
-    stops_on_change: bool = True,
-    progress: bool,
-) -> _Trainer:
-    """All that a run needs: from its configuration alone, or where its checkpoint was taken."""
-    validate(config)
-    seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
-    plans = plan_epochs(config.train, config.optimizer)
-    execution = make_execution(config)
-    accelerator = execution.accelerator
-    seed = int(broadcast_object_list([seed])[0])
-    dataset = replace(config.dataset, root=str(Path(config.dataset.root).resolve()))
-    config = replace(config, seed=seed, dataset=dataset)
-    if config.train.start_from is not None:
-        start_from = str(Path(config.train.start_from).resolve())
-        config = replace(config, train=replace(config.train, start_from=start_from))
-    display = Display(Console(stderr=True), progress and accelerator.is_main_process)
-    with seeded(seed, gpus=True):
-        with_weights = checkpoint is None and config.train.start_from is None
-        backbone = backbone_of(config.model, with_weights=with_weights)
-        _check_before_data(config, accelerator.device)
-        splits = _open_splits(config, accelerator, display)
-        if directory is not None and checkpoint is not None:
-            _check_images(directory, splits, checkpoint, stops_on_change=stops_on_change)
-        network = build_network(
-            config.model,
-            num_classes=len(splits.class_names),
-            backbone=backbone,
-            generator=torch.Generator().manual_seed(seed),
-        )
-    if config.train.start_from is not None and checkpoint is None:
-        _start_from(config.train.start_from, network, splits)
-    config = replace(config, dataset=replace(config.dataset, bits=splits.image_set.reading.bits))
-    field = _patch_field(backbone, splits.image_size, network.kernel_size)
-    # Channels last makes convolutions faster on CPUs, too.
-    backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    network = network.to(accelerator.device)
-    if config.train.hparam_tune:
-        batch_size = find_batch_size(
-            network,
-            plans,
-            config=config,
-            splits=splits,
-            execution=execution,
-        )
-        config = replace(config, train=replace(config.train, batch_size=batch_size, hparam_tune=False))
-    is_frozen = config.train.freeze_backbone
-    learned = network.over_features() if is_frozen else network
-    state = TrainState(network, Learner(learned, config=config, accelerator=accelerator))
-    if checkpoint is not None:
-        state.restore(checkpoint)
-    if is_frozen:
-        backbone.requires_grad_(False)
-        splits = _keep_features(config, splits, backbone, accelerator, display)
-    if config.train.compile:
-        network.backbone.compile()
-    directory = directory or _create_directory(config, splits, is_main=accelerator.is_main_process)
-    measures = state.learner.prototype_objective.measures
-    logs = RunLogs(
-        directory,
-        config,
-        columns=(*RATE_COLUMNS, *(f"{split}_{measure}" for split in SPLITS for measure in measures)),
-        active=accelerator.is_main_process,
-        resumed_at=None if checkpoint is None else checkpoint.step,
-    )
-    profiler = make_profiler(
-        config,
-        directory.path / "profile",
-        device=accelerator.device,
-        epochs_done=state.position.epoch,
-        active=accelerator.is_main_process,
-    )
-    tools = Tools(execution, display, logs, profiler)
-    return _Trainer(config, seed, plans, splits, backbone, field, directory, state, tools)
-
-
-def _check_before_data(config: Config, device: torch.device) -> None:
-    """What can be told to be wrong before images are made, so that nothing is written for it."""
-    dataset, model, train = config.dataset, config.model, config.train
-    if train.checkpoint and not train.push_prototypes:
-        raise ConfigError("train.checkpoint keeps a projected network: it needs train.push-prototypes.")
-    if train.checkpoint and dataset.val_size == 0:
-        raise ConfigError("train.checkpoint needs validation images: dataset.val-size is 0.")
-    if train.hparam_tune:
-        require_gpu(device)
-    if dataset.name == "SYNTHBIRDS":
-        regular_own_class(model.num_prototypes, dataset.classes, class_specific=model.class_specific)
-
-
-def _start_from(path: str, network: PrototypeNetwork, splits: Splits) -> None:
-    """Give a network the values of a trained one.
-
-    Raises:
-        CheckpointError: There is no such run, or its network is built otherwise.
-        DataError: It was trained on other classes.
-    """
-    parent = load(path)
-    if parent.class_names != splits.class_names:
-        raise DataError(f"{path} (train.start-from) has other classes than {splits.image_set.root}.")
-    try:
-        network.load_state_dict(parent.network.state_dict())
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path} (train.start-from) holds a network that is built otherwise than the options of model "
-            f"say: {str(error).splitlines()[1].strip()[:200]}"
-        ) from error
-
-
-def _open_splits(config: Config, accelerator: Accelerator, display: Display) -> Splits:
-    # One process renders, the others find it done.
-    with accelerator.main_process_first(), display.rendering() as progress:
-        return open_splits(
-            config.dataset,
-            seed=config.seed or 0,
-            debug=config.debug,
-            batch_size=config.train.batch_size,
-            progress=progress,
-        )
-
-
-def _keep_features(
-    config: Config,
-    splits: Splits,
-    backbone: Backbone | TiledBackbone,
-    accelerator: Accelerator,
-    display: Display,
-) -> Splits:
-    """The splits with the frozen backbone's features in place of images."""
-
-    def compute(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d h w"]:
-        return backbone(images.to(accelerator.device, memory_format=torch.channels_last))
-
-    with torch.no_grad(), evaluating(backbone), display.rendering() as progress:
-        return keep_features(
-            splits,
-            compute,
-            shape=(backbone.out_channels, *receptive_field(backbone, splits.image_size).grid_size),
-            made_with=fingerprint(backbone),
-            views=config.train.kept_views,
-            seed=config.dataset.seed,
-            share=slice(accelerator.process_index, None, accelerator.num_processes),
-            wait=accelerator.wait_for_everyone,
-            progress=progress,
-        )
-
-
-def _patch_field(
-    backbone: Backbone | TiledBackbone, image_size: tuple[int, int], kernel_size: int
-) -> ReceptiveField:
-    """The receptive field of prototype-sized patches."""
-    field = receptive_field(backbone, image_size)
-    if kernel_size > min(field.grid_size):
-        raise ConfigError(
-            f"model.prototype-kernel-size={kernel_size} exceeds the {field.grid_size[0]}×"
-            f"{field.grid_size[1]} cells of layer {backbone.layer}."
-        )
-    return field.for_kernel(kernel_size)
-
-
-def _create_directory(config: Config, splits: Splits, *, is_main: bool) -> RunDirectory:
-    path = str(RunDirectory.create(config).path) if is_main else ""
-    directory = RunDirectory(Path(str(broadcast_object_list([path])[0])))
-    if is_main:
-        write_text(directory.config_file, config_to_yaml(config))
-        write_manifest(directory.images_file, splits)
-    return directory
-
 
 @dataclass(frozen=True)
-class _Trainer:
-    """One run, ready to train."""
+class Trainer:
+    """One run, ready to train (`training.setup`)."""
 
     config: Config
     seed: int
