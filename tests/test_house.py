@@ -1,6 +1,7 @@
 """The structure of the code (contracts in pyproject.toml), and the package's front door."""
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -218,6 +219,15 @@ def test_importing_pixpnet_does_not_load_torch():
     code = "import pixpnet, sys; print('torch' in sys.modules, pixpnet.PixPNetError.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "PixPNetError"]
+
+
+def test_examples_in_docstrings_are_true():
+    # In a process without the shape checker, behind whose wrappers doctest finds no examples.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
+    done = subprocess.run(
+        [*command, "--doctest-modules", "src/pixpnet"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_every_public_name_exists():

@@ -14,6 +14,7 @@ from pixpnet.data import FeatureImages, fingerprint, keep_features, open_splits
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.explanation import explain
 from pixpnet.receptive_fields import receptive_field
+from pixpnet.report import write_report
 from pixpnet.runs import load
 from pixpnet.training import resume, train
 
@@ -90,6 +91,13 @@ def test_a_tiled_run_is_a_run_like_any_other(tiled_run):
         assert torch.allclose(run.network.prototypes[source.prototype].flatten(), patch, rtol=2e-3, atol=2e-3)
     explanation = explain(run, run.test_images[0].image)
     assert explanation.evidence[0].box in {field.box(row, column) for row in range(3) for column in range(3)}
+
+
+def test_its_report_tells_of_tiles(tiled_run, tmp_path):
+    page = write_report(tiled_run, out=tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "small_resnet on tiles of 32 pixels" in page
+    assert "whole, on tiles of 32 pixels: 3×3 patches" in page
+    assert "cut at" not in page.partition("Settings</h2>")[0]
 
 
 def test_its_certificate_is_clean_to_the_last_bit(tiled_run):

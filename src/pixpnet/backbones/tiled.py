@@ -29,7 +29,7 @@ def tile_starts(side: int, tile: int, stride: float) -> list[int]:
         ConfigError: The tile is larger than the side, or the stride larger than the tile.
 
     >>> tile_starts(224, 80, 36), tile_starts(224, 112, 37), tile_starts(64, 64, 1)
-    ([0, 36, 72, 108, 144], [0, 37, 75, 112], [0])
+    ([0, 36, 72, 108, 144], [0, 37, 74, 112], [0])
     """
     if not 1 <= tile <= side:
         raise ConfigError(f"a tile of {tile} pixels does not fit into an image whose side is {side}.")

@@ -142,6 +142,29 @@ class ModelConfig:
     readout_type: Annotated[str, KeyOf("pixpnet.prototypes:HEADS")] = "linear"
     distance: Annotated[str, KeyOf("pixpnet.prototypes:DISTANCES")] = "l2"
 
+    @property
+    def network(self) -> str:
+        """The backbone by its names, and the tiles that it looks at.
+
+        >>> ModelConfig(feature_extractor="resnet18", feature_layer="layer2").network
+        'resnet18/layer2'
+        >>> ModelConfig(feature_extractor="resnet18", tile=0.25, tile_input=128).network
+        'resnet18 on tiles of 25 %'
+        """
+        name = "/".join(filter(None, (self.feature_extractor, self.feature_layer)))
+        return name if self.tile is None else f"{name} on tiles of {self.tile_side}"
+
+    @property
+    def tile_side(self) -> str:
+        """Side of the tiles in words; "" where there are none.
+
+        >>> ModelConfig(tile=80).tile_side
+        '80 pixels'
+        """
+        if self.tile is None:
+            return ""
+        return f"{self.tile:g} pixels" if self.tile >= 1 else f"{100 * self.tile:g} %"
+
 
 @dataclass(frozen=True)
 class TrainConfig:

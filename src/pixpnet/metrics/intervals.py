@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
         """The value with its unit, and the interval ("" where it has no width, as of what was counted).
 
         >>> Estimate(50.0, 40.04, 60.0, 100, 0).in_words("%"), Estimate(12.0, 12.0, 12.0, 12, 0).in_words()
-        (('50.0 %', '40.0 to 60.0'), ('12', ''))
+        (('50.0 %', '40.0 to 60.0'), ('12.000', ''))
         """
         return number_in_words(self.value, unit), interval_in_words(self.low, self.high, unit)
 

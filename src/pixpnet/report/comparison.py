@@ -48,8 +48,7 @@ def _accuracy(run: RunResults) -> float | None:
 
 
 def _network(run: RunResults) -> str:
-    model = run.config.model
-    return "/".join(filter(None, (model.feature_extractor, model.feature_layer)))
+    return run.config.model.network
 
 
 DESCRIPTIONS: dict[str, Callable[[RunResults], str]] = {

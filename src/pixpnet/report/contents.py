@@ -150,10 +150,9 @@ def collect(
     contrasts = [gallery.versus(pair.example) for pair in confused.pairs[:CONTRASTS]]
     progress(3, STEPS, "trying the receptive fields")
     certificate = grounding(run)
-    model = run.config.model
     return Report(
         dataset=run.config.dataset.name,
-        network="/".join(filter(None, (model.feature_extractor, model.feature_layer))),
+        network=run.config.model.network,
         lead=_lead(run, predictions, field.mean_percent),
         run=directory.path.resolve().name,
         image_size=run.image_size,
@@ -217,7 +216,11 @@ def facts(
     height, width = run.image_size
     rows, columns = field.grid_size
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    layer = config.model.feature_layer or "its last layer"
+    model = config.model
+    layer = model.feature_layer or (None if model.tile else "its last layer")
+    where = f"cut at {layer}" if layer else "whole"
+    if model.tile:
+        where += f", on tiles of {model.tile_side}"
     found = [
         Fact(
             "Test accuracy",
@@ -237,7 +240,7 @@ def facts(
         Fact(
             "Backbone",
             f"{config.model.feature_extractor}",
-            f"cut at {layer}: {rows}×{columns} patches, {parameters:,} parameters",
+            f"{where}: {rows}×{columns} patches, {parameters:,} parameters",
         ),
         Fact("Data", config.dataset.name, f"{height}×{width} pixels, {images:,} test images"),
     ]
