@@ -1,7 +1,7 @@
 """Pictures that are almost alike, though not pixel by pixel: saved again, resized, or cropped a little.
 
 They are compared by a perceptual hash (Zauner 2010, Implementation and Benchmarking of Perceptual Image
-Hash Functions): which of the 255 lowest frequencies of its grey 64 x 64 pixels are above their median. Copies
+Hash Functions): which of the 255 lowest frequencies of the grey 64 x 64 pixels are above their median. Copies
 that were saved again with JPEG's quality 60 differ in at most 10 of the 255 bits, halved ones in 18 (3,949
 pictures of CUB-200-2011 and FunnyBirds). Of 1,500 training and 1,449 test photographs of CUB-200-2011 two
 pairs differ in 36 and 42, and both are the same photographs; the next one differs in 66, as does the first of
