@@ -93,6 +93,7 @@ DEFAULTS = {
     "train.start-from": None,
     "train.freeze-backbone": False,
     "train.kept-views": 0,
+    "train.tie-prototypes": False,
     "train.batch-size": 128,
     "train.accumulate-grad-batches": None,
     "train.checkpoint": False,
@@ -315,7 +316,13 @@ def values(option: Option) -> st.SearchStrategy[object]:
 
 
 FIXED = ("model.name", "model.feature-extractor", "train.hparam-tune")
-FIXED += ("model.tile-stride", "model.tile-input", "train.freeze-backbone", "train.kept-views")
+FIXED += (
+    "model.tile-stride",
+    "model.tile-input",
+    "train.freeze-backbone",
+    "train.kept-views",
+    "train.tie-prototypes",
+)
 
 DRAWN = st.fixed_dictionaries(
     {}, optional={name: values(option) for name, option in OPTIONS.items() if name not in FIXED}

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pixpnet.allocator import keep_freed_memory
     from pixpnet.backbones import build_backbone, build_tiled
     from pixpnet.certificate import verify
     from pixpnet.config import Config
@@ -49,6 +50,7 @@ __all__ = [
     "build_tiled",
     "evaluate",
     "explain",
+    "keep_freed_memory",
     "load",
     "pixel_space_map",
     "probe_receptive_field",
@@ -74,6 +76,7 @@ _HOMES = {
     "build_tiled": "backbones",
     "evaluate": "evaluation",
     "explain": "explanation",
+    "keep_freed_memory": "allocator",
     "load": "runs",
     "pixel_space_map": "pixel_space",
     "probe_receptive_field": "receptive_fields",
@@ -88,3 +91,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from pixpnet.backbones import build_backbone, cut, find_node, named_layers, timm_models
 from pixpnet.backbones.timm_models import same_padding, trace_timm
-from pixpnet.backbones.weights import offline_weights
+from pixpnet.backbones.weights import OFFLINE, offline_weights
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.receptive_fields import probe_receptive_field, receptive_field
 
@@ -148,22 +148,23 @@ def test_fused_activations_can_be_cut_off():
     torch.testing.assert_close(with_activation(images), functional.relu6(without(images)))
 
 
+@pytest.mark.parametrize("name", OFFLINE)
 @pytest.mark.parametrize(
     ("photo", "classes"), [("cat", {"tabby", "tiger cat", "Egyptian cat"}), ("coffee", {"espresso"})]
 )
-def test_shipped_imagenet_weights_know_a_photo(photo, classes):
+def test_shipped_imagenet_weights_know_a_photo(name, photo, classes):
     """The whole network, through the Backbone's conversion from ImageNet's normalisation to its own."""
     pixels = np.ascontiguousarray(getattr(skimage.data, photo)())
     image = transforms.to_dtype(torch.from_numpy(pixels).permute(2, 0, 1), torch.float32, scale=True)
     image = transforms.center_crop(transforms.resize(image, [256]), [224, 224])
     image = transforms.normalize(image, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    network = build_backbone(LITE, layer="classifier").eval()
+    network = build_backbone(f"timm/{name}", layer="classifier").eval()
     assert network.normalization == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     with torch.inference_mode():
         probabilities = network(image[None]).flatten().softmax(0)
     names = ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
     assert names[probabilities.argmax()] in classes
-    assert sum(p for p, name in zip(probabilities.tolist(), names, strict=True) if name in classes) > 0.8
+    assert sum(p for p, name in zip(probabilities.tolist(), names, strict=True) if name in classes) > 0.7
 
 
 def test_shipped_weights_need_as_many_tensors_as_the_network():

@@ -14,8 +14,8 @@ ALL_COMMANDS = "train, demo, explain, verify, evaluate, report, compare, rf, gol
 TRAIN = ["train", "--model.name", "protonet", "--model.feature-extractor", "resnet18"]
 
 TRAIN_KEYS = (
-    "epochs, backbone-epochs, start-from, freeze-backbone, kept-views, batch-size, accumulate-grad-batches, "
-    "checkpoint, "
+    "epochs, backbone-epochs, start-from, freeze-backbone, kept-views, tie-prototypes, batch-size, "
+    "accumulate-grad-batches, checkpoint, "
     "gradient-clip-norm, hparam-tune, stochastic-weight-averaging, val-every-n-epoch, push-prototypes, "
     "push-every, readout-push-epochs, push-duplicate-filter, precision, compile"
 )

@@ -39,18 +39,30 @@ TILED = {
 }
 
 
+TIES = {"train.tie-prototypes": "true"}
+TIED = TILED | TIES
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PIXPNET_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "features"
 
 
-@pytest.fixture(scope="module")
-def tiled_run(tmp_path_factory, tiny_arguments):
-    folder = tmp_path_factory.mktemp("tiled")
+def trained(folder, tiny_arguments, options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIXPNET_CACHE", str(folder / "cache"))
-        return train(parse_config(tiny_arguments(folder, **TILED)), progress=False)
+        return train(parse_config(tiny_arguments(folder, **options)), progress=False)
+
+
+@pytest.fixture(scope="module")
+def tiled_run(tmp_path_factory, tiny_arguments):
+    return trained(tmp_path_factory.mktemp("tiled"), tiny_arguments, TILED)
+
+
+@pytest.fixture(scope="module")
+def tied_run(tmp_path_factory, tiny_arguments):
+    return trained(tmp_path_factory.mktemp("tied"), tiny_arguments, TIED)
 
 
 def tiled_backbone(config, seed):
@@ -199,8 +211,19 @@ def test_features_that_half_precision_cannot_hold_are_refused(config, cache):
         kept(splits, backbone, compute=lambda images: backbone(images) * 0 + 1e5)
 
 
+def test_tied_prototypes_learn_and_are_their_patches_all_along(tiled_run, tied_run, tiny_arguments, tmp_path):
+    free, tied = load(tiled_run), load(tied_run)
+    assert min(source.distance_before for source in free.sources) > 1e-6
+    assert max(source.distance_before for source in tied.sources) < 1e-9
+    early = load(trained(tmp_path, tiny_arguments, TIED | {"train.epochs": "1"}))
+    places = [[(source.image_id, source.cell) for source in run.sources] for run in (early, tied)]
+    assert places[0] == places[1]
+    assert not torch.allclose(early.network.prototypes, tied.network.prototypes, atol=1e-4)
+
+
+@pytest.mark.parametrize(("options", "whole_run"), [(TILED, "tiled_run"), (TIED, "tied_run")])
 def test_an_interrupted_frozen_run_goes_on_as_if_nothing_had_happened(
-    tiled_run, tiny_arguments, tmp_path, cache
+    options, whole_run, tiny_arguments, tmp_path, cache, request
 ):
     steps = []
 
@@ -210,7 +233,7 @@ def test_an_interrupted_frozen_run_goes_on_as_if_nothing_had_happened(
         if len(steps) == 20:  # in the third epoch
             raise KeyboardInterrupt
 
-    config = parse_config(tiny_arguments(tmp_path, **TILED))
+    config = parse_config(tiny_arguments(tmp_path, **options))
     hook = register_optimizer_step_post_hook(interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(config, progress=False)
@@ -218,7 +241,7 @@ def test_an_interrupted_frozen_run_goes_on_as_if_nothing_had_happened(
     (folder,) = (path.parents[1] for path in tmp_path.rglob("results/config.yaml"))
     shutil.rmtree(cache)
     resumed = load(resume(folder, progress=False)).network.state_dict()
-    whole = load(tiled_run).network.state_dict()
+    whole = load(request.getfixturevalue(whole_run)).network.state_dict()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
@@ -229,6 +252,8 @@ def test_an_interrupted_frozen_run_goes_on_as_if_nothing_had_happened(
         ({"dataset.augment-factor": "2"}, "dataset.augment-factor: does not go with train.freeze-backbone"),
         ({"train.freeze-backbone": "false"}, "train.kept-views: is for train.freeze-backbone"),
         ({"model.tile": "null"}, "model.tile-input: is for tiles"),
+        ({"train.kept-views": "0", "train.freeze-backbone": "false"} | TIES, "train.tie-prototypes: is for"),
+        ({"train.no-push-prototypes": "true"} | TIES, "train.tie-prototypes: needs train.push-prototypes"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(tiny_arguments, tmp_path, options, said):

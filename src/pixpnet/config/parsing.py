@@ -92,9 +92,15 @@ def _check_frozen(config: Config) -> None:
     """What goes with train.freeze-backbone and what does not."""
     train = config.train
     if not train.freeze_backbone:
-        if train.kept_views:
-            raise ConfigError("train.kept-views: is for train.freeze-backbone; add it, or leave this out")
+        for name, is_there in {
+            "kept-views": train.kept_views,
+            "tie-prototypes": train.tie_prototypes,
+        }.items():
+            if is_there:
+                raise ConfigError(f"train.{name}: is for train.freeze-backbone; add it, or leave this out")
         return
+    if train.tie_prototypes and not train.push_prototypes:
+        raise ConfigError("train.tie-prototypes: needs train.push-prototypes, which finds the patches")
     wrong = {
         "train.backbone-epochs": train.backbone_epochs > 0,
         "train.hparam-tune": train.hparam_tune,

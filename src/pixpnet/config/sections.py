@@ -178,6 +178,8 @@ class TrainConfig:
             all else learns from them.
         kept_views: With freeze-backbone: augmented views of each training image, drawn once, that are learned
             from beside the image itself.
+        tie_prototypes: With freeze-backbone: from the start each prototype is a training patch, and stays it
+            while the add-on layers learn, so that projection changes nothing.
         batch_size: Images per step and process.
         accumulate_grad_batches: Batches whose gradients are added before a step.
         checkpoint: Also keep, and test, the projected network that is best on validation.
@@ -198,6 +200,7 @@ class TrainConfig:
     start_from: str | None = None
     freeze_backbone: bool = False
     kept_views: From0 = 0
+    tie_prototypes: bool = False
     batch_size: From1 = 128
     accumulate_grad_batches: From1 | None = None
     checkpoint: bool = False

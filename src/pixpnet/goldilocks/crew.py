@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pixpnet.allocator import keep_freed_memory
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.goldilocks.table import Row
 from pixpnet.log import start_logging
@@ -119,6 +120,7 @@ def _processes(jobs: int) -> Iterator[Crew]:
 def _begin(threads: int, parent: int) -> None:
     torch.set_num_threads(threads)
     start_logging(os.environ)
+    keep_freed_memory(os.environ)
 
     def end_with_parent() -> None:
         while os.getppid() == parent:

@@ -64,6 +64,9 @@ class PrototypeNetwork(nn.Module):
         self.head = head
         self.distance = find_distance(distance)
         self.similarity = similarity
+        self.patches: Float[Tensor, "p _ k k"] | None = None
+        """What the backbone gives at each prototype's training patch, of prototypes that are tied to it: they
+        are what the add-on layers make of it, and learn with these. None: prototypes are free."""
 
     @property
     def own_class(self) -> Bool[Tensor, "p c"]:
@@ -133,13 +136,13 @@ class PrototypeNetwork(nn.Module):
         self, patches: Float[Tensor, "b D"], prototypes: Int[Tensor, "b"]
     ) -> Float[Tensor, "b"]:
         """Exact similarity of each patch to one prototype of its own."""
-        own = as_float(self.prototypes)[prototypes].flatten(1)
+        own = as_float(self._current())[prototypes].flatten(1)
         return self.similarity(self.distance.pair(patches, own))
 
     @torch.no_grad()
     def pair_cells(self, z: Float[Tensor, "b d h w"], prototypes: Int[Tensor, "b"]) -> Int[Tensor, "b"]:
         """Flat cell of each map's nearest patch to one prototype of its own, but for rounding."""
-        own = self.distance.embed(as_float(self.prototypes)[prototypes].flatten(1))
+        own = self.distance.embed(as_float(self._current())[prototypes].flatten(1))
         patches = self.distance.embed(patch_rows(z, self.kernel_size))
         one_each = Embedded(own.rows[:, None], own.offsets[:, None])
         return self.distance.search(patches, one_each)[:, 0].argmin(dim=1)
@@ -153,6 +156,11 @@ class PrototypeNetwork(nn.Module):
     def class_weights(self) -> Float[Tensor, "p c"]:
         """What one unit of each prototype's similarity adds to each logit: heads are linear, without bias."""
         return self.head(torch.eye(self.num_prototypes, device=self.prototypes.device))
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Give prototypes that are tied to their patches the values that the add-on layers give now."""
+        self.prototypes.copy_(self._current())
 
     def prune(self, keep: Bool[Tensor, "p"] | Int[Tensor, "n"] | Sequence[int]) -> None:
         """Keep only these prototypes (mask, or distinct indices in the order wanted), in place.
@@ -169,7 +177,10 @@ class PrototypeNetwork(nn.Module):
 
     def _embed(self, z: Float[Tensor, "b d h w"]) -> tuple[Embedded, Embedded]:
         embed = self.distance.embed
-        return embed(patch_rows(z, self.kernel_size)), embed(as_float(self.prototypes).flatten(1))
+        return embed(patch_rows(z, self.kernel_size)), embed(as_float(self._current()).flatten(1))
+
+    def _current(self) -> Float[Tensor, "p d k k"]:
+        return self.prototypes if self.patches is None else self.add_on(self.patches)
 
 
 def _kept_indices(keep: Tensor, num_prototypes: int) -> Int[Tensor, "n"]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from pixpnet.data import Sample
+from pixpnet.data import ClassificationImages, Sample
 from pixpnet.files import sha256_of
 from pixpnet.modes import evaluating
 from pixpnet.projection import PatchCandidates
@@ -110,6 +110,18 @@ def project_prototypes(
             )
         )
     return tuple(sources)
+
+
+def source_patches(
+    images: ClassificationImages, sources: Sequence[PrototypeSource], *, kernel_size: int
+) -> Float[Tensor, "p d k k"]:
+    """What images (or with a frozen backbone, its features) hold at the cell of each source."""
+    index_of = {record.image_id: index for index, record in enumerate(images.records)}
+    patches = []
+    for source in sources:
+        (row, column), features = source.cell, images[index_of[source.image_id]].image
+        patches.append(features[:, row : row + kernel_size, column : column + kernel_size])
+    return torch.stack(patches)
 
 
 def _relative(path: Path, root: Path) -> str:

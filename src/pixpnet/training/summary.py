@@ -18,6 +18,9 @@ from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.training.plan import EpochPlan
 
+TIMING_SECONDS = 2.0
+"""No forward pass is timed after so many."""
+
 
 def announcement(
     splits: Splits, backbone: Backbone | TiledBackbone, field: ReceptiveField, run: Path
@@ -72,15 +75,15 @@ def closing_rows(
 
 
 def _seconds(network: nn.Module, images: torch.Tensor, *, repeats: int) -> float:
-    """Median time of a forward pass."""
-    times = []
-    for _ in range(repeats + 1):
+    """Median time of a forward pass; the first one warms up, unless it took as long as all may."""
+    times: list[float] = []
+    while len(times) <= repeats and sum(times) < TIMING_SECONDS:
         start = time.perf_counter()
         network(images)
         if images.is_cuda:
             torch.cuda.synchronize(images.device)
         times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    return statistics.median(times[1:] or times)
 
 
 @torch.inference_mode()

@@ -25,6 +25,7 @@ from pixpnet.training.plan import EpochPlan
 from pixpnet.training.projection import (
     project_prototypes,
     similarity_table,
+    source_patches,
     start_add_on,
     start_prototypes,
     train_readout,
@@ -77,7 +78,8 @@ class Trainer:
 
         def begin(plan: EpochPlan) -> Learning:
             position.epoch = plan.epoch
-            position.sources = ()
+            if not config.train.tie_prototypes:
+                position.sources = ()
             is_start = plan.epoch == config.train.backbone_epochs + 1 and config.train.start_from is None
             if is_start and config.model.add_on_init == "data":
                 with tools.profiler.phase("start of the add-on"):
@@ -89,6 +91,8 @@ class Trainer:
             if is_start and config.model.prototype_init == "data":
                 with tools.profiler.phase("start of the prototypes"):
                     self._start_prototypes()
+            if config.train.tie_prototypes:
+                self._tie()
             learning = self.state.learner.enter_together(plan)
             bar.describe(f"epoch {plan.epoch}/{len(self.plans)} {plan.stage}")
             epochs_left = sum(other.stage == plan.stage for other in self.plans[plan.epoch - 1 :])
@@ -129,6 +133,8 @@ class Trainer:
                 state.add_to_average()
                 if plan.epoch == len(self.plans):
                     state.adopt_average(batches, accelerator=tools.execution.accelerator)
+        if self.config.train.tie_prototypes:
+            state.learner.network.settle()
         if plan.project:
             with tools.profiler.phase("projection"):
                 self._project()
@@ -163,6 +169,21 @@ class Trainer:
             duplicate_filter=self.config.train.push_duplicate_filter,
             accelerator=self.tools.execution.accelerator,
         )
+        self.state.learner.network.patches = None
+
+    def _tie(self) -> None:
+        """Tie the prototypes to the patches that they come from, at first to the nearest ones."""
+        network = self.state.learner.network
+        network.prototypes.requires_grad_(False)
+        if network.patches is not None:
+            return
+        if not self.state.position.sources:
+            with self.tools.profiler.phase("projection"):
+                self._project()
+        patches = source_patches(
+            self.splits.projection, self.state.position.sources, kernel_size=network.kernel_size
+        )
+        network.patches = patches.to(self.tools.execution.accelerator.device)
 
     def _read_out(self) -> None:
         """Train the head, if it has parameters, on the cached similarities."""
