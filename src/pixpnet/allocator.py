@@ -1,7 +1,7 @@
 """glibc's memory: kept by the process rather than handed back to the system after every tensor.
 
-By default glibc maps memory for each large tensor and unmaps it when the tensor goes, and the kernel clears every
-page of the next one. Of a convolutional network on 224 pixels this takes a third to a half of a CPU's time.
+By default glibc maps memory for each large tensor and unmaps it when the tensor goes, and the kernel clears
+every page of the next one. Of a convolutional network on 224 pixels this takes a third of a CPU's time or more.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def keep_freed_memory(environment: Mapping[str, str]) -> bool:
     """Let this process keep what it frees, for the next tensor; says whether it does.
 
     The commands call it when they begin; from Python call it before the first tensor is made, as
-    ``keep_freed_memory(os.environ)``. Its memory is then as large as it was at most, less what lies free beyond
-    2 GB. Only glibc, Linux's usual C library, has the setting.
+    ``keep_freed_memory(os.environ)``. The process then keeps as much as it ever had, less what lies free
+    beyond 2 GB. Only glibc, Linux's usual C library, has the setting.
 
     Args:
         environment: Where PIXPNET_KEEP_MEMORY may stand: ``no`` leaves glibc as it is.

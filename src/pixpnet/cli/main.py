@@ -87,8 +87,8 @@ def _help() -> str:
         "Pixel-grounded prototypical part networks.\n\n"
         f"commands:\n{commands}\n\n"
         "`pixpnet COMMAND --help` tells more of each; `pixpnet --version` prints the version.\n"
-        "PIXPNET_LOG_LEVEL (DEBUG, INFO, WARNING, ERROR) sets what is logged; PIXPNET_KEEP_MEMORY=no hands freed "
-        "memory\nback to the system at once, which is slower on Linux."
+        "PIXPNET_LOG_LEVEL (DEBUG, INFO, WARNING, ERROR) sets what is logged.\n"
+        "PIXPNET_KEEP_MEMORY=no hands freed memory back to the system at once, which is slower on Linux."
     )
 
 
