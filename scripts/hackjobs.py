@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from importlib.resources import as_file, files
 from pathlib import Path
 
 from pixpnet.cli import Parser, exit_code, number_in, say
@@ -101,9 +100,8 @@ def _parser() -> Parser:
 
 
 def _config(others: Sequence[str], *, debug: bool) -> Config:
-    with as_file(files("pixpnet") / "configs" / "goldilocks.yaml") as packaged:
-        debugging = ["--debug"] if debug else []
-        return parse_config(["-c", str(packaged), *ORIGINAL, *others, *debugging])
+    debugging = ["--debug"] if debug else []
+    return parse_config(["-c", "goldilocks", *ORIGINAL, *others, *debugging])
 
 
 if __name__ == "__main__":

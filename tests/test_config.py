@@ -23,13 +23,13 @@ from pixpnet.config import (
     config_to_yaml,
     parse_config,
     resolve_optimizer,
+    shipped_configurations,
     validate,
 )
 from pixpnet.errors import ConfigError
 from pixpnet.prototypes import DISTANCES
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "protonets"
-PACKAGED = Path(__file__).parents[1] / "src" / "pixpnet" / "configs"
 REQUIRED = ["--model.name", "protonet", "--model.feature-extractor", "vgg16_bn"]
 
 DEFAULTS = {
@@ -199,14 +199,14 @@ def test_configurations_of_the_original(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", [*CONFIGS.glob("*.yaml"), *PACKAGED.glob("*.yaml")], ids=lambda file: file.name
+    "place", [*CONFIGS.glob("*.yaml"), *shipped_configurations()], ids=lambda place: Path(place).name
 )
-def test_every_shipped_configuration_parses(file: Path) -> None:
-    assert parse_config(["-c", str(file)]).model.name == "protonet"
+def test_every_shipped_configuration_parses_by_its_path_and_by_its_name(place: Path | str) -> None:
+    assert parse_config(["-c", str(place)]).model.name == "protonet"
 
 
-def test_the_demo_runs_the_configuration_that_users_see() -> None:
-    assert (PACKAGED / "demo.yaml").read_text() == (CONFIGS / "proto-synthbirds.yaml").read_text()
+def test_the_shipped_configurations_are_those_of_the_folder_that_users_see() -> None:
+    assert shipped_configurations() == {file.stem: file.read_text() for file in CONFIGS.glob("*.yaml")}
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import pytest
 
 from pixpnet.cli import main
 
-ALL_COMMANDS = "train, demo, explain, verify, evaluate, report, compare, rf, goldilocks, data"
+ALL_COMMANDS = "train, demo, configs, explain, verify, evaluate, report, compare, rf, goldilocks, data"
 
 TRAIN = ["train", "--model.name", "protonet", "--model.feature-extractor", "resnet18"]
+
+NO_SUCH_FILE = "no such file, nor a name of `pixpnet configs`"
 
 TRAIN_KEYS = (
     "epochs, backbone-epochs, start-from, freeze-backbone, kept-views, tie-prototypes, batch-size, "
@@ -152,9 +154,20 @@ def test_bad_files(pixpnet: Callable, folder: Path, text: str, message: str) -> 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("-c protos.yaml", "-c protos.yaml: no such file; did you mean proto.yaml?"),
-        ("-c xyzzy", "-c xyzzy: no such file; there are latin.yaml, list.yaml, proto.yaml, zero.yaml"),
-        ("-c gone/proto.yaml", "-c gone/proto.yaml: no such file; did you mean configs/a/proto.yaml?"),
+        (
+            "-c protos.yaml",
+            "-c protos.yaml: no such file, nor a name of `pixpnet configs`; did you mean proto.yaml?",
+        ),
+        (
+            "-c xyzzy",
+            "-c xyzzy: no such file, nor a name of `pixpnet configs`; "
+            "there are latin.yaml, list.yaml, proto.yaml, zero.yaml",
+        ),
+        (
+            "-c gone/proto.yaml",
+            "-c gone/proto.yaml: no such file, nor a name of `pixpnet configs`; "
+            "did you mean configs/a/proto.yaml?",
+        ),
         ("-c configs", "-c configs: cannot be read as text ([Errno 21] Is a directory: 'configs')"),
         (
             "-c latin.yaml",

@@ -17,7 +17,19 @@ from pixpnet.errors import CheckpointError, DataError
 from pixpnet.log import LEVELS, start_logging
 
 COMMANDS = (
-    *("train", "demo", "explain", "verify", "evaluate", "report", "compare", "rf", "goldilocks", "data"),
+    *(
+        "train",
+        "demo",
+        "configs",
+        "explain",
+        "verify",
+        "evaluate",
+        "report",
+        "compare",
+        "rf",
+        "goldilocks",
+        "data",
+    ),
 )
 
 

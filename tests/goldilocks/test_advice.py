@@ -15,7 +15,6 @@ from pixpnet.errors import ConfigError
 from pixpnet.goldilocks import Row, advise, pareto_ranks, rank_rows, undertrained
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "protonets"
-PACKAGED = Path(__file__).parents[2] / "src" / "pixpnet" / "configs"
 
 
 def _peeled(points: list[tuple[float, float]]) -> list[int]:
@@ -211,7 +210,3 @@ def test_the_number_of_classes_may_be_given() -> None:
 def test_only_what_is_not_default_stands_in_the_configuration() -> None:
     text = advise(ROWS).config_yaml or ""
     assert "cache" not in text
-
-
-def test_the_papers_recipe_is_the_one_that_users_see() -> None:
-    assert (PACKAGED / "paper.yaml").read_text() == (CONFIGS / "proto-cub200224.yaml").read_text()

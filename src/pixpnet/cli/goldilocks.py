@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from importlib.resources import as_file, files
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,8 +59,7 @@ HEADINGS = (
 def goldilocks(arguments: Sequence[str]) -> int:
     """Measure, and print the table, the advice and the files."""
     options, others = _parser().parse_beside_configuration(arguments, in_use=IN_USE)
-    with as_file(files("pixpnet") / "configs" / "goldilocks.yaml") as packaged:
-        config = parse_config(["-c", str(packaged), *others])
+    config = parse_config(["-c", "goldilocks", *others])
     if options.mode == "probe" and options.epochs is not None:
         raise ConfigError(
             "--epochs is for --mode finetune; to train the backbones that are probed, use "

@@ -17,6 +17,7 @@ from pixpnet.log import start_logging
 COMMANDS = {
     "train": ("train", "train a network, project its prototypes, test it"),
     "demo": ("train", "train on built-in pictures of birds, then explain some"),
+    "configs": ("train", "list the configurations that come with the package"),
     "explain": ("runs", "draw why a trained network decides as it does"),
     "verify": ("runs", "try whether pixels outside the displayed boxes matter"),
     "evaluate": ("evaluate", "measure how good its explanations are"),

@@ -1,25 +1,28 @@
-"""``pixpnet train`` and ``demo``: train a network, or go on with a run."""
+"""``pixpnet train``, ``demo`` and ``configs``: train a network, or go on with a run."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
-from importlib.resources import as_file, files
+from itertools import takewhile
 from pathlib import Path
 
+from pixpnet.choices import choose
 from pixpnet.cli.console import say
 from pixpnet.cli.parser import ConfigurationHelp, Parser
-from pixpnet.config import Config, keys, parse_config, to_kebab
+from pixpnet.config import Config, keys, parse_config, shipped_configurations, to_kebab
 from pixpnet.errors import ConfigError
 
 TRAIN_USAGE = """\
-%(prog)s -c FILE [-c FILE ...] [--section.option value ...]
+%(prog)s -c FILE|NAME [-c FILE|NAME ...] [--section.option value ...]
        %(prog)s --from RUN_DIR [--section.option value ...]
        %(prog)s --resume RUN_DIR [--dataset-root DIR] [--on-changed-data {stop,continue}]"""
 
 TRAIN = """\
 Trains a pixel-grounded prototypical part network, projects its prototypes onto training patches,
 tests it, and prints the folder of the run. A later file wins over an earlier one, and the command line
-over the files. In files, options are nested by section."""
+over the files. In files, options are nested by section; `pixpnet configs` lists those that come with
+the package."""
 
 RESUME = "pixpnet.training:resume"
 
@@ -54,8 +57,7 @@ def demo(arguments: Sequence[str]) -> int:
         parser = Parser("pixpnet demo", DEMO, usage=DEMO_USAGE, layout=ConfigurationHelp)
         parser.print_configuration_help()
         return 0
-    with as_file(files("pixpnet") / "configs" / "demo.yaml") as packaged:
-        config = parse_config(["-c", str(packaged), *arguments])
+    config = parse_config(["-c", "proto-synthbirds", *arguments])
     run_dir = _train_showing_run(config)
     from pixpnet.explanation import explain_images
     from pixpnet.report import write_report
@@ -66,6 +68,23 @@ def demo(arguments: Sequence[str]) -> int:
     for picture in pictures:
         say(f"explanation: {picture}")
     say(f"report: {report}")
+    return 0
+
+
+def configs(arguments: Sequence[str]) -> int:
+    """Print the names of the shipped configurations and what they are for, or one of them."""
+    parser = Parser("pixpnet configs", "List the configurations that `-c NAME` takes, or print one of them.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="print this one")
+    name = parser.parse(arguments).name
+    shipped = shipped_configurations()
+    if name is not None:
+        print(choose(shipped, name, what="NAME"), end="")
+        return 0
+    margin = 2 + max(map(len, shipped))
+    for name, text in shipped.items():
+        comment = takewhile(lambda line: line.startswith("#"), text.splitlines())
+        said = " ".join(line.lstrip("# ") for line in comment)
+        print(textwrap.fill(said, 100, initial_indent=name.ljust(margin), subsequent_indent=" " * margin))
     return 0
 
 

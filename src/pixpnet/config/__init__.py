@@ -1,6 +1,7 @@
 """The options of a run: their data classes, reading them, checking them and writing them out."""
 
 from pixpnet.config._sources import keys, parameters
+from pixpnet.config.given import shipped_configurations
 from pixpnet.config.options import FROM_1, SEED, Option, Range, Text, to_kebab
 from pixpnet.config.parsing import (
     REQUIRED,
@@ -44,6 +45,7 @@ __all__ = [
     "parameters",
     "parse_config",
     "resolve_optimizer",
+    "shipped_configurations",
     "to_kebab",
     "validate",
 ]

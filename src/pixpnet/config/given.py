@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,19 +86,30 @@ def _value_of(given: Given, values: list[str]) -> str | list[str] | None:
     return None if values[0] == "null" else values[0]
 
 
+def shipped_configurations() -> dict[str, str]:
+    """The YAML texts that come with the package, by the names that ``-c`` takes."""
+    folder = files("pixpnet") / "configs"
+    found = sorted(folder.iterdir(), key=lambda file: file.name)
+    return {file.name.removesuffix(".yaml"): file.read_text("utf-8") for file in found}
+
+
 def read_file(path: Path) -> list[Given]:
-    """The options of a YAML file.
+    """The options of a YAML file, or of the shipped configuration of that name.
 
     Raises:
         ConfigError: It can't be read; else as `read_yaml`.
     """
+    shipped = shipped_configurations()
+    if str(path) in shipped:
+        return read_yaml(shipped[str(path)], source=str(path))
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         folders = (path.parent.glob("*.y*ml"), Path("configs").rglob("*.y*ml"))
         there = next((found for folder in folders if (found := sorted(map(str, folder)))), [])
         others = f"; there are {', '.join(there)}" if there else ""
-        raise ConfigError(f"-c {path}: no such file{did_you_mean(str(path), there) or others}") from None
+        guess = did_you_mean(str(path), [*there, *shipped]) or others
+        raise ConfigError(f"-c {path}: no such file, nor a name of `pixpnet configs`{guess}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"-c {path}: cannot be read as text ({error})") from None
     return read_yaml(text, source=str(path))

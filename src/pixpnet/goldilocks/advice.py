@@ -5,12 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 import yaml
 
-from pixpnet.config import Config, DatasetConfig, config_from_yaml, config_to_yaml
+from pixpnet.config import Config, DatasetConfig, config_from_yaml, config_to_yaml, shipped_configurations
 from pixpnet.data import find_dataset, read_dataset
 from pixpnet.errors import ConfigError
 from pixpnet.goldilocks.ranking import average_seeds, group_of
@@ -31,13 +30,15 @@ class Source(NamedTuple):
     in_words: str
     """What a probe read."""
     recipe: str
-    """Packaged configuration: the paper's, or training on the data alone."""
+    """Shipped configuration: the paper's, or training on the data alone."""
 
 
 SOURCES: dict[Weights, Source] = {
-    "pretrained": Source("pretrained weights", "paper.yaml"),
-    "trained": Source("weights trained on this data", "demo.yaml"),
-    "random": Source("random weights: this says little of the network once it is trained", "demo.yaml"),
+    "pretrained": Source("pretrained weights", "proto-cub200224"),
+    "trained": Source("weights trained on this data", "proto-synthbirds"),
+    "random": Source(
+        "random weights: this says little of the network once it is trained", "proto-synthbirds"
+    ),
 }
 
 
@@ -144,7 +145,7 @@ def recipe(
         is_free = find_dataset(row.dataset).fixed_geometry is None
         dataset = DatasetConfig(name=row.dataset, size=row.height if is_free else None)
     file = SOURCES[row.weights].recipe
-    packaged = config_from_yaml((files("pixpnet") / "configs" / file).read_text("utf-8"), source=file)
+    packaged = config_from_yaml(shipped_configurations()[file], source=file)
     train = packaged.train
     if row.weights == "trained" and weights is not None:
         train = replace(train, backbone_epochs=0, epochs=EPOCHS_FROM_TRAINED, push_every=EPOCHS_FROM_TRAINED)
