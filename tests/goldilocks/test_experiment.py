@@ -106,6 +106,51 @@ def rows_untrained(config, tmp_path_factory):
     return explore(config(), models=["small_resnet"], out=tmp_path_factory.mktemp("untrained")).rows
 
 
+def test_the_whole_network_on_tiles_of_several_sizes(config, tmp_path, undrawn, monkeypatch):
+    monkeypatch.setenv("PIXPNET_CACHE", str(tmp_path / "cache"))
+    told = []
+    outcome = explore(
+        config(),
+        models=["small_resnet"],
+        tiles=(32, 24),
+        tile_input=64,
+        out=tmp_path / "out",
+        max_rf=20,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert [(row.stage, row.stage_number) for row in outcome.rows] == [
+        *[("tile24", 1)] * 2,
+        *[("tile32", 2)] * 2,
+    ]
+    assert told[-1] == (6, 6)
+    assert [row.mean_rf for row in outcome.rows] == [100 * (side / 64) ** 2 for side in (24, 24, 32, 32)]
+    # 3×3 tiles of 32, shown at 64, cost nine times the network at 64; 4×4 of 24 are shown at 64, too.
+    small, large = outcome.rows[0].macs, outcome.rows[2].macs
+    assert small / large == pytest.approx(16 / 9)
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
+    found = config_from_yaml(outcome.advice.config_yaml)
+    assert outcome.advice.best.stage == "tile24"
+    model = found.model
+    assert (model.tile, model.tile_input, model.feature_layer, model.pretrained) == (24, 64, None, False)
+    assert found.train.freeze_backbone
+    again = explore(config(), models=["small_resnet"], tiles=(24,), tile_input=64, out=tmp_path / "out")
+    assert _results(again.rows) == _results(outcome.rows)
+
+
+@pytest.mark.parametrize(
+    ("more", "arguments", "said"),
+    [
+        ({"train__backbone_epochs": 1}, {"tiles": (32,)}, "tiles are for --mode probe"),
+        ({}, {"tiles": (32,), "mode": "finetune"}, "tiles are for --mode probe"),
+        ({}, {"tile_input": 64}, "tile-input is for tiles"),
+        ({}, {"tiles": (65,)}, "a tile of 65 pixels does not fit"),
+    ],
+)
+def test_what_does_not_go_with_tiles_is_refused(config, tmp_path, more, arguments, said):
+    with pytest.raises(ConfigError, match=said):
+        explore(config(**more), models=["small_resnet"], out=tmp_path, **arguments)
+
+
 def test_probe_of_a_backbone_trained_here(config, trained):
     _, out, outcome, told = trained
     assert [(row.stage, row.readout) for row in outcome.rows] == [

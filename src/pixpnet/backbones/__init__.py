@@ -12,7 +12,7 @@ from pixpnet.backbones.backbone import (
     named_layers,
 )
 from pixpnet.backbones.names import FAMILIES, NamedLayer, family_of
-from pixpnet.backbones.tiled import TiledBackbone, tile_starts
+from pixpnet.backbones.tiled import TiledBackbone, tile_starts, usual_tile_input
 from pixpnet.backbones.tracing import cut, find_node, graph_of, layer_shapes
 
 __all__ = [
@@ -34,4 +34,5 @@ __all__ = [
     "list_backbones",
     "named_layers",
     "tile_starts",
+    "usual_tile_input",
 ]

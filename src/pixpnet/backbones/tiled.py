@@ -39,6 +39,20 @@ def tile_starts(side: int, tile: int, stride: float) -> list[int]:
     return [(side - tile) * number // gaps for number in range(gaps + 1)] if gaps else [0]
 
 
+def usual_tile_input(tile: int) -> int:
+    """The side that a tile is resized to for a network trained on whole pictures of 224 pixels.
+
+    Half as large again as the tile, since what is small is known less well, rounded up to a multiple of 32,
+    and no more than the network's own size unless the tile is.
+
+    >>> [usual_tile_input(tile) for tile in (32, 56, 80, 112, 160, 300)]
+    [64, 96, 128, 192, 224, 320]
+    """
+    rounded_up = (math.ceil(length / 32) * 32 for length in (1.5 * tile, tile))
+    larger, as_it_is = rounded_up
+    return min(larger, max(as_it_is, REFERENCE_SIZE[0]))
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the tiles of images of one size lie, and in which order their cells make a grid."""

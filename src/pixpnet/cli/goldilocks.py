@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -89,6 +89,9 @@ def _parser() -> Parser:
     parser.epilog = CONFIG_HELP
     models_help = "backbones, as in vgg16_bn,resnet18,timm/tf_efficientnet_lite0"
     parser.add_argument("--models", required=True, metavar="NAME,NAME,…", help=models_help)
+    tiles = "sides in pixels, as in 48,64,80,112: the whole network on tiles of each, in place of layers"
+    parser.take("tiles", type=_sides, metavar="N,N,…", says=tiles)
+    parser.take("tile_input", type=number_in(FROM_1), metavar="N", says="side that tiles are resized to")
     mode = "linear heads on the frozen backbone (minutes), or each cut network trained"
     parser.take("mode", choices=("probe", "finetune"), says=mode)
     parser.take("epochs", type=number_in(FROM_1), metavar="N", says="of --mode finetune")
@@ -100,6 +103,15 @@ def _parser() -> Parser:
     out_help = "folder, or CSV file (default: logs/goldilocks/<data set>)"
     parser.add_argument("--out", type=_table_or_folder, metavar="DIR|CSV", help=out_help)
     return parser
+
+
+def _sides(text: str) -> tuple[int, ...]:
+    one = number_in(FROM_1)
+    sides = tuple(int(one(side)) for side in text.split(","))
+    twice = next((side for side in sides if sides.count(side) > 1), None)
+    if twice is not None:
+        raise ArgumentTypeError(f"{twice} is there twice")
+    return sides
 
 
 def _table_or_folder(text: str) -> Path:

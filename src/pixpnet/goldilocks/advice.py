@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from pixpnet.backbones import usual_tile_input
 from pixpnet.config import Config, DatasetConfig, config_from_yaml, config_to_yaml, shipped_configurations
 from pixpnet.data import find_dataset, read_dataset
 from pixpnet.errors import ConfigError
 from pixpnet.goldilocks.ranking import average_seeds, group_of
+from pixpnet.goldilocks.stages import tile_of
 from pixpnet.goldilocks.table import READOUT_TITLES, Readout, Row, Weights
 
 RUNNERS_UP = 3
@@ -62,6 +64,7 @@ def advise(
     dataset: DatasetConfig | None = None,
     num_classes: int | None = None,
     weights: Callable[[Row], str | None] = lambda row: None,
+    tile_input: int | None = None,
 ) -> Advice:
     """The most accurate layer whose mean receptive field is at most max_rf percent of the image.
 
@@ -75,6 +78,7 @@ def advise(
         dataset: The data set that the configuration shall name; None: the rows', where it lies by default.
         num_classes: Of that data set; None: looked up.
         weights: File of the weights that a row was measured with, if it is to be named.
+        tile_input: Side that tiles were resized to; None: `usual_tile_input`.
 
     Raises:
         ConfigError: There are no rows.
@@ -93,7 +97,9 @@ def advise(
     line = f"best layer with mean RF ≤ {max_rf:g} %: {_described(best)}"
     if runners_up:
         line += f"; next: {', '.join(f'{_place(row)} {_figures(row)}' for row in runners_up)}"
-    config = recipe_yaml(best, line, dataset=dataset, num_classes=num_classes, weights=weights(best))
+    config = recipe_yaml(
+        best, line, dataset=dataset, num_classes=num_classes, weights=weights(best), tile_input=tile_input
+    )
     return Advice(line, best, runners_up, config)
 
 
@@ -131,6 +137,7 @@ def recipe(
     dataset: DatasetConfig | None = None,
     num_classes: int | None = None,
     weights: str | None = None,
+    tile_input: int | None = None,
 ) -> Config:
     """The configuration of a PixPNet that is cut at the row's layer, ten prototypes a class.
 
@@ -140,11 +147,13 @@ def recipe(
         num_classes: Of that data set; None: looked up.
         weights: File of the weights that the row was measured with. None: the published ones, or for a
             backbone that was trained on the data, training it anew.
+        tile_input: As in `advise`.
     """
     if dataset is None:
         is_free = find_dataset(row.dataset).fixed_geometry is None
         dataset = DatasetConfig(name=row.dataset, size=row.height if is_free else None)
-    file = SOURCES[row.weights].recipe
+    tile = tile_of(row.stage)
+    file = SOURCES[row.weights].recipe if tile is None else "tiles80"
     packaged = config_from_yaml(shipped_configurations()[file], source=file)
     train = packaged.train
     if row.weights == "trained" and weights is not None:
@@ -160,7 +169,10 @@ def recipe(
         model=replace(
             packaged.model,
             feature_extractor=row.model,
-            feature_layer=row.stage,
+            feature_layer=row.stage if tile is None else None,
+            pretrained=packaged.model.pretrained and row.weights != "random",
+            tile=tile,
+            tile_input=None if tile is None else tile_input or usual_tile_input(tile),
             weights=None if row.weights == "random" else weights,
             num_prototypes=PROTOTYPES_PER_CLASS * (num_classes or _count_classes(dataset)),
         ),
@@ -174,9 +186,10 @@ def recipe_yaml(
     dataset: DatasetConfig | None = None,
     num_classes: int | None = None,
     weights: str | None = None,
+    tile_input: int | None = None,
 ) -> str:
     """`recipe` as YAML: the reason as a comment, then the options that are not at their defaults."""
-    config = recipe(row, dataset=dataset, num_classes=num_classes, weights=weights)
+    config = recipe(row, dataset=dataset, num_classes=num_classes, weights=weights, tile_input=tile_input)
     default = Config(dataset=DatasetConfig(name=""))  # so that the data set is always named
     changed = _changes(*(yaml.safe_load(config_to_yaml(one)) for one in (config, default)))
     comment = textwrap.fill(reason, 100, initial_indent="# ", subsequent_indent="# ")

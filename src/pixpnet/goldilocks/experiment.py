@@ -18,7 +18,7 @@ from pixpnet.goldilocks.advice import Advice, advise
 from pixpnet.goldilocks.crew import Piece, find_crew, work_off
 from pixpnet.goldilocks.networks import weights_of
 from pixpnet.goldilocks.ranking import group_of, rank_rows, undertrained
-from pixpnet.goldilocks.stages import Stage, stages_of
+from pixpnet.goldilocks.stages import Stage, stages_of, tile_stages
 from pixpnet.goldilocks.table import (
     READOUT_TITLES,
     Mode,
@@ -94,6 +94,8 @@ def explore(
     *,
     models: Sequence[str],
     out: Path,
+    tiles: Sequence[int] = (),
+    tile_input: int | None = None,
     mode: Mode = "probe",
     epochs: int = 10,
     max_rf: float = 30.0,
@@ -108,6 +110,9 @@ def explore(
             training.
         models: Backbones.
         out: A CSV file, or the folder of one. Rows that are there are not measured again.
+        tiles: Sides of tiles in pixels: the whole backbone on tiles of each is measured, in place of its
+            layers.
+        tile_input: Side that tiles are resized to; None: by their size (`usual_tile_input`).
         mode: Linear heads on the frozen backbone, or the cut network trained as a whole.
         epochs: Of finetuning.
         max_rf: Largest mean receptive field that is advised, percent of the image.
@@ -121,10 +126,11 @@ def explore(
         PixPNetError: Some backbones could not be measured; the results of the others are written.
     """
     files = Files.under(out)
+    config = replace(config, model=replace(config.model, tile_input=tile_input))
     config = replace(config, seed=config.seed or 0)  # a fresh one each time could not go on
     job = Job(config, mode, epochs, files.work, jobs)
-    _check(job, models)
-    stages = {model: _stages(job, model) for model in models}
+    _check(job, models, tiles)
+    stages = {model: _stages(job, model, tiles) for model in models}
     num_classes = len(open_images(config.dataset, job.seed).class_names)
     known = read_rows(files.table)  # before anything is written beside a file that is something else
     check_settings(job, files.settings)
@@ -151,8 +157,12 @@ def explore(
     return outcome
 
 
-def _check(job: Job, models: Sequence[str]) -> None:
+def _check(job: Job, models: Sequence[str], tiles: Sequence[int]) -> None:
     model, train = job.config.model, job.config.train
+    if tiles and (job.mode == "finetune" or train.backbone_epochs):
+        raise ConfigError("tiles are for --mode probe, with weights as they are: networks stay frozen.")
+    if model.tile_input and not tiles:
+        raise ConfigError("tile-input is for tiles; add them, or leave it out.")
     if model.weights and len(models) > 1:
         raise ConfigError(f"model.weights: one file does not fit {len(models)} backbones; give one of them.")
     if job.mode == "finetune" and train.backbone_epochs:
@@ -164,8 +174,10 @@ def _check(job: Job, models: Sequence[str]) -> None:
         )
 
 
-def _stages(job: Job, model: str) -> tuple[Stage, ...]:
+def _stages(job: Job, model: str, tiles: Sequence[int]) -> tuple[Stage, ...]:
     """The stages to look at: those behind the last grid (fc) only if they learn or come pretrained."""
+    if tiles:
+        return tile_stages(model, job.image_size, tiles, tile_input=job.config.model.tile_input)
     stages = stages_of(model, job.image_size)
     is_whole = job.mode == "finetune" or weights_of(job.config) == "pretrained"
     if is_whole and job.config.model.weights is None:  # a file need not hold what lies behind the grids
@@ -174,11 +186,16 @@ def _stages(job: Job, model: str) -> tuple[Stage, ...]:
 
 
 def _plan(job: Job, stages: dict[str, tuple[Stage, ...]], done: set[Any]) -> list[Piece]:
-    """The pieces of work that are left, the longest first."""
+    """The pieces of work that are left, the longest first; all layers are read together, tiles apart."""
+    together = [
+        some
+        for of_model in stages.values()
+        for some in ([of_model] if of_model[0].tile is None else [(stage,) for stage in of_model])
+    ]
     pieces = []
-    for model in sorted(stages, key=lambda model: -stages[model][-1].macs):
-        left = []
-        for stage in stages[model]:
+    for some in sorted(together, key=lambda some: -some[-1].macs):
+        left, model = [], some[0].model
+        for stage in some:
             for readout in READOUTS[job.mode]:
                 call = partial(probe_row, job, stage, readout)
                 if job.mode == "finetune":
@@ -186,7 +203,7 @@ def _plan(job: Job, stages: dict[str, tuple[Stage, ...]], done: set[Any]) -> lis
                 if job.key(stage, readout) not in done:
                     left.append(Piece(model, call))
         if left and job.mode == "probe":
-            pieces.append(Piece(model, partial(prepare_probe, job, stages[model]), tuple(left)))
+            pieces.append(Piece(model, partial(prepare_probe, job, some), tuple(left)))
         else:
             pieces += left
     return pieces
@@ -211,7 +228,14 @@ def _finish(
         return pretrained_file(files.settings, row.mode)
 
     dataset = job.config.dataset
-    advice = advise(rows, max_rf, dataset=dataset, num_classes=num_classes, weights=weights)
+    advice = advise(
+        rows,
+        max_rf,
+        dataset=dataset,
+        num_classes=num_classes,
+        weights=weights,
+        tile_input=job.config.model.tile_input,
+    )
     if names := ", ".join(undertrained(rows)):
         _logger.warning(
             "The accuracy of %s falls with depth: it has learned too little for the advice to be followed. "
@@ -275,7 +299,7 @@ def _kept_settings(file: Path) -> dict[str, dict[str, Any]]:
 def _settings(job: Job) -> dict[str, dict[str, Any]]:
     """What rows of the job's mode and weights depend on; a row itself tells its seed."""
     options, weights = flat_options(job.config), weights_of(job.config)
-    names = ["model.weights"]
+    names = ["model.weights", *(["model.tile-input"] if job.config.model.tile_input else [])]
     if job.mode == "finetune":
         names += _STEPS
     elif weights == "trained":

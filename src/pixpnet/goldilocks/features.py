@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pixpnet.backbones import Backbone
+from pixpnet.backbones import Backbone, TiledBackbone
 from pixpnet.data import ClassificationImages, loader
 from pixpnet.goldilocks.stages import AverageReader, Stage, StageReaders
 from pixpnet.modes import evaluating
@@ -55,7 +56,7 @@ class Readings(NamedTuple):
 
 @torch.no_grad()
 def find_prototypes(
-    backbone: Backbone,
+    backbone: Backbone | TiledBackbone,
     stages: Sequence[Stage],
     images: ClassificationImages,
     *,
@@ -71,12 +72,7 @@ def find_prototypes(
     wanted = LARGEST_SAMPLE // (num_classes * sum(stage.channels for stage in stages))
     wanted = max(2 * PROTOTYPES_PER_CLASS, min(PATCHES_PER_CLASS, wanted))
     positions, cells = _spread(images.labels, wanted)
-    some = ClassificationImages(
-        tuple(images.records[position] for position in positions),
-        geometry=images.geometry,
-        normalization=images.normalization,
-        cache=images.cache,
-    )
+    some = replace(images, records=tuple(images.records[position] for position in positions))
     tables = _read(
         backbone, stages, lambda _: PatchReader(cells, seed), some, batch_size=batch_size, workers=workers
     )
@@ -86,7 +82,7 @@ def find_prototypes(
 
 @torch.no_grad()
 def read_images(
-    backbone: Backbone,
+    backbone: Backbone | TiledBackbone,
     stages: Sequence[Stage],
     images: ClassificationImages,
     *,
@@ -155,7 +151,7 @@ def _cells(features: Float[Tensor, "b d *grid"]) -> Float[Tensor, "b d n"]:
 
 
 def _read(
-    backbone: Backbone,
+    backbone: Backbone | TiledBackbone,
     stages: Sequence[Stage],
     reader: Callable[[int], nn.Module],
     images: ClassificationImages,
@@ -167,7 +163,10 @@ def _read(
     device = next(backbone.parameters()).device
 
     def read(batch_size: int) -> list[Tensor]:
-        network = StageReaders(backbone, stages, [reader(number) for number in range(len(stages))])
+        readers = [reader(number) for number in range(len(stages))]
+        network = _Reader(readers[0])
+        if isinstance(backbone, Backbone):
+            network = StageReaders(backbone, stages, readers)
         batches = loader(images, batch_size=batch_size, shuffle=False, seed=0, epoch=0, workers=workers)
         with evaluating(network.to(device)):
             parts = [
@@ -176,6 +175,17 @@ def _read(
         return [torch.cat(tables) for tables in zip(*parts, strict=True)]
 
     return with_fitting_batch(read, batch_size)
+
+
+class _Reader(nn.Module):
+    """What a reader makes of features that come in place of images."""
+
+    def __init__(self, reader: nn.Module) -> None:
+        super().__init__()
+        self.reader = reader
+
+    def forward(self, features: Float[Tensor, "b d h w"]) -> tuple[Tensor]:
+        return (self.reader(features),)
 
 
 def _spread(labels: Sequence[int], wanted: int) -> tuple[list[int], int]:

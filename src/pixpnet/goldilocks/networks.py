@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from pixpnet.backbones import Backbone, build_backbone
+from pixpnet.backbones import Backbone, TiledBackbone, build_backbone, build_tiled, usual_tile_input
 from pixpnet.config import Config, resolve_optimizer
 from pixpnet.data import ClassificationImages, Splits, loader
 from pixpnet.errors import ConfigError, PixPNetError
@@ -70,7 +70,7 @@ def frozen_backbone(
     num_classes: int,
     file: Path,
     workers: int = 0,
-) -> Backbone:
+) -> Backbone | TiledBackbone:
     """The backbone up to the last of the stages, trained if the configuration says so; on its device.
 
     Args:
@@ -84,15 +84,10 @@ def frozen_backbone(
     execution = make_execution(config)
     assert config.seed is not None
     with seeded(config.seed, gpus=True):
-        backbone = build_backbone(
-            stages[-1].model,
-            layer=stages[-1].name,
-            pretrained=config.model.pretrained,
-            weights=config.model.weights,
-        )
+        backbone = _build(stages[-1], config)
         # Channels last makes convolutions faster on CPUs, too.
         backbone.to(execution.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore
-        if config.train.backbone_epochs > 0:
+        if isinstance(backbone, Backbone) and config.train.backbone_epochs > 0:
             _train(
                 backbone,
                 stages,
@@ -104,6 +99,14 @@ def frozen_backbone(
                 workers=workers,
             )
     return backbone.requires_grad_(False).eval()
+
+
+def _build(stage: Stage, config: Config) -> Backbone | TiledBackbone:
+    pretrained, weights = config.model.pretrained, config.model.weights
+    if stage.tile is None:
+        return build_backbone(stage.model, layer=stage.name, pretrained=pretrained, weights=weights)
+    side = config.model.tile_input or usual_tile_input(stage.tile)
+    return build_tiled(stage.model, tile=stage.tile, tile_input=side, pretrained=pretrained, weights=weights)
 
 
 class _StagesObjective(Objective):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,17 +17,22 @@ from pixpnet.backbones import (
     FAMILIES,
     Backbone,
     build_skeleton,
+    build_tiled,
     cut,
     family_of,
     layer_shapes,
     list_backbones,
     named_layers,
+    usual_tile_input,
 )
 from pixpnet.errors import ConfigError
 from pixpnet.receptive_fields import receptive_fields
 
 PAPER_FAMILIES = ("resnet", "vgg", "densenet", "inception", "squeezenet")
 """Those of the paper's Goldilocks experiments."""
+
+TILE = "tile"
+"""What the name of a stage begins with that is no layer, but the whole network on tiles."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class Stage:
     channels: int
     is_grid: bool
     """Whether it gives a grid of cells; fc and classifier give a vector."""
+    tile: int | None
+    """Side of the tiles that the whole network is run on, in place of a cut."""
     mean_rf: float
     """Mean receptive field of its cells, percent of the image's area."""
     max_rf: float
@@ -99,6 +107,7 @@ def stages_of(model: str, image_size: tuple[int, int]) -> tuple[Stage, ...]:
                 node=layer.node,
                 channels=shapes[layer.node][1],
                 is_grid=len(shapes[layer.node]) == 4,
+                tile=None,
                 mean_rf=field.mean_percent,
                 max_rf=field.max_percent,
                 parameters=sum(parameter.numel() for parameter in body.parameters()),
@@ -106,6 +115,55 @@ def stages_of(model: str, image_size: tuple[int, int]) -> tuple[Stage, ...]:
             )
         )
     return tuple(stages)
+
+
+def tile_stages(
+    model: str, image_size: tuple[int, int], tiles: Sequence[int], *, tile_input: int | None = None
+) -> tuple[Stage, ...]:
+    """The whole network on tiles of each size, as stages that are named ``tile80``, from small to large.
+
+    Args:
+        model: Any network of torchvision or timm.
+        image_size: (height, width).
+        tiles: Their sides in pixels; they lie about half a tile apart.
+        tile_input: Side that tiles are resized to; None: `usual_tile_input`.
+
+    Raises:
+        ConfigError: An unknown network, tiles that don't fit into the image, or an input that it can't take.
+    """
+    stages = []
+    for number, tile in enumerate(sorted(tiles), start=1):
+        side = tile_input or usual_tile_input(tile)
+        backbone = build_tiled(model, tile=tile, tile_input=side, pretrained=False)
+        field = backbone.receptive_field(image_size)
+        with FlopCounterMode(display=False) as counter:
+            backbone.network.to("meta").eval()(torch.empty(1, 3, side, side, device="meta"))
+        stages.append(
+            Stage(
+                model=model,
+                number=number,
+                name=f"{TILE}{tile}",
+                node="",
+                channels=backbone.out_channels,
+                is_grid=True,
+                tile=tile,
+                mean_rf=field.mean_percent,
+                max_rf=field.max_percent,
+                parameters=sum(parameter.numel() for parameter in backbone.parameters()),
+                macs=math.prod(field.grid_size) * counter.get_total_flops() // 2,
+            )
+        )
+    return tuple(stages)
+
+
+def tile_of(stage: str) -> int | None:
+    """Side of the tiles that a stage's name tells; None: it is a layer.
+
+    >>> tile_of("tile80"), tile_of("layer2")
+    (80, None)
+    """
+    side = stage.removeprefix(TILE)
+    return int(side) if side != stage and side.isdecimal() else None
 
 
 def _macs_by_node(network: fx.GraphModule, image_size: tuple[int, int]) -> dict[str, int]:

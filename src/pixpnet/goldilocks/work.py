@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 import pixpnet
-from pixpnet.backbones import build_backbone
+from pixpnet.backbones import TiledBackbone, build_backbone
 from pixpnet.config import Config, DatasetConfig
 from pixpnet.data import ClassificationImages, Splits, find_dataset, hold_out, open_splits, worker_count
 from pixpnet.errors import DataError
@@ -25,7 +26,9 @@ from pixpnet.goldilocks.networks import finetune_stage, frozen_backbone, weights
 from pixpnet.goldilocks.stages import Stage
 from pixpnet.goldilocks.table import Key, Mode, Readout, Row, Weights
 from pixpnet.seeds import seeded
-from pixpnet.training import make_execution
+from pixpnet.training import features_in_place, make_execution
+
+_logger = logging.getLogger(__name__)
 
 VALIDATION_SHARE = 0.2
 """Share of the training images to choose λ on, where the data set has no validation images."""
@@ -57,9 +60,14 @@ class Job:
         given = self.config.dataset.workers
         return worker_count(self.jobs) if given is None else given
 
-    def file(self, kind: str, model: str, suffix: str) -> Path:
-        """What is kept of a model."""
-        return self.folder / kind / _file_name(model, weights_of(self.config), self.seed, suffix)
+    def backbone_file(self, stage: Stage) -> Path:
+        """Where a model that is trained is kept."""
+        return self.folder / "backbones" / _file_name(stage.model, weights_of(self.config), self.seed, ".pt")
+
+    def readings_file(self, stage: Stage) -> Path:
+        """Where all is kept that is read in the pass over the images that reads this stage."""
+        name = stage.model if stage.tile is None else f"{stage.model}--{stage.name}"
+        return self.folder / "features" / _file_name(name, weights_of(self.config), self.seed, ".safetensors")
 
     def trained_file(self, row: Row) -> str | None:
         """File of the backbone that was trained for a row of this experiment's table, if it is there."""
@@ -120,7 +128,7 @@ def open_images(dataset: DatasetConfig, seed: int, *, debug: bool = False, batch
 
 def prepare_probe(job: Job, stages: tuple[Stage, ...]) -> list[Row]:
     """Read all images at all stages of one backbone, and keep what was read; no rows yet."""
-    file = job.file("features", stages[0].model, ".safetensors")
+    file = job.readings_file(stages[0])
     if file.is_file():
         return []
     splits = job.images()
@@ -131,8 +139,14 @@ def prepare_probe(job: Job, stages: tuple[Stage, ...]) -> list[Row]:
         splits.train,
         num_classes=num_classes,
         workers=job.workers,
-        file=job.file("backbones", stages[0].model, ".pt"),
+        file=job.backbone_file(stages[0]),
     )
+    if isinstance(backbone, TiledBackbone):
+        _logger.info("Running %s on all tiles of %d pixels.", backbone.name, stages[0].tile)
+        accelerator = make_execution(job.config).accelerator
+        splits = features_in_place(
+            job.config, splits, backbone, accelerator=accelerator, progress=lambda *_: None
+        )
     batch_size = job.config.test.batch_size or job.config.train.batch_size
     prototypes = find_prototypes(
         backbone,
@@ -163,7 +177,7 @@ def prepare_probe(job: Job, stages: tuple[Stage, ...]) -> list[Row]:
 def probe_row(job: Job, stage: Stage, readout: Readout) -> list[Row]:
     """Fit and test the head of one stage on what `prepare_probe` kept."""
     start = time.perf_counter()
-    with safe_open(job.file("features", stage.model, ".safetensors"), framework="pt") as file:
+    with safe_open(job.readings_file(stage), framework="pt") as file:
         part, labels = file.get_tensor("part"), file.get_tensor("labels")
         features = file.get_tensor(f"{stage.number}.{readout}")
     if not features.isfinite().all():
@@ -213,10 +227,5 @@ def _all_images(splits: Splits, *, seed: int) -> tuple[ClassificationImages, Int
     else:
         training, validation = hold_out(training, share=VALIDATION_SHARE, seed=seed)
     parts = (training, validation, splits.test.records)
-    images = ClassificationImages(
-        tuple(record for records in parts for record in records),
-        geometry=splits.geometry,
-        normalization=splits.normalization,
-        cache=splits.projection.cache,
-    )
+    images = replace(splits.projection, records=tuple(record for records in parts for record in records))
     return images, torch.arange(3).repeat_interleave(torch.tensor([len(records) for records in parts]))

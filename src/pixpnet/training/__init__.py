@@ -23,7 +23,7 @@ from pixpnet.training.objective import (
 from pixpnet.training.plan import SCHEDULES, EpochPlan, plan_epochs
 from pixpnet.training.profiling import PROFILERS
 from pixpnet.training.projection import project_prototypes, start_prototypes, train_readout
-from pixpnet.training.setup import ON_CHANGED_DATA, resume, train
+from pixpnet.training.setup import ON_CHANGED_DATA, features_in_place, resume, train
 from pixpnet.training.tools import Display, RunLogs, flat_options
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "build_optimizer",
     "classifier_groups",
     "cross_entropy",
+    "features_in_place",
     "fit",
     "flat_options",
     "is_out_of_memory",

@@ -33,6 +33,7 @@ from pixpnet.training.profiling import make_profiler
 from pixpnet.training.state import TrainState
 from pixpnet.training.tools import Display, RunLogs, Tools
 from pixpnet.training.trainer import SPLITS, Trainer
+from pixpnet.types import Progress
 
 ON_CHANGED_DATA = {"stop": True, "continue": False}
 """What happens to a run whose images have changed -> whether it stops."""
@@ -162,7 +163,8 @@ def _begin(
         state.restore(checkpoint)
     if is_frozen:
         backbone.requires_grad_(False)
-        splits = _keep_features(config, splits, backbone, accelerator, display)
+        with display.rendering() as bar:
+            splits = features_in_place(config, splits, backbone, accelerator=accelerator, progress=bar)
     if config.train.compile:
         network.backbone.compile()
     directory = directory or _create_directory(config, splits, is_main=accelerator.is_main_process)
@@ -229,19 +231,24 @@ def _open_splits(config: Config, accelerator: Accelerator, display: Display) -> 
         )
 
 
-def _keep_features(
+def features_in_place(
     config: Config,
     splits: Splits,
     backbone: Backbone | TiledBackbone,
+    *,
     accelerator: Accelerator,
-    display: Display,
+    progress: Progress,
 ) -> Splits:
-    """The splits with the frozen backbone's features in place of images."""
+    """The splits with the frozen backbone's features in place of images, computed where they are not kept.
+
+    Raises:
+        DataError: They cannot be kept.
+    """
 
     def compute(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d h w"]:
         return backbone(images.to(accelerator.device, memory_format=torch.channels_last))
 
-    with torch.no_grad(), evaluating(backbone), display.rendering() as progress:
+    with torch.no_grad(), evaluating(backbone):
         return keep_features(
             splits,
             compute,
