@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from pixpnet.evaluation import evaluate
     from pixpnet.explanation import explain
+    from pixpnet.fitting import fit
     from pixpnet.pixel_space import pixel_space_map
     from pixpnet.prototypes import PrototypeNetwork
     from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field
@@ -50,6 +51,7 @@ __all__ = [
     "build_tiled",
     "evaluate",
     "explain",
+    "fit",
     "keep_freed_memory",
     "load",
     "pixel_space_map",
@@ -76,6 +78,7 @@ _HOMES = {
     "build_tiled": "backbones",
     "evaluate": "evaluation",
     "explain": "explanation",
+    "fit": "fitting",
     "keep_freed_memory": "allocator",
     "load": "runs",
     "pixel_space_map": "pixel_space",

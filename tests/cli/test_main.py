@@ -17,6 +17,7 @@ from pixpnet.errors import CheckpointError, DataError
 from pixpnet.log import LEVELS, start_logging
 
 COMMANDS = (
+    "fit",
     *(
         "train",
         "demo",

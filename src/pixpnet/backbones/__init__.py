@@ -14,6 +14,7 @@ from pixpnet.backbones.backbone import (
 from pixpnet.backbones.names import FAMILIES, NamedLayer, family_of
 from pixpnet.backbones.tiled import TiledBackbone, tile_starts, usual_tile_input
 from pixpnet.backbones.tracing import cut, find_node, graph_of, layer_shapes
+from pixpnet.backbones.weights import is_on_disk
 
 __all__ = [
     "FAMILIES",
@@ -30,6 +31,7 @@ __all__ = [
     "family_of",
     "find_node",
     "graph_of",
+    "is_on_disk",
     "layer_shapes",
     "list_backbones",
     "named_layers",

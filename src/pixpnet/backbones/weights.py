@@ -61,12 +61,15 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
         ConfigError: There are none.
         DataError: They can be neither found nor downloaded, or arrived damaged.
     """
-    published = models.get_model_weights(name)
-    members = published.__members__
+    return hub_weights(name, _published_url(name))
+
+
+def _published_url(name: str) -> str:
+    members = models.get_model_weights(name).__members__
     chosen = members.get("IMAGENET1K_V1") or next(iter(members.values()), None)
     if chosen is None:
         raise ConfigError(f"{name} has no published weights: use --model.no-pretrained.")
-    return hub_weights(name, chosen.url)
+    return chosen.url
 
 
 def hub_weights(name: str, url: str) -> dict[str, Tensor]:
@@ -75,7 +78,7 @@ def hub_weights(name: str, url: str) -> dict[str, Tensor]:
     Raises:
         DataError: As `torchvision_weights`.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    path = _hub_file(url)
     if not path.is_file():
         digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
         try:
@@ -84,6 +87,42 @@ def hub_weights(name: str, url: str) -> dict[str, Tensor]:
         except (OSError, RuntimeError, ValueError) as error:
             raise missing_weights(name, path.name, f"{url} ({_first_line(error)})", path.parent) from error
     return read_weights(path)
+
+
+def is_on_disk(name: str) -> bool:
+    """Whether a network's published weights can be had without a network connection.
+
+    They can from a package that is installed (extra `offline`), from torchvision's files in the folder of
+    torch.hub, or from timm's in the cache of the Hugging Face hub.
+
+    Args:
+        name: torchvision's, or ``timm/NAME``.
+    """
+    bare = name.removeprefix("timm/")
+    if bare in OFFLINE:
+        try:
+            return OFFLINE[bare]().is_file()
+        except ImportError:
+            pass
+    if bare != name:
+        return _is_in_timms_cache(bare)
+    return _hub_file(_published_url(name)).is_file()
+
+
+def _is_in_timms_cache(name: str) -> bool:
+    try:
+        import timm
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return False
+    published = timm.get_pretrained_cfg(name)
+    if published is None or not published.hf_hub_id:
+        return False
+    return isinstance(try_to_load_from_cache(published.hf_hub_id, "model.safetensors"), str)
+
+
+def _hub_file(url: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
 def missing_weights(name: str, file: str, origin: str, folder: Path | None) -> DataError:

