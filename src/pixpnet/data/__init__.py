@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from pixpnet.data.transforms import (
         AnnotatedImage,
         annotate,
+        box_in_picture,
         evaluation_transform,
         first_transform,
         to_normalized,
@@ -83,6 +84,7 @@ __all__ = [
     "alike_sheet",
     "annotate",
     "annotated_sheet",
+    "box_in_picture",
     "check_dataset",
     "download",
     "evaluation_transform",
@@ -137,7 +139,7 @@ _HOMES = {
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",
     "splits": "Splits measure_normalization open_splits without_unreadable",
-    "transforms": "AnnotatedImage annotate evaluation_transform first_transform to_normalized "
+    "transforms": "AnnotatedImage annotate box_in_picture evaluation_transform first_transform to_normalized "
     "training_transform",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

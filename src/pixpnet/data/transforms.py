@@ -9,6 +9,7 @@ whose size is free) with aspect ratio 3/4 to 4/3, black where an image ends.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, KeyPoints, 
 
 from pixpnet.data.spec import Geometry
 from pixpnet.errors import DataError
-from pixpnet.types import ImageRecord, Normalization
+from pixpnet.types import Box, ImageRecord, Normalization
 
 _BILINEAR = v2.InterpolationMode.BILINEAR
 
@@ -173,6 +174,52 @@ def evaluation_transform(geometry: Geometry) -> v2.Transform:
     """What follows the first resize outside of training."""
     crop = [] if geometry.crop is None else [v2.CenterCrop(geometry.crop)]
     return v2.Compose([*crop, _final(geometry)])
+
+
+def box_in_picture(box: Box, window: tuple[int, int, int, int], geometry: Geometry) -> Box:
+    """Every pixel of a picture that can reach a box of the network's input; no pixel outside changes any inside.
+
+    It is larger than the box by what resizing mixes in at the edges: Pillow's bilinear filter takes in a pixel
+    to either side, or as many as it makes one of.
+
+    Args:
+        box: In pixels of the input that `evaluation_transform` gives.
+        window: The part of the upright picture that the geometry starts from, in its whole pixels: without a
+            crop to the object (0, 0, width, height).
+        geometry: How the input was made of it.
+
+    Returns:
+        In whole pixels of the upright picture (as it is displayed: turned by its orientation tag, unless
+        `Reading.orientation` is "ignore"), inside the window. A box without pixels gives the empty box.
+
+    >>> box_in_picture(Box(0, 0, 56, 56), (0, 0, 896, 448), Geometry(resize=224, crop=224))
+    Box(left=223, top=0, right=337, bottom=113)
+    """
+    size = (window[2] - window[0], window[3] - window[1])
+    first = first_size(size, geometry)
+    edges = []
+    for axis in (0, 1):
+        seen = geometry.image_size[1 - axis]
+        cut = seen if geometry.crop is None else geometry.crop
+        offset = 0 if geometry.crop is None else round((first[axis] - cut) / 2)  # as torchvision's CenterCrop
+        low, high = max(0, math.floor(box[axis])), min(seen, math.ceil(box[axis + 2]))
+        if low >= high:
+            return Box(0, 0, 0, 0)
+        low, high = _sources(low, high, of=cut, to=seen)
+        low, high = _sources(low + offset, high + offset, of=size[axis], to=first[axis])
+        edges.append((low + window[axis], high + window[axis]))
+    (left, right), (top, bottom) = edges
+    return Box(left, top, right, bottom)
+
+
+def _sources(low: int, high: int, *, of: int, to: int) -> tuple[int, int]:
+    """The pixels, of so many, that Pillow makes the pixels from low to below high of so many others of."""
+    if of == to:
+        return low, high
+    scale = of / to
+    reach = max(scale, 1.0)
+    first = int(max((low + 0.5) * scale - reach + 0.5, 0))
+    return first, min(int((high - 0.5) * scale + reach + 0.5), of)
 
 
 def training_transform(geometry: Geometry) -> v2.Compose:
