@@ -177,10 +177,10 @@ def evaluation_transform(geometry: Geometry) -> v2.Transform:
 
 
 def box_in_picture(box: Box, window: tuple[int, int, int, int], geometry: Geometry) -> Box:
-    """Every pixel of a picture that can reach a box of the network's input; no pixel outside changes any inside.
+    """The pixels of a picture that can reach a box of the network's input: no others change what is in it.
 
-    It is larger than the box by what resizing mixes in at the edges: Pillow's bilinear filter takes in a pixel
-    to either side, or as many as it makes one of.
+    So it is larger than the box by what resizing mixes in at the edges: a pixel to either side, or as many as
+    Pillow's bilinear filter makes one of.
 
     Args:
         box: In pixels of the input that `evaluation_transform` gives.
