@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         UnsupportedOperationError,
     )
     from pixpnet.evaluation import evaluate
-    from pixpnet.explanation import explain
+    from pixpnet.explanation import explain, predict
     from pixpnet.pixel_space import pixel_space_map
     from pixpnet.prototypes import PrototypeNetwork
     from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field
@@ -53,6 +53,7 @@ __all__ = [
     "keep_freed_memory",
     "load",
     "pixel_space_map",
+    "predict",
     "probe_receptive_field",
     "receptive_field",
     "resume",
@@ -79,6 +80,7 @@ _HOMES = {
     "keep_freed_memory": "allocator",
     "load": "runs",
     "pixel_space_map": "pixel_space",
+    "predict": "explanation",
     "probe_receptive_field": "receptive_fields",
     "receptive_field": "receptive_fields",
     "resume": "training",

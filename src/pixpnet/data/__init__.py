@@ -31,9 +31,11 @@ if TYPE_CHECKING:
         EpochBatches,
         EpochLoader,
         Sample,
+        free_cores,
         loader,
         worker_count,
     )
+    from pixpnet.data.listing import find_pictures
     from pixpnet.data.masks import load_mask, mask_fault, object_pixels
     from pixpnet.data.parts import (
         PartGroups,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         box_in_picture,
         evaluation_transform,
         first_transform,
+        object_window,
         to_normalized,
         training_transform,
     )
@@ -91,9 +94,11 @@ __all__ = [
     "evenly_over_classes",
     "extract",
     "find_dataset",
+    "find_pictures",
     "find_root",
     "fingerprint",
     "first_transform",
+    "free_cores",
     "hold_out",
     "is_picture",
     "keep_features",
@@ -107,6 +112,7 @@ __all__ = [
     "mirror_order",
     "name_of",
     "object_pixels",
+    "object_window",
     "open_splits",
     "part_map",
     "picture_format",
@@ -131,7 +137,8 @@ _HOMES = {
     "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
     "decode": "FORMATS PictureSource is_picture load_image name_of picture_format read_picture",
     "features": "FeatureImages FeatureStore fingerprint keep_features",
-    "images": "ClassificationImages Draw EpochBatches EpochLoader Sample loader worker_count",
+    "images": "ClassificationImages Draw EpochBatches EpochLoader Sample free_cores loader worker_count",
+    "listing": "find_pictures",
     "masks": "load_mask mask_fault object_pixels",
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
     "sheets": "alike_sheet annotated_sheet",
@@ -139,8 +146,8 @@ _HOMES = {
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",
     "splits": "Splits measure_normalization open_splits without_unreadable",
-    "transforms": "AnnotatedImage annotate box_in_picture evaluation_transform first_transform to_normalized "
-    "training_transform",
+    "transforms": "AnnotatedImage annotate box_in_picture evaluation_transform first_transform object_window "
+    "to_normalized training_transform",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

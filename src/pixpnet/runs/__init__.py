@@ -1,6 +1,6 @@
 """Trained networks on the disk: the run directory, its checkpoints, and reading them back."""
 
-from pixpnet.runs.calibration import Calibration, calibrate, find_calibration
+from pixpnet.runs.calibration import Calibration, calibrate, familiarity, find_calibration
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixpnet.runs.directory import MetricsFile, RunDirectory
 from pixpnet.runs.manifest import changes_since, write_manifest
@@ -14,6 +14,7 @@ __all__ = [
     "RunDirectory",
     "calibrate",
     "changes_since",
+    "familiarity",
     "find_calibration",
     "load",
     "load_checkpoint",

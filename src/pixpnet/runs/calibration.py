@@ -1,4 +1,4 @@
-"""What a run's validation images say of its predictions: how sure these may be, and what is unlike them all."""
+"""What a run's validation images say of its predictions: how sure these may be, and what is unlike them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from bisect import bisect_right
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from pixpnet.data import loader
 from pixpnet.errors import CheckpointError, DataError, FileError
 from pixpnet.files import read_mapping, sha256_of, write_json
-from pixpnet.prototypes import PrototypeOutput
+from pixpnet.prototypes import PrototypeNetwork, PrototypeOutput
 from pixpnet.runs.directory import RunDirectory
 from pixpnet.runs.manifest import read_manifest
 from pixpnet.runs.run import Run
@@ -49,9 +50,18 @@ class Calibration:
         return 1 - bisect_right(self.familiarity, familiarity) / len(self.familiarity)
 
 
-def familiarity(output: PrototypeOutput) -> Float[Tensor, " b"]:
-    """How like any training patch each picture's most similar patch is: its largest similarity."""
-    return output.similarities.amax(dim=1)
+def familiarity(network: PrototypeNetwork, output: PrototypeOutput) -> Float[Tensor, " b"]:
+    """How like the training patches of its predicted class each picture is.
+
+    It is the mean of the similarities, weighted by what prototypes give to the class (not by what they take):
+    with heads without weights the mean over the class's own prototypes. Tiled networks trained on 8 of 50
+    species of birds told the test images of these from those of the 42 others at an AUROC of 0.82 and 0.92
+    (two choices of the 8); the largest similarity of all at 0.66 and 0.65, the largest of the class's own at
+    0.74 and 0.75. The probability did at 0.85 and 0.93, but was as high for noise and plain colours as for
+    birds, which this is not.
+    """
+    weights = network.class_weights().clamp(min=0).T[output.logits.argmax(dim=1)]
+    return (output.similarities * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-12)
 
 
 def find_calibration(run: Run, *, batch_size: int = 32) -> Calibration:
@@ -92,7 +102,7 @@ def calibrate(run: Run, *, batch_size: int = 32) -> Calibration:
         ):
             output = run.network(batch.image.to(run.device))
             logits.append(output.logits.cpu())
-            familiar.append(familiarity(output).cpu())
+            familiar.append(familiarity(run.network, output).cpu())
             labels.append(torch.as_tensor(batch.label))
     found = Calibration(
         temperature=_temperature(torch.cat(logits), torch.cat(labels)),
@@ -132,7 +142,8 @@ def _temperature(logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> flo
         cooled = logits.double() / np.exp(logarithm)
         return -float((targets * cooled.log_softmax(dim=1)).sum())
 
-    return float(np.exp(minimize_scalar(cross_entropy, bounds=(-7, 7), method="bounded").x))
+    found: Any = minimize_scalar(cross_entropy, bounds=(-7, 7), method="bounded")
+    return float(np.exp(found.x))
 
 
 def _at_most(count: int, values: Float[np.ndarray, " n"]) -> tuple[float, ...]:
