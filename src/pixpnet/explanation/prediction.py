@@ -141,12 +141,12 @@ def _of_batch(
     top_k: int,
 ) -> Iterator[Prediction]:
     seen = [one.seen.to(run.device) for one in batch if one.seen is not None]
+    temperature = 1 if calibration is None else calibration.temperature
     rows = iter(())
     if seen:
         output = run.network(torch.stack(seen))
-        scaled = output.logits / (1 if calibration is None else calibration.temperature)
         rows = zip(
-            scaled.softmax(dim=1).cpu(),
+            output.logits.double().cpu(),
             output.similarities.cpu(),
             output.cells.cpu(),
             familiarity(run.network, output).tolist(),
@@ -156,17 +156,17 @@ def _of_batch(
         if one.seen is None:
             yield Prediction(one.path, error=one.error)
             continue
-        probabilities, similarities, cells, familiar = next(rows)
-        best = probabilities.topk(min(2, len(probabilities)))
-        predicted, *second = best.indices.tolist()
-        probability, *next_best = best.values.tolist()
+        logits, similarities, cells, familiar = next(rows)
+        predicted, *second = logits.topk(min(2, len(logits))).indices.tolist()
+        probabilities = (logits / temperature).softmax(dim=0)
+        probability = float(probabilities[predicted])
         placed = partial(box_in_picture, window=one.window, geometry=run.geometry) if one.window else None
         yield Prediction(
             path=one.path,
             predicted=predicted,
             class_name=run.class_names[predicted],
             probability=probability,
-            margin=probability - sum(next_best),
+            margin=probability - float(probabilities[second].sum()),
             second_class=run.class_names[second[0]] if second else None,
             unfamiliar=None if calibration is None else calibration.unfamiliar(familiar),
             evidence=witnesses.evidence(similarities, cells, predicted, most=top_k, placed=placed),

@@ -38,6 +38,27 @@ class Calibration:
     images: int
     checkpoint_sha256: str
 
+    @classmethod
+    def measured(
+        cls,
+        logits: Float[Tensor, "b c"],
+        labels: Int[Tensor, " b"],
+        familiarity: Float[Tensor, " b"],
+        *,
+        checkpoint_sha256: str,
+    ) -> Calibration:
+        """Of what a network says about validation images.
+
+        The temperature is that of the least cross-entropy (Guo et al., On Calibration of Modern Neural
+        Networks, 2017). Labels are smoothed by 1/(images + 2), as Platt's are (1999), so that it is above 0
+        where every image is classified rightly.
+        """
+        values = familiarity.double().numpy()
+        if len(values) > _MOST_KEPT:
+            values = np.quantile(values, np.linspace(0, 1, _MOST_KEPT))
+        kept = tuple(np.sort(values).tolist())
+        return cls(_temperature(logits, labels), kept, len(logits), checkpoint_sha256)
+
     def unfamiliar(self, familiarity: float) -> float:
         """The share of validation images that are more familiar, in [0, 1].
 
@@ -82,9 +103,7 @@ def find_calibration(run: Run, *, batch_size: int = 32) -> Calibration:
 def calibrate(run: Run, *, batch_size: int = 32) -> Calibration:
     """Measure a trained network on its run's validation images, and write ``results/calibration.json``.
 
-    The temperature is that of the least cross-entropy (Guo et al., On Calibration of Modern Neural Networks,
-    2017). Labels are smoothed by 1/(images + 2), as Platt's are (1999), so that it is finite where every
-    image is classified rightly. Where the file can't be written, a warning says so.
+    Where the file can't be written, a warning says so.
 
     Args:
         run: As it was loaded; the checkpoint's file tells which network it is.
@@ -104,10 +123,10 @@ def calibrate(run: Run, *, batch_size: int = 32) -> Calibration:
             logits.append(output.logits.cpu())
             familiar.append(familiarity(run.network, output).cpu())
             labels.append(torch.as_tensor(batch.label))
-    found = Calibration(
-        temperature=_temperature(torch.cat(logits), torch.cat(labels)),
-        familiarity=_at_most(_MOST_KEPT, torch.cat(familiar).double().numpy()),
-        images=len(records),
+    found = Calibration.measured(
+        torch.cat(logits),
+        torch.cat(labels),
+        torch.cat(familiar),
         checkpoint_sha256=sha256_of(run.checkpoint),
     )
     try:
@@ -144,12 +163,6 @@ def _temperature(logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> flo
 
     found: Any = minimize_scalar(cross_entropy, bounds=(-7, 7), method="bounded")
     return float(np.exp(found.x))
-
-
-def _at_most(count: int, values: Float[np.ndarray, " n"]) -> tuple[float, ...]:
-    """All values in order, or so many quantiles of more."""
-    kept = np.sort(values) if len(values) <= count else np.quantile(values, np.linspace(0, 1, count))
-    return tuple(kept.tolist())
 
 
 def _read(path: Path) -> Calibration:
