@@ -34,7 +34,9 @@ def paths(run: Run) -> list[Path]:
 def similar(found: Prediction, expected: Prediction) -> bool:
     """Whether two predictions are the same, but for rounding and the path."""
     plain = replace(expected, path=found.path, probability=found.probability, margin=found.margin)
-    near = (found.probability, found.margin) == pytest.approx((expected.probability, expected.margin))
+    near = (found.probability, found.margin) == pytest.approx(
+        (expected.probability, expected.margin), abs=1e-5
+    )
     return near and replace(plain, evidence=()) == replace(found, evidence=())
 
 

@@ -121,7 +121,7 @@ def test_a_damaged_file_is_no_calibration(folder: Path, change: dict) -> None:
     file = folder / "results" / "calibration.json"
     find_calibration(load(folder))
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(CheckpointError, match=r"calibration\.json is damaged .*; remove it"):
+    with pytest.raises(CheckpointError, match=r"(?s)calibration\.json is damaged .*; remove it"):
         find_calibration(load(folder))
 
 

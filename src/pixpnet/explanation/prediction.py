@@ -108,7 +108,6 @@ class _Read(NamedTuple):
     error: str | None
 
 
-@torch.inference_mode()
 def _predictions(
     run: Run,
     pictures: Iterable[PictureSource | Tensor],
@@ -144,21 +143,20 @@ def _of_batch(
     temperature = 1 if calibration is None else calibration.temperature
     rows = iter(())
     if seen:
-        output = run.network(torch.stack(seen))
-        rows = zip(
-            output.logits.double().cpu(),
-            output.similarities.cpu(),
-            output.cells.cpu(),
-            familiarity(run.network, output).tolist(),
-            strict=True,
-        )
+        with torch.inference_mode():  # not about a `yield`, where it would hold for the caller's own code
+            output = run.network(torch.stack(seen))
+            familiar = familiarity(run.network, output).tolist()
+            logits, similarities, cells = (
+                one.cpu() for one in (output.logits, output.similarities, output.cells)
+            )
+        rows = zip(logits.double(), similarities, cells, familiar, strict=True)
     for one in batch:
         if one.seen is None:
             yield Prediction(one.path, error=one.error)
             continue
-        logits, similarities, cells, familiar = next(rows)
-        predicted, *second = logits.topk(min(2, len(logits))).indices.tolist()
-        probabilities = (logits / temperature).softmax(dim=0)
+        own_logits, own_similarities, own_cells, own_familiarity = next(rows)
+        predicted, *second = own_logits.topk(min(2, len(own_logits))).indices.tolist()
+        probabilities = (own_logits / temperature).softmax(dim=0)
         probability = float(probabilities[predicted])
         placed = partial(box_in_picture, window=one.window, geometry=run.geometry) if one.window else None
         yield Prediction(
@@ -168,8 +166,8 @@ def _of_batch(
             probability=probability,
             margin=probability - float(probabilities[second].sum()),
             second_class=run.class_names[second[0]] if second else None,
-            unfamiliar=None if calibration is None else calibration.unfamiliar(familiar),
-            evidence=witnesses.evidence(similarities, cells, predicted, most=top_k, placed=placed),
+            unfamiliar=None if calibration is None else calibration.unfamiliar(own_familiarity),
+            evidence=witnesses.evidence(own_similarities, own_cells, predicted, most=top_k, placed=placed),
         )
 
 
