@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pixpnet.data import DATASETS, Geometry, box_in_picture, evaluation_transform, first_transform
+from pixpnet.data import (
+    DATASETS,
+    Geometry,
+    box_in_picture,
+    evaluation_transform,
+    first_transform,
+    map_in_picture,
+)
 from pixpnet.types import Box
 
 GEOMETRIES = (
@@ -113,3 +120,30 @@ def test_a_crop_to_the_object_moves_the_box():
     assert found == (moved.left + 31, moved.top + 17, moved.right + 31, moved.bottom + 17)
     before, after = (seen(one.crop(window), geometry) for one in (picture, blackened(picture, found)))
     np.testing.assert_array_equal(after[12:30, 8:20], before[12:30, 8:20])
+
+
+@settings(max_examples=40, deadline=None)
+@given(geometry=st.sampled_from(GEOMETRIES), size=st.tuples(st.integers(60, 300), st.integers(60, 300)))
+def test_a_map_lies_on_what_it_is_of(geometry, size):
+    """What rises evenly over the picture is the same as a map of what was seen of it, and least elsewhere."""
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    for values in (200 * x / size[0] + 20, 200 * y / size[1] + 20):
+        picture = Image.fromarray(np.repeat(values.round().astype(np.uint8)[..., None], 3, axis=2))
+        map_ = seen(picture, geometry)[..., 0].astype(np.float32)
+        found = map_in_picture(map_, size, (0, 0, *size), geometry)
+        rows, columns = geometry.image_size
+        left, top, right, bottom = map(int, box_in_picture(Box(0, 0, columns, rows), (0, 0, *size), geometry))
+        edge = 4 + 2 * max(size) // min(rows, columns)
+        inside = (slice(top + edge, bottom - edge), slice(left + edge, right - edge))
+        np.testing.assert_allclose(found[inside], values[inside], atol=4 + 400 / min(rows, columns))
+        assert (found[: max(0, top - 1)] == map_.min()).all()
+        assert (found[:, right + 1 :] == map_.min()).all()
+
+
+def test_a_map_of_an_object_lies_in_its_window():
+    geometry, map_ = Geometry(to_box=True, resize=(40, 40)), np.ones((40, 40), np.float32)
+    map_[0, 0] = 0
+    found = map_in_picture(map_, (200, 150), (31, 17, 171, 117), geometry)
+    assert found.shape == (150, 200)
+    assert (found[20:117, 36:171] == 1).all()
+    assert found.sum() == found[17:117, 31:171].sum()

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         box_in_picture,
         evaluation_transform,
         first_transform,
+        map_in_picture,
         object_window,
         to_normalized,
         training_transform,
@@ -105,6 +106,7 @@ __all__ = [
     "load_image",
     "load_mask",
     "loader",
+    "map_in_picture",
     "mask_fault",
     "measure_normalization",
     "merge_sides",
@@ -146,8 +148,8 @@ _HOMES = {
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",
     "splits": "Splits measure_normalization open_splits without_unreadable",
-    "transforms": "AnnotatedImage annotate box_in_picture evaluation_transform first_transform object_window "
-    "to_normalized training_transform",
+    "transforms": "AnnotatedImage annotate box_in_picture evaluation_transform first_transform "
+    "map_in_picture object_window to_normalized training_transform",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
@@ -201,7 +202,7 @@ def box_in_picture(box: Box, window: tuple[int, int, int, int], geometry: Geomet
     for axis in (0, 1):
         seen = geometry.image_size[1 - axis]
         cut = seen if geometry.crop is None else geometry.crop
-        offset = 0 if geometry.crop is None else round((first[axis] - cut) / 2)  # as torchvision's CenterCrop
+        offset = _crop_offset(first[axis], cut)
         low, high = max(0, math.floor(box[axis])), min(seen, math.ceil(box[axis + 2]))
         if low >= high:
             return Box(0, 0, 0, 0)
@@ -210,6 +211,38 @@ def box_in_picture(box: Box, window: tuple[int, int, int, int], geometry: Geomet
         edges.append((low + window[axis], high + window[axis]))
     (left, right), (top, bottom) = edges
     return Box(left, top, right, bottom)
+
+
+def map_in_picture(
+    values: Float32[np.ndarray, "H W"],
+    size: tuple[int, int],
+    window: tuple[int, int, int, int],
+    geometry: Geometry,
+) -> Float32[np.ndarray, "h w"]:
+    """A map over the network's input, over the upright picture: its least value where nothing was seen.
+
+    Args:
+        values: Over the input that `evaluation_transform` gives.
+        size: The picture's (width, height).
+        window: As of `box_in_picture`.
+        geometry: How the input was made of it.
+    """
+    inner = (window[2] - window[0], window[3] - window[1])
+    first, cut = first_size(inner, geometry), (values.shape[1], values.shape[0])
+    if geometry.crop is not None:
+        cut = (geometry.crop, geometry.crop)
+    lowest = float(values.min())
+    middle = Image.new("F", first, lowest)
+    seen = Image.fromarray(values).resize(cut, Image.Resampling.BILINEAR)
+    middle.paste(seen, (_crop_offset(first[0], cut[0]), _crop_offset(first[1], cut[1])))
+    whole = Image.new("F", size, lowest)
+    whole.paste(middle.resize(inner, Image.Resampling.BILINEAR), window[:2])
+    return np.asarray(whole)
+
+
+def _crop_offset(side: int, cut: int) -> int:
+    """Where a crop at the centre starts, as of torchvision's CenterCrop."""
+    return round((side - cut) / 2)
 
 
 def _sources(low: int, high: int, *, of: int, to: int) -> tuple[int, int]:

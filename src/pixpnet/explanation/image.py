@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pixpnet.data import PictureSource
 from pixpnet.explanation.evidence import Witnesses
-from pixpnet.explanation.explanation import Explanation, PixelMaps, SourceImage, colour_columns
+from pixpnet.explanation.explanation import Explanation, SourceImage
+from pixpnet.explanation.maps import PixelMaps, colour_columns
 from pixpnet.explanation.photograph import Photograph, read_input, read_test_input
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
@@ -114,6 +115,7 @@ def explain_image(
         source_image=source_image,
         name=name,
         truth=truth,
+        photograph=photograph,
     )
 
 
