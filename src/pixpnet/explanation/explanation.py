@@ -43,6 +43,8 @@ RANKINGS: dict[str, Callable[[Evidence], float]] = {
 GROUNDS = ("input", "original")
 """What boxes and maps of the image are drawn on: what the network saw, or the picture that it was made of."""
 
+_ON_ORIGINAL = " Those of this image are larger by the few pixels that resizing mixes in."
+
 SourceImage = Callable[[PrototypeSource], UInt8[np.ndarray, "H W 3"]]
 """The pixels of the training image that a prototype comes from."""
 
@@ -262,7 +264,7 @@ def _evidence_figure(explanation: Explanation, *, top_k: int, by: str, method: s
     return evidence_figure(
         rows,
         title=_title(explanation),
-        note=mapping.note,
+        note=mapping.note + _ON_ORIGINAL * (on == "original"),
         map_title=mapping.map_title,
         footer=f"Shown: {len(shown)} of {count} prototypes, by {by}; they add {decimal(part)}, the others "
         f"{decimal(total - part)}; together {decimal(total)}, the logit.",
@@ -295,7 +297,8 @@ def _contrast_figure(
         column(0, contrast.for_target),
         column(1, contrast.for_other),
         title=f"Why {contrast.class_names[0]} and not {contrast.class_names[1]}?",
-        note=f"{mapping.note} Numbers: similarity × (weight for this class − weight for the other).",
+        note=f"{mapping.note}{_ON_ORIGINAL * (on == 'original')} Numbers: similarity × (weight for this "
+        "class − weight for the other).",
         footer=f"All {len(contrast.for_target)} prototypes on the left: {decimal(gains, sign='+')}; "
         f"all {len(contrast.for_other)} on the right: {decimal(losses, sign='+')}; "
         f"the logits differ by {decimal(contrast.difference)}.",
