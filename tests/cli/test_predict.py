@@ -165,6 +165,8 @@ def test_what_is_there_is_not_read_again(run_dir: Path, photos: Path) -> None:
 
     def progress(done: int, total: int, doing: str = "", /) -> None:
         told.append((done, total))
+        rows = list(csv.reader(io.StringIO(Path("rows.csv").read_text(), newline="")))
+        assert len(rows) == 1 + done  # a call that is killed now has all of them
 
     written = write_predictions(run_dir, in_order(photos), out="rows.csv", resume=True, progress=progress)
     assert written == (6, 1)

@@ -58,6 +58,8 @@ def test_it_says_what_explain_says(run: Run, paths: list[Path]) -> None:
         for mine, its in zip(one.evidence, explanation.evidence[:4], strict=True):
             assert mine.similarity == pytest.approx(its.similarity, rel=1e-4)
             assert replace(mine, similarity=0) == replace(its, similarity=0)
+        shares = [seen.contribution for seen in one.evidence]
+        assert shares == sorted(shares, reverse=True)
         assert one.error is None
 
 
@@ -124,7 +126,7 @@ def test_few_pictures_are_held_at_a_time(run: Run, paths: list[Path]) -> None:
     assert taken == 0
     found = list(itertools.islice(predictions, 8))
     assert [one.path for one in found] == list(map(str, paths[:8]))
-    assert taken <= 9 + 3 + 2 + 1
+    assert 9 + 3 + 2 <= taken <= 9 + 3 + 2 + 1  # the next batch is read while one is predicted
     predictions.close()
 
 
