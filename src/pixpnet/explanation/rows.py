@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import torch
+
 from pixpnet.choices import choose
 from pixpnet.errors import ConfigError, FileError
 from pixpnet.explanation.evidence import Evidence
@@ -89,7 +91,8 @@ def write_predictions(
     """Predict picture files, and write a row for each of them, also for those that can't be read.
 
     Args:
-        run_dir: A run directory, one of its checkpoints, or what was loaded of it.
+        run_dir: A run directory or one of its checkpoints, whose network goes to a GPU where there is one; or
+            what was loaded of it, which stays where it is.
         pictures: Their files; `pixpnet.data.find_pictures` finds those in folders.
         out: The file, of .csv, .jsonl or .parquet (which needs pyarrow); None: CSV on stdout.
         top_k: Prototypes of each picture's evidence.
@@ -106,7 +109,11 @@ def write_predictions(
         FileError: The file can't be written or read.
     """
     write = _writer(out, resume=resume)
-    run = run_dir if isinstance(run_dir, Run) else load(run_dir, dataset_root=dataset_root)
+    if isinstance(run_dir, Run):
+        run = run_dir
+    else:
+        run = load(run_dir, dataset_root=dataset_root)
+        run.network.to("cuda" if torch.cuda.is_available() else "cpu")
     if explain is not None:  # what is wrong is better known before the work
         run.require_sources()
         assert run.image_set

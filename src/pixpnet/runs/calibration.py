@@ -113,6 +113,7 @@ def calibrate(run: Run, *, batch_size: int = 32) -> Calibration:
         DataError: The run has no validation images, or they are gone.
     """
     records, directory = _validation_images(run)
+    _logger.info("%s: %d validation images calibrate its predictions, once", directory.path, len(records))
     logits, labels, familiar = [], [], []
     images = run.images(records)
     with torch.inference_mode():
