@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         UnsupportedOperationError,
     )
     from pixpnet.evaluation import evaluate
-    from pixpnet.explanation import explain
+    from pixpnet.explanation import explain, predict
     from pixpnet.fitting import fit
     from pixpnet.pixel_space import pixel_space_map
     from pixpnet.prototypes import PrototypeNetwork
@@ -55,6 +55,7 @@ __all__ = [
     "keep_freed_memory",
     "load",
     "pixel_space_map",
+    "predict",
     "probe_receptive_field",
     "receptive_field",
     "resume",
@@ -82,6 +83,7 @@ _HOMES = {
     "keep_freed_memory": "allocator",
     "load": "runs",
     "pixel_space_map": "pixel_space",
+    "predict": "explanation",
     "probe_receptive_field": "receptive_fields",
     "receptive_field": "receptive_fields",
     "resume": "training",

@@ -38,7 +38,7 @@ from pixpnet.files import read_if_there, write_json, write_text, write_yaml
 from pixpnet.goldilocks import accuracies, find_prototypes, fit_head, read_images, tile_stages
 from pixpnet.prototypes import build_network
 from pixpnet.report import write_report
-from pixpnet.runs import Run, RunDirectory, load
+from pixpnet.runs import Run, RunDirectory, calibrate, load
 from pixpnet.seeds import seeded
 from pixpnet.training import features_in_place, make_execution, resume, train
 from pixpnet.types import Progress, no_progress
@@ -427,6 +427,11 @@ def _shown(run: Run, run_dir: Path, place: Path, *, trials: int, bars: Bars) -> 
         certificate = verify(run, trials=trials, progress=progress)
     write_json(certificate_file(run.checkpoint), certificate.to_dict())
     yield certificate.verdict
+    calibration = calibrate(run)
+    yield (
+        f"Probabilities are calibrated on {calibration.images} validation images (temperature "
+        f"{calibration.temperature:.2f})."
+    )
     pictures = [record.path for record in images.test[:: max(1, len(images.test) // EXPLAINED)]][:EXPLAINED]
     figures = explain_images(run, pictures)
     yield f"Explanations: {figures[0].parent}"

@@ -15,6 +15,7 @@ DEFAULTS = {
     "by": "contribution",
     "method": "receptive_field",
     "against": None,
+    "on": "input",
     "formats": ("png",),
     "atlas": False,
     "out": None,
@@ -30,6 +31,7 @@ DEFAULTS = {
         ("--top-k 2 a.png --class 3 b.png", ["a.png", "b.png"], {"top_k": 2, "against": "3"}),
         ("--class 3 --by similarity", [], {"against": "3", "by": "similarity"}),
         ("a.png --atlas --method prp", ["a.png"], {"atlas": True, "method": "prp"}),
+        ("photos --on original", ["photos"], {"on": "original"}),
         ("a.png --dataset-root data", ["a.png"], {"dataset_root": Path("data")}),
         ("--format pdf,JSON,pdf", [], {"formats": ("pdf", "json")}),
     ],
@@ -39,13 +41,13 @@ def test_explain_hands_on_its_arguments(
 ) -> None:
     asked: list[object] = []
 
-    def explain_images(*, run_dir: Path, images: list[Path], **options: object) -> list[Path]:
+    def explain_images(*, run_dir: Path, images: list[str], **options: object) -> list[Path]:
         asked.append((run_dir, images, options))
         return [Path("one.png"), Path("two.png")]
 
     monkeypatch.setattr("pixpnet.explanation.explain_images", explain_images)
     assert pixpnet("explain", "run", *line.split()) == (0, "one.png\ntwo.png\n", "")
-    assert asked == [(Path("run"), [Path(image) for image in images], DEFAULTS | changed)]
+    assert asked == [(Path("run"), images, DEFAULTS | changed)]
 
 
 def test_help_names_every_choice(pixpnet: Callable) -> None:
@@ -74,9 +76,10 @@ def test_explain_writes_and_prints(pixpnet: Callable, tiny_run: Path, birds: Pat
         ("RUN IMAGE --method upsampled", 2, "method='upsampled' is none of receptive_field, upsampling"),
         ("RUN IMAGE --by weight", 2, "by='weight' is none of contribution, similarity"),
         ("RUN IMAGE --clas 3", 2, "explain: unknown argument '--clas'; did you mean --class?"),
-        ("RUN none.png", 1, "none.png is missing; wanted an image."),
+        ("RUN none.png", 1, "none.png is missing; wanted a picture, a folder of them, or a pattern."),
+        ("RUN IMAGE --on photo", 2, "on='photo' is none of input, original"),
         ("RUN TEXT", 1, "TEXT is not an image that can be read:"),
-        ("RUN RUN", 1, "RUN is not an image that can be read:"),
+        ("RUN EMPTY", 1, "the folder EMPTY holds no picture"),
         ("FOLDER IMAGE", 1, "FOLDER is not a run directory"),
     ],
 )
@@ -86,11 +89,12 @@ def test_mistakes_end_with_one_line(
     (tmp_path / "text.png").write_text("no image")
     image = next((birds / "images").rglob("*.png"))
     places = {"RUN": tiny_run, "IMAGE": image, "TEXT": tmp_path / "text.png", "FOLDER": tmp_path}
+    places["EMPTY"] = tiny_run / "csv"
     out = tmp_path / "out"
     ended = pixpnet("explain", *(places.get(word, word) for word in line.split()), "--out", out)
-    first, _, rest = message.partition(" ")
+    message = " ".join(str(places.get(word, word)) for word in message.split(" "))
     assert (ended.code, ended.out) == (code, "")
-    assert ended.err.startswith(f"pixpnet: error: {places.get(first, first)} {rest}")
+    assert ended.err.startswith(f"pixpnet: error: {message}")
     assert ended.err.count("\n") == 1
     assert not out.exists()
 

@@ -17,20 +17,8 @@ from pixpnet.errors import CheckpointError, DataError
 from pixpnet.log import LEVELS, start_logging
 
 COMMANDS = (
-    "fit",
-    *(
-        "train",
-        "demo",
-        "configs",
-        "explain",
-        "verify",
-        "evaluate",
-        "report",
-        "compare",
-        "rf",
-        "goldilocks",
-        "data",
-    ),
+    *("fit", "train", "demo", "configs", "predict", "explain", "verify", "evaluate", "report"),
+    *("compare", "rf", "goldilocks", "data"),
 )
 
 

@@ -48,9 +48,11 @@ def test_named_images_of_any_kind(tiny_run: Path, picture: Path, tmp_path: Path)
 
 
 def test_nothing_is_overwritten(tiny_run: Path, picture: Path, tmp_path: Path) -> None:
-    image = tmp_path / "mine.png"
+    image, other = tmp_path / "mine.png", tmp_path / "others" / "mine.png"
+    other.parent.mkdir()
     shutil.copy(picture, image)
-    written = explain_images(tiny_run, [image, image], formats=["json"], out=tmp_path)
+    shutil.copy(picture, other)
+    written = explain_images(tiny_run, [image, image, other.parent], formats=["json"], out=tmp_path)
     assert [path.name for path in written] == ["mine_explanation.json", "mine_explanation_1.json"]
     assert image.read_bytes() == picture.read_bytes()
 
@@ -127,7 +129,7 @@ def test_what_cannot_be_explained_is_named(tiny_run: Path, picture: Path, tmp_pa
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(DataError, match=r"text\.png is not an image that can be read"):
         explain_images(tiny_run, [tmp_path / "text.png"], out=out)
-    with pytest.raises(DataError, match=r"none\.png is missing; wanted an image"):
+    with pytest.raises(DataError, match=r"none\.png is missing; wanted a picture, a folder"):
         explain_images(tiny_run, [picture, tmp_path / "none.png"], out=out)
     with pytest.raises(CheckpointError, match="not a run directory"):
         explain_images(tmp_path, out=out)

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("train", "train a network, project its prototypes, test it"),
     "demo": ("train", "train on built-in pictures of birds, then explain some"),
     "configs": ("train", "list the configurations that come with the package"),
+    "predict": ("predict", "say what new pictures show: a table of classes and evidence"),
     "explain": ("runs", "draw why a trained network decides as it does"),
     "verify": ("runs", "try whether pixels outside the displayed boxes matter"),
     "evaluate": ("evaluate", "measure how good its explanations are"),
@@ -33,6 +34,8 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``pixpnet`` and return its exit code: 0, 1 (it failed), 2 (wrong usage) or 130 (interrupted).
+
+    Of ``verify`` 1 also says that a trial failed, of ``predict --strict`` 3 that a picture could not be read.
 
     Args:
         argv: The arguments; None: the process's.

@@ -36,8 +36,8 @@ def explain(arguments: Sequence[str]) -> int:
     description = "Draw why a trained network decides as it does."
     parser = Parser("pixpnet explain", description, of=["pixpnet.explanation:explain_images"])
     parser.add_run()
-    images = "image files (default: the first test image of each of the first classes)"
-    parser.add_argument("images", type=Path, nargs="*", default=[], metavar="IMAGE", help=images)
+    images = "files, folders, patterns (default: the first test image of each of the first classes)"
+    parser.add_argument("images", nargs="*", default=[], metavar="IMAGE", help=images)
     against = (
         "show why not this class, given by name or index; for images that are predicted as X, "
         "why not the second most likely class"
@@ -49,6 +49,7 @@ def explain(arguments: Sequence[str]) -> int:
     parser.take("method", metavar="NAME", says="whose maps and boxes are shown", names=mappings)
     formats = "one or more of png, pdf and json, with commas between"
     parser.take("formats", "--format", type=words, metavar="FORMATS", says=formats)
+    parser.take("on", metavar="WHAT")
     atlas = "draw the prototypes of each class (or of --class), and only these images that are named"
     parser.take("atlas", says=atlas)
     parser.take("out", type=folder_to_write, metavar="DIR")

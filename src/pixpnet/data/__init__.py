@@ -31,9 +31,11 @@ if TYPE_CHECKING:
         EpochBatches,
         EpochLoader,
         Sample,
+        free_cores,
         loader,
         worker_count,
     )
+    from pixpnet.data.listing import find_pictures
     from pixpnet.data.masks import load_mask, mask_fault, object_pixels
     from pixpnet.data.parts import (
         PartGroups,
@@ -52,8 +54,11 @@ if TYPE_CHECKING:
     from pixpnet.data.transforms import (
         AnnotatedImage,
         annotate,
+        box_in_picture,
         evaluation_transform,
         first_transform,
+        map_in_picture,
+        object_window,
         to_normalized,
         training_transform,
     )
@@ -83,21 +88,25 @@ __all__ = [
     "alike_sheet",
     "annotate",
     "annotated_sheet",
+    "box_in_picture",
     "check_dataset",
     "download",
     "evaluation_transform",
     "evenly_over_classes",
     "extract",
     "find_dataset",
+    "find_pictures",
     "find_root",
     "fingerprint",
     "first_transform",
+    "free_cores",
     "hold_out",
     "is_picture",
     "keep_features",
     "load_image",
     "load_mask",
     "loader",
+    "map_in_picture",
     "mask_fault",
     "measure_normalization",
     "merge_sides",
@@ -105,6 +114,7 @@ __all__ = [
     "mirror_order",
     "name_of",
     "object_pixels",
+    "object_window",
     "open_splits",
     "part_map",
     "picture_format",
@@ -129,7 +139,8 @@ _HOMES = {
     "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
     "decode": "FORMATS PictureSource is_picture load_image name_of picture_format read_picture",
     "features": "FeatureImages FeatureStore fingerprint keep_features",
-    "images": "ClassificationImages Draw EpochBatches EpochLoader Sample loader worker_count",
+    "images": "ClassificationImages Draw EpochBatches EpochLoader Sample free_cores loader worker_count",
+    "listing": "find_pictures",
     "masks": "load_mask mask_fault object_pixels",
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
     "sheets": "alike_sheet annotated_sheet",
@@ -137,8 +148,8 @@ _HOMES = {
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",
     "splits": "Splits measure_normalization open_splits without_unreadable",
-    "transforms": "AnnotatedImage annotate evaluation_transform first_transform to_normalized "
-    "training_transform",
+    "transforms": "AnnotatedImage annotate box_in_picture evaluation_transform first_transform "
+    "map_in_picture object_window to_normalized training_transform",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

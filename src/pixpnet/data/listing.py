@@ -8,10 +8,11 @@ in one Unicode form, and files are opened by the names they have.
 
 from __future__ import annotations
 
+import glob
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from pixpnet.data.decode import FORMATS, is_picture
@@ -109,6 +110,30 @@ def pictures_below(place: Path, left_out: Counter[str]) -> list[Path]:
                 found.append(Path(entry.path))
         waiting += reversed(inner)
     return found
+
+
+def find_pictures(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The pictures that are meant, each once, in this order: files, folders with all below, and patterns.
+
+    A pattern is what shells know, with ``**`` for any depth; a file of that very name comes first.
+
+    Raises:
+        DataError: There is no such file, or no picture in a folder or of a pattern.
+    """
+    found: dict[Path, None] = {}
+    for name in (os.fspath(name) for name in names):
+        paths = [name] if os.path.lexists(name) else sorted(glob.glob(name, recursive=True))
+        if not paths:
+            wanted = "matches nothing" if glob.has_magic(name) else "is missing"
+            raise DataError(f"{name} {wanted}; wanted a picture, a folder of them, or a pattern.")
+        for path in map(Path, paths):
+            left_out: Counter[str] = Counter()
+            below_it = pictures_below(path, left_out) if path.is_dir() else [path]
+            if not below_it and len(paths) == 1:
+                others = f", but {left_out_in_words(left_out)}" if left_out else ""
+                raise DataError(f"the folder {path} holds no picture ({', '.join(FORMATS)}){others}.")
+            found |= dict.fromkeys(below_it)
+    return list(found)
 
 
 def loose_pictures(place: Path) -> list[str]:

@@ -9,10 +9,12 @@ whose size is free) with aspect ratio 3/4 to 4/3, black where an image ends.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
@@ -21,7 +23,7 @@ from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, KeyPoints, 
 
 from pixpnet.data.spec import Geometry
 from pixpnet.errors import DataError
-from pixpnet.types import ImageRecord, Normalization
+from pixpnet.types import Box, ImageRecord, Normalization
 
 _BILINEAR = v2.InterpolationMode.BILINEAR
 
@@ -173,6 +175,84 @@ def evaluation_transform(geometry: Geometry) -> v2.Transform:
     """What follows the first resize outside of training."""
     crop = [] if geometry.crop is None else [v2.CenterCrop(geometry.crop)]
     return v2.Compose([*crop, _final(geometry)])
+
+
+def box_in_picture(box: Box, window: tuple[int, int, int, int], geometry: Geometry) -> Box:
+    """The pixels of a picture that can reach a box of the network's input: no others change what is in it.
+
+    So it is larger than the box by what resizing mixes in at the edges: a pixel to either side, or as many as
+    Pillow's bilinear filter makes one of.
+
+    Args:
+        box: In pixels of the input that `evaluation_transform` gives.
+        window: The part of the upright picture that the geometry starts from, in its whole pixels: without a
+            crop to the object (0, 0, width, height).
+        geometry: How the input was made of it.
+
+    Returns:
+        In whole pixels of the upright picture (as it is displayed: turned by its orientation tag, unless
+        `Reading.orientation` is "ignore"), inside the window. A box without pixels gives the empty box.
+
+    >>> box_in_picture(Box(0, 0, 56, 56), (0, 0, 896, 448), Geometry(resize=224, crop=224))
+    Box(left=223, top=0, right=337, bottom=113)
+    """
+    size = (window[2] - window[0], window[3] - window[1])
+    first = first_size(size, geometry)
+    edges = []
+    for axis in (0, 1):
+        seen = geometry.image_size[1 - axis]
+        cut = seen if geometry.crop is None else geometry.crop
+        offset = _crop_offset(first[axis], cut)
+        low, high = max(0, math.floor(box[axis])), min(seen, math.ceil(box[axis + 2]))
+        if low >= high:
+            return Box(0, 0, 0, 0)
+        low, high = _sources(low, high, of=cut, to=seen)
+        low, high = _sources(low + offset, high + offset, of=size[axis], to=first[axis])
+        edges.append((low + window[axis], high + window[axis]))
+    (left, right), (top, bottom) = edges
+    return Box(left, top, right, bottom)
+
+
+def map_in_picture(
+    values: Float32[np.ndarray, "H W"],
+    size: tuple[int, int],
+    window: tuple[int, int, int, int],
+    geometry: Geometry,
+) -> Float32[np.ndarray, "h w"]:
+    """A map over the network's input, over the upright picture: its least value where nothing was seen.
+
+    Args:
+        values: Over the input that `evaluation_transform` gives.
+        size: The picture's (width, height).
+        window: As of `box_in_picture`.
+        geometry: How the input was made of it.
+    """
+    inner = (window[2] - window[0], window[3] - window[1])
+    first, cut = first_size(inner, geometry), (values.shape[1], values.shape[0])
+    if geometry.crop is not None:
+        cut = (geometry.crop, geometry.crop)
+    lowest = float(values.min())
+    middle = Image.new("F", first, lowest)
+    seen = Image.fromarray(values).resize(cut, Image.Resampling.BILINEAR)
+    middle.paste(seen, (_crop_offset(first[0], cut[0]), _crop_offset(first[1], cut[1])))
+    whole = Image.new("F", size, lowest)
+    whole.paste(middle.resize(inner, Image.Resampling.BILINEAR), window[:2])
+    return np.asarray(whole)
+
+
+def _crop_offset(side: int, cut: int) -> int:
+    """Where a crop at the centre starts, as of torchvision's CenterCrop."""
+    return round((side - cut) / 2)
+
+
+def _sources(low: int, high: int, *, of: int, to: int) -> tuple[int, int]:
+    """The pixels, of so many, that Pillow makes the pixels from low to below high of so many others of."""
+    if of == to:
+        return low, high
+    scale = of / to
+    reach = max(scale, 1.0)
+    first = int(max((low + 0.5) * scale - reach + 0.5, 0))
+    return first, min(int((high - 0.5) * scale + reach + 0.5), of)
 
 
 def training_transform(geometry: Geometry) -> v2.Compose:

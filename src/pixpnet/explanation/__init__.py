@@ -1,18 +1,26 @@
 """Why a network decided as it did: the evidence of each prototype, in pixels."""
 
 from pixpnet.explanation.evidence import Contrast, Evidence, Share, find_class
-from pixpnet.explanation.explanation import FORMATS, Explanation, PixelMaps
+from pixpnet.explanation.explanation import FORMATS, GROUNDS, Explanation
 from pixpnet.explanation.files import atlas_to_dict, draw_atlas, explain_images, prototypes_of_class
 from pixpnet.explanation.image import Explainer, explain, explain_image, explain_test
+from pixpnet.explanation.maps import PixelMaps
+from pixpnet.explanation.photograph import Photograph
+from pixpnet.explanation.prediction import Prediction, predict
+from pixpnet.explanation.rows import Written, write_predictions
 
 __all__ = [
     "FORMATS",
+    "GROUNDS",
     "Contrast",
     "Evidence",
     "Explainer",
     "Explanation",
+    "Photograph",
     "PixelMaps",
+    "Prediction",
     "Share",
+    "Written",
     "atlas_to_dict",
     "draw_atlas",
     "explain",
@@ -20,5 +28,7 @@ __all__ = [
     "explain_images",
     "explain_test",
     "find_class",
+    "predict",
     "prototypes_of_class",
+    "write_predictions",
 ]

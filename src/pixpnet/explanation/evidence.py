@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from operator import index
 from typing import Any, SupportsIndex
 
+from jaxtyping import Float, Int
+from torch import Tensor
+
 from pixpnet.choices import nearest_names
 from pixpnet.errors import ConfigError
+from pixpnet.prototypes import PrototypeNetwork, describe_classes, is_class_specific
+from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.types import Box, PrototypeSource
 
 _NEAREST = 3
@@ -34,6 +39,9 @@ class Evidence:
     """That patch's receptive field: the pixels that made the similarity, and no others."""
     source: PrototypeSource | None
     """The training patch that the prototype is; none between projections."""
+    box_in_picture: Box | None = None
+    """The pixels of the picture, as it is displayed, that can reach the box (`pixpnet.data.box_in_picture`);
+    none where only the network's input is known."""
 
     @property
     def contribution(self) -> float:
@@ -51,8 +59,76 @@ class Evidence:
             "contribution": self.contribution,
             "cell": list(self.cell),
             "box": list(self.box),
+            "box_in_picture": None if self.box_in_picture is None else list(self.box_in_picture),
             "source": None if self.source is None else source_to_dict(self.source),
         }
+
+
+@dataclass(frozen=True, eq=False)
+class Witnesses:
+    """The prototypes of a network, with what is needed to tell what they say about a picture."""
+
+    weights: Float[Tensor, "p c"]
+    """What one unit of a prototype's similarity adds to each class's logit; on the CPU."""
+    owners: tuple[tuple[int | None, str], ...]
+    """Each prototype's class and its name; without a class of its own, None and words for what it has."""
+    receptive_field: ReceptiveField
+    """Of the network's patches."""
+    sources: tuple[PrototypeSource, ...]
+    """The prototypes' training patches, or nothing."""
+
+    @classmethod
+    def of(
+        cls,
+        network: PrototypeNetwork,
+        *,
+        class_names: tuple[str, ...],
+        receptive_field: ReceptiveField,
+        sources: tuple[PrototypeSource, ...],
+    ) -> Witnesses:
+        """Those of a network in eval mode."""
+        owners = _owners(network, class_names)
+        return cls(network.class_weights().cpu(), owners, receptive_field, sources)
+
+    def evidence(
+        self,
+        similarities: Float[Tensor, " p"],
+        cells: Int[Tensor, " p"],
+        predicted: int,
+        *,
+        most: int | None = None,
+        placed: Callable[[Box], Box] | None = None,
+    ) -> tuple[Evidence, ...]:
+        """What they say for a class, largest contribution first, then the lower prototype.
+
+        Args:
+            similarities: Of one picture, on the CPU.
+            cells: The flat cells of its most similar patches (`PrototypeOutput`).
+            predicted: The class.
+            most: How many; None: all.
+            placed: Finds a box of the network's input in the picture that it was made of.
+        """
+        weights = self.weights[:, predicted].double()
+        order = (similarities.double() * weights).sort(descending=True, stable=True).indices
+        evidence = []
+        for prototype in order[:most].tolist():
+            row, column = divmod(int(cells[prototype]), self.receptive_field.grid_size[1])
+            class_index, class_name = self.owners[prototype]
+            box = self.receptive_field.box(row, column)
+            evidence.append(
+                Evidence(
+                    prototype=prototype,
+                    class_index=class_index,
+                    class_name=class_name,
+                    similarity=float(similarities[prototype]),
+                    weight=float(weights[prototype]),
+                    cell=(row, column),
+                    box=box,
+                    source=self.sources[prototype] if self.sources else None,
+                    box_in_picture=None if placed is None else placed(box),
+                )
+            )
+        return tuple(evidence)
 
 
 @dataclass(frozen=True)
@@ -156,6 +232,18 @@ def find_class(class_names: Sequence[str], wanted: SupportsIndex | str) -> int:
     problem = "fits several classes" if found else "is not one of the classes"
     raise ConfigError(
         f"{wanted!r} {problem}; nearest: {names} (or an index from 0 to {len(class_names) - 1})."
+    )
+
+
+def _owners(network: PrototypeNetwork, class_names: tuple[str, ...]) -> tuple[tuple[int | None, str], ...]:
+    if not is_class_specific(network.own_class):
+        return ((None, "every class"),) * network.num_prototypes
+    owned = [row.nonzero().flatten().tolist() for row in network.own_class.cpu()]
+    return tuple(
+        (classes[0], class_names[classes[0]])
+        if len(classes) == 1
+        else (None, describe_classes(classes, class_names))
+        for classes in owned
     )
 
 

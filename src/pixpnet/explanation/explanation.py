@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -18,6 +16,8 @@ from torch import Tensor
 from pixpnet.choices import choose
 from pixpnet.errors import ConfigError
 from pixpnet.explanation.evidence import Contrast, Evidence, Share, find_class, largest_first
+from pixpnet.explanation.maps import PixelMaps
+from pixpnet.explanation.photograph import Photograph
 from pixpnet.figures import (
     FIGURE_FORMATS,
     ContrastColumn,
@@ -28,10 +28,8 @@ from pixpnet.figures import (
     save_figure,
 )
 from pixpnet.files import write_json
-from pixpnet.pixel_space import MAPPINGS, pixel_space_map
-from pixpnet.prototypes import PrototypeNetwork
-from pixpnet.receptive_fields import ReceptiveField
-from pixpnet.types import Normalization, PrototypeSource
+from pixpnet.pixel_space import MAPPINGS
+from pixpnet.types import PrototypeSource
 from pixpnet.words import decimal, probability
 
 FORMATS = (*FIGURE_FORMATS, "json")
@@ -42,46 +40,13 @@ RANKINGS: dict[str, Callable[[Evidence], float]] = {
 }
 """What the prototypes in a figure are the largest by."""
 
+GROUNDS = ("input", "original")
+"""What boxes and maps of the image are drawn on: what the network saw, or the picture that it was made of."""
+
+_ON_ORIGINAL = " Those of this image are larger by the few pixels that resizing mixes in."
+
 SourceImage = Callable[[PrototypeSource], UInt8[np.ndarray, "H W 3"]]
 """The pixels of the training image that a prototype comes from."""
-
-
-@dataclass(frozen=True, eq=False)
-class PixelMaps:
-    """What a network made of an image, from which maps are drawn when they are asked for."""
-
-    network: PrototypeNetwork
-    image: Float[Tensor, "3 H W"]
-    """The network's input."""
-    normalization: Normalization
-    """How the input was made."""
-    features: Float[Tensor, "1 d h w"]
-    receptive_field: ReceptiveField
-    """Of the network's patches."""
-
-    @cached_property
-    def similarities(self) -> Float[Tensor, "1 p h w"]:
-        """Similarity of every patch of the image to every prototype."""
-        with torch.no_grad():
-            return self.network.similarity_maps(self.features)
-
-    def draw(self, prototype: int, method: str, *, reduction: str, seed: int) -> Float32[np.ndarray, "H W"]:
-        """As `Explanation.map`."""
-        mean, std = colour_columns(self.normalization, like=self.image)
-        maps = pixel_space_map(
-            method,
-            self.similarities,
-            self.receptive_field,
-            (self.image.shape[1], self.image.shape[2]),
-            prototypes=(prototype,),
-            reduction=reduction,
-            generator=torch.Generator().manual_seed(seed),
-            network=self.network,
-            images=self.image[None],
-            lowest=((0 - mean) / std).flatten(),
-            highest=((1 - mean) / std).flatten(),
-        )
-        return maps[0, 0].detach().float().cpu().numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +71,8 @@ class Explanation:
     """Names the image in files: the stem of its own file."""
     truth: int | None = None
     """The true class, where it is known."""
+    photograph: Photograph | None = field(default=None, repr=False)
+    """The picture that the image was made of; none where that is not known."""
 
     @property
     def class_name(self) -> str:
@@ -186,6 +153,7 @@ class Explanation:
         by: str = "contribution",
         method: str = "receptive_field",
         against: int | str | None = None,
+        on: str = "input",
     ) -> Figure:
         """Draw the prediction and the prototypes that matter most for it.
 
@@ -194,17 +162,23 @@ class Explanation:
             by: They are those of the largest "contribution" or "similarity".
             method: Whose maps and boxes are shown; one of ``pixpnet.pixel_space.MAPPINGS``.
             against: Draw why the predicted class and not this one.
+            on: Draw this image's boxes and maps on the network's "input" or on the "original" picture.
 
         Raises:
-            ConfigError: There is no such method, order or class, the class is the predicted one, or top_k is
-                not positive.
+            ConfigError: There is no such method, order or class, the class is the predicted one, top_k is
+                not positive, or the original is not known.
             DataError: A prototype's training image is gone or has changed.
         """
         if top_k < 1:
             raise ConfigError(f"top_k={top_k}: a figure shows at least one prototype.")
+        choose(dict.fromkeys(GROUNDS), on, what="on")
+        if on == "original" and self.photograph is None:
+            raise ConfigError(
+                "a tensor's original picture is not known; give the picture, or draw on the input."
+            )
         if against is None:
-            return _evidence_figure(self, top_k=top_k, by=by, method=method)
-        return _contrast_figure(self, against, top_k=top_k, by=by, method=method)
+            return _evidence_figure(self, top_k=top_k, by=by, method=method, on=on)
+        return _contrast_figure(self, against, top_k=top_k, by=by, method=method, on=on)
 
     def save(
         self,
@@ -215,6 +189,7 @@ class Explanation:
         by: str = "contribution",
         method: str = "receptive_field",
         against: int | str | None = None,
+        on: str = "input",
     ) -> list[Path]:
         """Write figures (png, pdf) or all evidence (json); options as in `figure`.
 
@@ -225,6 +200,7 @@ class Explanation:
             by: Of figures.
             method: Of figures.
             against: Draw, or add, why the predicted class and not this one.
+            on: Of figures.
 
         Returns:
             The files written.
@@ -235,7 +211,7 @@ class Explanation:
             stem = target / f"{self.name}_explanation"
         else:
             formats = (suffix,)
-        return self.write(stem, formats, top_k=top_k, by=by, method=method, against=against)
+        return self.write(stem, formats, top_k=top_k, by=by, method=method, against=against, on=on)
 
     def write(
         self,
@@ -246,12 +222,13 @@ class Explanation:
         by: str,
         method: str,
         against: int | str | None,
+        on: str,
     ) -> list[Path]:
         """Write ``<stem>.<format>`` for each format; as `save`."""
         check_formats(formats)
         figure = None
         if set(formats) != {"json"}:
-            figure = self.figure(top_k=top_k, by=by, method=method, against=against)
+            figure = self.figure(top_k=top_k, by=by, method=method, against=against, on=on)
         content = self.to_dict()
         if against is not None:
             content["contrast"] = self.against(against).to_dict()
@@ -277,17 +254,17 @@ class Explanation:
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
 
 
-def _evidence_figure(explanation: Explanation, *, top_k: int, by: str, method: str) -> Figure:
+def _evidence_figure(explanation: Explanation, *, top_k: int, by: str, method: str, on: str) -> Figure:
     """The prototypes that speak most for the prediction, or are most similar to the image."""
     mapping, rank = choose(MAPPINGS, method, what="method"), choose(RANKINGS, by, what="by")
     shown = sorted(explanation.evidence, key=rank, reverse=True)[:top_k]
-    rows = [_row(explanation, one, method, weight=one.weight) for one in shown]
+    rows = [_row(explanation, one, method, on=on, weight=one.weight) for one in shown]
     total, part = explanation.logit, sum(one.contribution for one in shown)
     count = len(explanation.evidence)
     return evidence_figure(
         rows,
         title=_title(explanation),
-        note=mapping.note,
+        note=mapping.note + _ON_ORIGINAL * (on == "original"),
         map_title=mapping.map_title,
         footer=f"Shown: {len(shown)} of {count} prototypes, by {by}; they add {decimal(part)}, the others "
         f"{decimal(total - part)}; together {decimal(total)}, the logit.",
@@ -295,7 +272,7 @@ def _evidence_figure(explanation: Explanation, *, top_k: int, by: str, method: s
 
 
 def _contrast_figure(
-    explanation: Explanation, other: int | str, *, top_k: int, by: str, method: str
+    explanation: Explanation, other: int | str, *, top_k: int, by: str, method: str, on: str
 ) -> Figure:
     """The prototypes that speak most for the predicted class and not the other, and the other way round."""
     mapping, rank = choose(MAPPINGS, method, what="method"), choose(RANKINGS, by, what="by")
@@ -310,7 +287,8 @@ def _contrast_figure(
         for share in shares[:top_k]:
             weights = share.evidence.weight, share.other_weight
             weight, other_weight = weights if index == 0 else reversed(weights)
-            rows.append(_row(explanation, share.evidence, method, weight=weight, other_weight=other_weight))
+            row = _row(explanation, share.evidence, method, on=on, weight=weight, other_weight=other_weight)
+            rows.append(row)
         return ContrastColumn(words, rows)
 
     gains = sum(share.difference for share in contrast.for_target)
@@ -319,7 +297,8 @@ def _contrast_figure(
         column(0, contrast.for_target),
         column(1, contrast.for_other),
         title=f"Why {contrast.class_names[0]} and not {contrast.class_names[1]}?",
-        note=f"{mapping.note} Numbers: similarity × (weight for this class − weight for the other).",
+        note=f"{mapping.note}{_ON_ORIGINAL * (on == 'original')} Numbers: similarity × (weight for this "
+        "class − weight for the other).",
         footer=f"All {len(contrast.for_target)} prototypes on the left: {decimal(gains, sign='+')}; "
         f"all {len(contrast.for_other)} on the right: {decimal(losses, sign='+')}; "
         f"the logits differ by {decimal(contrast.difference)}.",
@@ -327,23 +306,32 @@ def _contrast_figure(
 
 
 def _row(
-    explanation: Explanation, one: Evidence, method: str, *, weight: float, other_weight: float | None = None
+    explanation: Explanation,
+    one: Evidence,
+    method: str,
+    *,
+    on: str,
+    weight: float,
+    other_weight: float | None = None,
 ) -> EvidenceRow:
     """Of a prototype; with the weight for another class, one of a contrast."""
     mapping, source = MAPPINGS[method], one.source
-
-    def picture(image: UInt8[np.ndarray, "H W 3"], cell: tuple[int, int]) -> Picture:
-        return Picture(image, mapping.region(explanation.maps.receptive_field, *cell))
-
+    field = explanation.maps.receptive_field
+    seen = Picture(explanation.image, mapping.region(field, *one.cell))
     # In a contrast, a map that says little more than its box would only hide the image.
     has_map = other_weight is None or not mapping.shows_box
+    map_ = explanation.map(one.prototype, method) if has_map else None
+    if on == "original" and explanation.photograph is not None:
+        photograph = explanation.photograph
+        seen = Picture(photograph.shown, photograph.shown_box(seen.box))
+        map_ = None if map_ is None else photograph.shown_map(map_)
     there = None
     if source is not None and explanation.source_image is not None:
-        there = picture(explanation.source_image(source), source.cell)
+        there = Picture(explanation.source_image(source), mapping.region(field, *source.cell))
     return EvidenceRow(
-        seen=picture(explanation.image, one.cell),
+        seen=seen,
         source=there,
-        map=explanation.map(one.prototype, method) if has_map else None,
+        map=map_,
         prototype=one.prototype,
         class_name=one.class_name,
         similarity=one.similarity,
@@ -357,14 +345,6 @@ def _title(explanation: Explanation) -> str:
     if explanation.truth is None:
         return guess
     return f"{guess} (it is: {explanation.class_names[explanation.truth]})"
-
-
-def colour_columns(
-    normalization: Normalization, *, like: Tensor
-) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
-    """Mean and standard deviation, to be broadcast over an image."""
-    mean, std = like.new_tensor(normalization.mean), like.new_tensor(normalization.std)
-    return mean[:, None, None], std[:, None, None]
 
 
 def check_formats(formats: Sequence[str]) -> None:

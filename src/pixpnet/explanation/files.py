@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pixpnet.choices import choose
-from pixpnet.errors import DataError
+from pixpnet.data import find_pictures
 from pixpnet.explanation.evidence import find_class, source_to_dict
-from pixpnet.explanation.explanation import RANKINGS, Explanation, check_formats, write_formats
+from pixpnet.explanation.explanation import GROUNDS, RANKINGS, Explanation, check_formats, write_formats
 from pixpnet.explanation.image import explain, explain_test
 from pixpnet.figures import AtlasEntry, Picture, atlas_figure
 from pixpnet.files import file_part
@@ -34,6 +34,7 @@ def explain_images(
     method: str = "receptive_field",
     against: int | str | None = None,
     formats: Sequence[str] = ("png",),
+    on: str = "input",
     atlas: bool = False,
     out: str | Path | None = None,
     dataset_root: str | Path | None = None,
@@ -42,12 +43,14 @@ def explain_images(
 
     Args:
         run_dir: A run directory, one of its checkpoints, or what was loaded of it.
-        images: Image files; if empty, the first test image of each of the first classes (with atlas, none).
+        images: Files, folders with all below them, and patterns (`pixpnet.data.find_pictures`); if empty, the
+            first test image of each of the first classes (with atlas, none).
         top_k: Prototypes shown in a figure.
         by: They are those of the largest "contribution" or "similarity".
         method: Whose maps and boxes are shown; one of ``pixpnet.pixel_space.MAPPINGS``.
         against: Show why not this class; where it is the predicted one, why not the second most likely.
         formats: Of png, pdf and json.
+        on: Draw the images' boxes and maps on the network's "input" or on the "original" picture.
         atlas: Also draw the atlas of each class, or of the class in ``against``.
         out: Folder of the files; None: ``results/explanations`` of the run directory.
         dataset_root: Where the run's data lies now, if it has moved.
@@ -59,8 +62,9 @@ def explain_images(
     """
     choose(MAPPINGS, method, what="method")
     choose(RANKINGS, by, what="by")
+    choose(dict.fromkeys(GROUNDS), on, what="on")
     check_formats(formats)
-    _check_files(images)
+    images = find_pictures(images)
     run = run_dir if isinstance(run_dir, Run) else load(run_dir, dataset_root=dataset_root)
     run.require_sources()
     other = None if against is None else find_class(run.class_names, against)
@@ -71,7 +75,7 @@ def explain_images(
         rival = explanation.runner_up if other == explanation.predicted else other
         ending = "explanation" if rival is None else f"why_not_{_safe(run.class_names[rival])}"
         stem = _free(folder / f"{file_part(explanation.name)}_{ending}", taken)
-        written += explanation.write(stem, formats, top_k=top_k, by=by, method=method, against=rival)
+        written += explanation.write(stem, formats, top_k=top_k, by=by, method=method, against=rival, on=on)
     if atlas:
         for index in range(len(run.class_names)) if other is None else [other]:
             stem = _free(folder / f"atlas_{_safe(run.class_names[index])}", taken)
@@ -138,13 +142,6 @@ def _explanations(run: Run, images: Sequence[str | Path], *, atlas: bool) -> Ite
     for index, label in enumerate(run.test_images.labels):
         first.setdefault(label, index)
     yield from (explain_test(run, index) for index in list(first.values())[:DEFAULT_IMAGES])
-
-
-def _check_files(images: Sequence[str | Path]) -> None:
-    """Before anything is loaded or written."""
-    missing = [path for path in images if not Path(path).exists()]
-    if missing:
-        raise DataError(f"{missing[0]} is missing; wanted an image.")
 
 
 def _default_folder(checkpoint: Path) -> Path:

@@ -11,9 +11,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pixpnet.data import PictureSource
-from pixpnet.explanation.evidence import Evidence, largest_first
-from pixpnet.explanation.explanation import Explanation, PixelMaps, SourceImage, colour_columns
-from pixpnet.prototypes import PrototypeNetwork, describe_classes, is_class_specific
+from pixpnet.explanation.evidence import Witnesses
+from pixpnet.explanation.explanation import Explanation, SourceImage
+from pixpnet.explanation.maps import PixelMaps, colour_columns
+from pixpnet.explanation.photograph import Photograph, read_input, read_test_input
+from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.runs import Run, load
 from pixpnet.types import Normalization, PrototypeSource
@@ -35,7 +37,8 @@ def explain(run: Run | str | Path, image: PictureSource | Tensor) -> Explanation
     """
     run = run if isinstance(run, Run) else load(run)
     name = Path(image).stem if isinstance(image, (str, os.PathLike)) else "image"
-    return _explain(run, run.input_of(image), name=name)
+    seen, photograph = read_input(run, image)
+    return _explain(run, seen, name=name, photograph=photograph)
 
 
 def explain_test(run: Run, index: int) -> Explanation:
@@ -45,7 +48,8 @@ def explain_test(run: Run, index: int) -> Explanation:
         DataError: The data set is gone, or it is no longer the one that the network was trained on.
     """
     record = run.test_images.records[index]
-    return _explain(run, run.test_images[index].image, name=record.path.stem, truth=record.label)
+    seen, photograph = read_test_input(run, record)
+    return _explain(run, seen, name=record.path.stem, truth=record.label, photograph=photograph)
 
 
 class Explainer:
@@ -73,6 +77,7 @@ def explain_image(
     source_image: SourceImage | None = None,
     name: str = "image",
     truth: int | None = None,
+    photograph: Photograph | None = None,
 ) -> Explanation:
     """Explain the network's prediction for a normalised image.
 
@@ -86,48 +91,42 @@ def explain_image(
         source_image: Where figures take these patches' images from.
         name: Names the image in files.
         truth: The image's true class, if it is known.
+        photograph: The picture that the image was made of, if it is known.
     """
     features = network.features(image[None])
     output = network.from_features(features)
     logits = output.logits[0]
     predicted = int(logits.argmax())
-    weights = network.class_weights()
-    of_predicted = weights[:, predicted].tolist()
-    owners = _owners(network, class_names)
-    evidence = []
-    for prototype, (similarity, cell) in enumerate(
-        zip(output.similarities[0].tolist(), output.cells[0].tolist(), strict=True)
-    ):
-        row, column = divmod(cell, receptive_field.grid_size[1])
-        class_index, class_name = owners[prototype]
-        evidence.append(
-            Evidence(
-                prototype=prototype,
-                class_index=class_index,
-                class_name=class_name,
-                similarity=similarity,
-                weight=of_predicted[prototype],
-                cell=(row, column),
-                box=receptive_field.box(row, column),
-                source=sources[prototype] if sources else None,
-            )
-        )
+    witnesses = Witnesses.of(
+        network, class_names=class_names, receptive_field=receptive_field, sources=sources
+    )
+    place = None if photograph is None else photograph.box
     return Explanation(
         image=_pixels(image, normalization),
         predicted=predicted,
         logits=tuple(logits.tolist()),
         probabilities=tuple(logits.softmax(dim=0).tolist()),
         class_names=class_names,
-        evidence=largest_first(evidence),
-        weights=weights,
+        evidence=witnesses.evidence(
+            output.similarities[0].cpu(), output.cells[0].cpu(), predicted, placed=place
+        ),
+        weights=witnesses.weights,
         maps=PixelMaps(network, image, normalization, features, receptive_field),
         source_image=source_image,
         name=name,
         truth=truth,
+        photograph=photograph,
     )
 
 
-def _explain(run: Run, image: Float[Tensor, "3 H W"], *, name: str, truth: int | None = None) -> Explanation:
+def _explain(
+    run: Run,
+    image: Float[Tensor, "3 H W"],
+    *,
+    name: str,
+    truth: int | None = None,
+    photograph: Photograph | None = None,
+) -> Explanation:
     return explain_image(
         run.network,
         image.to(run.device),
@@ -138,6 +137,7 @@ def _explain(run: Run, image: Float[Tensor, "3 H W"], *, name: str, truth: int |
         source_image=run.source_image,
         name=name,
         truth=truth,
+        photograph=photograph,
     )
 
 
@@ -146,16 +146,3 @@ def _pixels(image: Float[Tensor, "3 H W"], normalization: Normalization) -> UInt
     mean, std = colour_columns(normalization, like=image)
     levels = (image * std + mean).mul(255).round().clamp(0, 255)
     return levels.byte().permute(1, 2, 0).contiguous().cpu().numpy()
-
-
-def _owners(network: PrototypeNetwork, class_names: tuple[str, ...]) -> list[tuple[int | None, str]]:
-    """Each prototype's class and its name; without a class of its own, None and words for what it has."""
-    if not is_class_specific(network.own_class):
-        return [(None, "every class")] * network.num_prototypes
-    owned = [row.nonzero().flatten().tolist() for row in network.own_class.cpu()]
-    return [
-        (classes[0], class_names[classes[0]])
-        if len(classes) == 1
-        else (None, describe_classes(classes, class_names))
-        for classes in owned
-    ]

@@ -1,16 +1,21 @@
 """Trained networks on the disk: the run directory, its checkpoints, and reading them back."""
 
+from pixpnet.runs.calibration import Calibration, calibrate, familiarity, find_calibration
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixpnet.runs.directory import MetricsFile, RunDirectory
 from pixpnet.runs.manifest import changes_since, write_manifest
 from pixpnet.runs.run import Run, load
 
 __all__ = [
+    "Calibration",
     "Checkpoint",
     "MetricsFile",
     "Run",
     "RunDirectory",
+    "calibrate",
     "changes_since",
+    "familiarity",
+    "find_calibration",
     "load",
     "load_checkpoint",
     "save_checkpoint",

@@ -111,6 +111,11 @@ class RunDirectory:
         return self.results / "images.json"
 
     @property
+    def calibration_file(self) -> Path:
+        """What the validation images say of predictions, once they were asked."""
+        return self.results / "calibration.json"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard" / "version_0"
 

@@ -30,6 +30,19 @@ def write_manifest(path: Path, splits: Splits) -> None:
     write_text(path, json.dumps(_listed(splits), indent=0) + "\n")  # in ASCII, as names may be no UTF-8
 
 
+def read_manifest(path: Path) -> dict[str, ListedImage]:
+    """What was written, by the images' ids.
+
+    Raises:
+        CheckpointError: An image is described otherwise.
+        FileError: The file can't be read.
+    """
+    try:
+        return {image_id: ListedImage(*listed) for image_id, listed in read_mapping(path).items()}
+    except TypeError as error:
+        raise CheckpointError(f"{path} is damaged: {error}.") from error
+
+
 def changes_since(path: Path, splits: Splits, sources: Iterable[PrototypeSource]) -> list[str]:
     """What has become of the images of a run since its list was written; nothing if all is as it was.
 
@@ -43,7 +56,7 @@ def changes_since(path: Path, splits: Splits, sources: Iterable[PrototypeSource]
         FileError: The list can't be read.
         DataError: An image is missing.
     """
-    then, now = _read(path), _listed(splits)
+    then, now = read_manifest(path), _listed(splits)
     both = [image_id for image_id in then if image_id in now]
     paths = {record.image_id: record.path for record in splits.projection.records}
     shas = {source.image_id: source.sha256 for source in sources if source.image_id in paths}
@@ -73,13 +86,6 @@ def _size(image: Path) -> int:
         return image.stat().st_size
     except OSError as error:
         raise DataError(f"{image} is missing; wanted an image ({error.strerror}).") from error
-
-
-def _read(path: Path) -> dict[str, ListedImage]:
-    try:
-        return {image_id: ListedImage(*listed) for image_id, listed in read_mapping(path).items()}
-    except TypeError as error:
-        raise CheckpointError(f"{path} is damaged: {error}.") from error
 
 
 def _in_words(what: str, names: list[str], now: Mapping[str, ListedImage]) -> str:

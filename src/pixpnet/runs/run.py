@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from pixpnet.backbones import backbone_of
@@ -162,10 +163,22 @@ class Run:
         """
         if isinstance(image, Tensor):
             return self._checked(image)
+        return self.input_of_pixels(self.upright(image))
+
+    def upright(self, image: PictureSource) -> Image.Image:
+        """A picture as the run's data set reads pictures, before it is resized; doubts about it are logged.
+
+        Raises:
+            DataError: The picture can't be read.
+        """
         whole, _, doubts = read_picture(image, reading_of(self.config.dataset))
         for doubt in doubts:
             _logger.warning("%s has %s", name_of(image), doubt)
-        seen = evaluation_transform(self.geometry)(first_transform(self.geometry)(whole))
+        return whole
+
+    def input_of_pixels(self, upright: Image.Image) -> Float[Tensor, "3 H W"]:
+        """Upright 8-bit RGB, resized and cropped as test images are and normalised."""
+        seen = evaluation_transform(self.geometry)(first_transform(self.geometry)(upright))
         return to_normalized(seen, self.normalization)
 
     def source_image(self, source: PrototypeSource) -> UInt8[np.ndarray, "H W 3"]:
