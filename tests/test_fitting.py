@@ -54,8 +54,6 @@ def test_a_folder_becomes_a_tested_certified_and_explained_run(fitted):
     assert "2 classes, 22 training and 6 test images" in told
     assert f"always saying {run.class_names[0]} would be right for 50" in told
 
-    return json.loads(path.read_text("utf-8"))
-
 
 def test_the_same_call_goes_on_from_what_is_there(fitted, photographs, monkeypatch):
     out, run, _ = fitted

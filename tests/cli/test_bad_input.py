@@ -10,7 +10,7 @@ import pytest
 from pixpnet.cli import main
 
 ALL_COMMANDS = (
-    "train, demo, configs, predict, explain, verify, evaluate, report, compare, rf, goldilocks, data"
+    "fit, train, demo, configs, predict, explain, verify, evaluate, report, compare, rf, goldilocks, data"
 )
 
 TRAIN = ["train", "--model.name", "protonet", "--model.feature-extractor", "resnet18"]

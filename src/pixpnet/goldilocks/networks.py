@@ -38,11 +38,11 @@ from pixpnet.training import (
     build_optimizer,
     classifier_groups,
     cross_entropy,
-    fit,
     make_execution,
     plan_epochs,
     set_learning_rates,
     to_device,
+    train_epochs,
     with_fitting_batch,
 )
 
@@ -164,7 +164,7 @@ def _train(
 
         def run_epoch(size: int, plan: EpochPlan = plan) -> TrainedEpoch:
             """One that ran out of memory goes on from where it was, with all images again."""
-            (trained,) = fit(
+            (trained,) = train_epochs(
                 [plan],
                 begin,
                 batches(batch_size=size),
@@ -245,7 +245,7 @@ def finetune_stage(
         model = model.to(device).train()
         optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
         batches = partial(loader, batch_size=size, seed=seed, epoch=0, workers=workers)
-        for trained in fit(
+        for trained in train_epochs(
             schedule,
             lambda plan: Learning(model, objective, optimizer),
             batches(splits.train, shuffle=True),

@@ -8,7 +8,15 @@ from pixpnet.training.learner import (
     prototype_groups,
     set_learning_rates,
 )
-from pixpnet.training.loop import Execution, Learning, TrainedEpoch, fit, make_execution, score, to_device
+from pixpnet.training.loop import (
+    Execution,
+    Learning,
+    TrainedEpoch,
+    make_execution,
+    score,
+    to_device,
+    train_epochs,
+)
 from pixpnet.training.memory import is_out_of_memory, largest_that_fits, with_fitting_batch
 from pixpnet.training.objective import (
     Batch,
@@ -49,7 +57,6 @@ __all__ = [
     "classifier_groups",
     "cross_entropy",
     "features_in_place",
-    "fit",
     "flat_options",
     "is_out_of_memory",
     "largest_that_fits",
@@ -64,6 +71,7 @@ __all__ = [
     "start_prototypes",
     "to_device",
     "train",
+    "train_epochs",
     "train_readout",
     "with_fitting_batch",
 ]

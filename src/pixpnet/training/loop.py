@@ -87,7 +87,7 @@ class TrainedEpoch(NamedTuple):
     """How many the optimizer took."""
 
 
-def fit(
+def train_epochs(
     schedule: Iterable[EpochPlan],
     begin: Callable[[EpochPlan], Learning],
     batches: EpochLoader,

@@ -19,7 +19,7 @@ from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.runs import RunDirectory, load_checkpoint
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.learner import RATE_COLUMNS, ParameterGroup, build_optimizer
-from pixpnet.training.loop import Learning, TrainedEpoch, fit, score
+from pixpnet.training.loop import Learning, TrainedEpoch, score, train_epochs
 from pixpnet.training.objective import EpochMeter
 from pixpnet.training.plan import EpochPlan
 from pixpnet.training.projection import (
@@ -103,7 +103,7 @@ class Trainer:
             bar.step(meter)
             tools.profiler.step()
 
-        return fit(
+        return train_epochs(
             self.plans[position.epoch :],
             begin,
             batches,
