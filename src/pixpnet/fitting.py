@@ -108,7 +108,7 @@ class Probed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class FitPlan:
     """What was found in a folder, and what will be done with it."""
 
     config: Config
@@ -161,7 +161,7 @@ def plan_fit(
     seed: int = 42,
     strict: bool = False,
     bars: Bars = no_bars,
-) -> Plan:
+) -> FitPlan:
     """Look at a folder of photographs, and say what `fit` would do with it.
 
     Args:
@@ -211,7 +211,7 @@ def plan_fit(
         feature_extractor=None if models else config.model.feature_extractor,
     )
     config = replace(config, dataset=dataset, model=model, seed=seed)
-    return Plan(config, check, tuple(_candidates(config, models, max_field)), minutes, max_field)
+    return FitPlan(config, check, tuple(_candidates(config, models, max_field)), minutes, max_field)
 
 
 def _candidates(config: Config, models: Sequence[str], max_field: float) -> Iterator[Candidate]:
@@ -307,7 +307,7 @@ def fit(
     return run
 
 
-def _chosen(plan: Plan, place: Path, *, start: float, tell: Tell, bars: Bars) -> Config:
+def _chosen(plan: FitPlan, place: Path, *, start: float, tell: Tell, bars: Bars) -> Config:
     """The configuration with the backbone and tiles that did best on validation images, and its epochs."""
     config = plan.config
     splits = open_splits(config.dataset, seed=config.seed or 0, batch_size=config.train.batch_size)
