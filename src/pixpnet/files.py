@@ -1,14 +1,17 @@
-"""Files that are never half-written, and files that are read with an error that says what is wrong."""
+"""Files that are never half-written nor written by two, and files that are read with an error that helps."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +19,11 @@ import yaml
 
 from pixpnet.errors import DataError, FileError
 from pixpnet.words import visible
+
+_logger = logging.getLogger(__name__)
+
+_PARTIAL = ".partial"
+"""How the names of files and folders end that are not whole yet; they begin with a dot."""
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -27,7 +35,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{file_part(path.name)}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(_PARTIAL, f".{file_part(path.name)}.", path.parent)
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
@@ -115,29 +123,151 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
+def sole_writer(folder: Path, *, name: str = "", deep: bool = False) -> Iterator[None]:
+    """Keep other writers out of a folder, and clear away what one that was killed left half-written there.
+
+    The lock is the operating system's, so it ends with the process, however that ends. Readers need none.
+
+    Args:
+        folder: Made if it isn't there; gone again if nothing was written to it.
+        name: Of the files in it that this is about, their beginning.
+        deep: Whether the folders below belong to it.
+
+    Raises:
+        FileError: Another process writes to the folder, or nobody can.
+    """
+    with ExitStack() as stack:
+        try:
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.callback(_remove_empty, folder)
+            stack.enter_context(locked(folder / (f".{name}.lock" if name else ".lock")))
+        except BlockingIOError as error:
+            raise FileError(
+                f"{folder} is being written to by {error}; wait until it has ended, or write elsewhere."
+            ) from error
+        except OSError as error:
+            raise FileError(f"{folder} can't be written to: {error}.") from error
+        clear_partial(folder, f"{'**/' if deep else ''}.{glob.escape(name)}*")
+        yield
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def clear_partial(folder: Path, pattern: str) -> None:
+    """Remove what nobody will finish: the caller has the lock of those who write there."""
+    for left in [*folder.glob(pattern + _PARTIAL)]:
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(lock: Path, *, waits: bool = False) -> Iterator[None]:
+    """Hold a file that only one process at a time can; it is gone afterwards.
+
+    Args:
+        lock: The file, in a folder that is there.
+        waits: Until the other process lets it go.
+
+    Raises:
+        BlockingIOError: Another process holds it; its text says which.
+        OSError: The file can't be made.
+    """
+    is_told, start = False, time.monotonic()
+    while True:
+        # Neither a link's target nor what is in the file is touched before the lock is ours.
+        number = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        with os.fdopen(number, "r+b", buffering=0) as file:
+            if not _try_lock(file):
+                holder = file.read(20).decode(errors="replace")
+                if not waits and (_lives(holder) or time.monotonic() > start + _DYING):
+                    raise BlockingIOError(f"process {holder}".strip())
+                if not is_told:
+                    _logger.info("Waiting for process %s, which holds %s", holder, lock)
+                    is_told = True
+                time.sleep(0.1)
+            elif _lies_at(file, lock):
+                file.truncate()
+                file.write(str(os.getpid()).encode())
+                try:
+                    yield
+                finally:
+                    with suppress(OSError):  # Windows removes no open file
+                        lock.unlink()
+                return
+
+
+_DYING = 10.0
+"""Seconds: so long the workers of a process that was killed may hold what was its own."""
+
+
+def _lives(process: str) -> bool:
+    """Whether there is a process of this number; True where nobody can say."""
+    with suppress(ValueError, OverflowError, OSError):
+        try:
+            if os.name != "nt":  # where this is no mere question
+                os.kill(int(process), 0)
+        except ProcessLookupError:
+            return False
+    return True
+
+
+def _lies_at(file: IO[bytes], path: Path) -> bool:
+    """Whether the opened file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Lock an opened file, for as long as it is open; False: another one has it."""
+    try:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows
+            import msvcrt
+
+            file.seek(1 << 30)  # behind what others read
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue]
+            file.seek(0)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+@contextmanager
 def whole_folder(destination: Path) -> Iterator[Path]:
     """A folder to fill that becomes the destination at the end, or vanishes on any error.
 
-    Where another process made the destination in the meantime, that one stays.
+    One process after the other does so; where another made the destination in the meantime, that one stays.
 
     Raises:
         DataError: The folder cannot be written.
     """
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        name = tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent)
-    except OSError as error:
-        raise DataError(
-            f"{destination} cannot be written ({error}); give a folder that can be (dataset.root)."
-        ) from error
-    folder = Path(name) / "whole"  # with the permissions of any new folder, which a temporary one has not
-    folder.mkdir()
-    try:
+    with ExitStack() as stack:
+        try:
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(destination.with_name(f".{destination.name}.lock"), waits=True))
+            clear_partial(destination.parent, f".{glob.escape(destination.name)}.*")
+            name = tempfile.mkdtemp(_PARTIAL, f".{destination.name}.", destination.parent)
+        except OSError as error:
+            raise DataError(
+                f"{destination} cannot be written ({error}); give a folder that can be (dataset.root)."
+            ) from error
+        stack.callback(shutil.rmtree, name, ignore_errors=True)
+        folder = Path(name) / "whole"  # with the permissions of any new folder, which a temporary one has not
+        folder.mkdir()
         yield folder
         try:
             folder.replace(destination)
         except OSError:
             if not destination.is_dir() or not any(destination.iterdir()):
                 raise
-    finally:
-        shutil.rmtree(name, ignore_errors=True)

@@ -200,7 +200,7 @@ def test_nothing_of_another_checkpoint_stays(run: Run, asked: list, tmp_path: Pa
     assert left == {"interpretability.yaml", "interpretability.csv", "other.ckpt"}
 
 
-def test_figures_show_all_methods_and_are_drawn_when_something_is_new(
+def test_figures_show_all_methods_and_are_drawn_when_they_are_missing(
     run: Run, asked: list, tmp_path: Path
 ) -> None:
     figure = tmp_path / "deletion.png"
@@ -210,9 +210,27 @@ def test_figures_show_all_methods_and_are_drawn_when_something_is_new(
     assert [one.method for one in measurements] == ["upsampling", "random"]
     mean_percent = run.receptive_field().mean_percent
     assert figure.read_bytes() == png_bytes(draw_curves(measurements, mean_percent=mean_percent))
-    figure.unlink()
+    drawn = figure.read_bytes()
+    figure.unlink()  # as if the evaluation had been killed just before
+    asked.clear()
     evaluate(run, metrics=("deletion",), methods=("random",), out=tmp_path)
-    assert not figure.exists()
+    assert figure.read_bytes() == drawn
+    assert asked == []
+
+
+def test_an_evaluation_that_is_stopped_leaves_no_figure_of_less(
+    run: Run, asked: list, tmp_path: Path
+) -> None:
+    chosen = {"metrics": ("deletion",), "out": tmp_path}
+    evaluate(run, methods=("random",), **chosen)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run, methods=("upsampling",), progress=stop, **chosen)
+    assert len(asked) == 2
+    assert not (tmp_path / "deletion.png").exists()
 
 
 def test_a_lost_curve_is_measured_anew(run: Run, calls: list, tmp_path: Path) -> None:

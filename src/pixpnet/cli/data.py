@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from pixpnet.choices import did_you_mean
@@ -10,6 +11,7 @@ from pixpnet.cli.console import progress_bar, say
 from pixpnet.cli.parser import Parser, file_to_write, number_in
 from pixpnet.config import OPTIONS, DatasetConfig, Range, to_kebab
 from pixpnet.errors import ConfigError, DataError
+from pixpnet.files import write_atomically
 
 USAGE = """\
 usage: pixpnet data list
@@ -86,12 +88,11 @@ def _check(arguments: Sequence[str]) -> int:
     with progress_bar("reading images") as progress:
         found = check_dataset(read_dataset(config, progress=progress), progress=progress)
     out = out or Path("logs", "data", f"{found.images.name.lower()}.png")
-    out.parent.mkdir(parents=True, exist_ok=True)
     sheets = {"sheet of images": (out, annotated_sheet(found.images))}
     if alike := alike_sheet(found):
         sheets["sheet of images that are almost alike"] = (out.with_stem(f"{out.stem}-alike"), alike)
     for file, sheet in sheets.values():
-        sheet.save(file, format="PNG")
+        write_atomically(file, partial(sheet.save, format="PNG"))
     say(*found.lines(), *(f"{name}: {file}" for name, (file, _) in sheets.items()))
     if faults := found.faults():
         raise DataError(f"{'; '.join(faults)} (see the list above)")

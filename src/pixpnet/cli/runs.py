@@ -169,13 +169,13 @@ def verify(arguments: Sequence[str]) -> int:
     options = parser.parse(arguments)
     from pixpnet.certificate import certificate_file, verify
     from pixpnet.files import write_text
-    from pixpnet.runs import load
+    from pixpnet.runs import load, writing_to
 
     loaded = load(options.run_dir, dataset_root=options.dataset_root)
-    with progress_bar("trials") as progress:
-        certificate = verify(loaded, trials=options.trials, seed=options.seed, progress=progress)
     path = certificate_file(loaded.checkpoint)
-    write_text(path, json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n")
+    with writing_to(path.parent), progress_bar("trials") as progress:
+        certificate = verify(loaded, trials=options.trials, seed=options.seed, progress=progress)
+        write_text(path, json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n")
     title = f"Grounding: all but the region is replaced (features may move by {certificate.tolerance:g})"
     print_table(title, HEADINGS, _grouped(certificate), right=HEADINGS[2:], wrapped=HEADINGS)
     say(certificate.verdict)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from pixpnet.data.cache import Slots, record_key, shared_file
 from pixpnet.data.images import ClassificationImages, Draw, Sample
 from pixpnet.data.splits import Splits
 from pixpnet.errors import DataError
+from pixpnet.files import locked
 from pixpnet.types import ImageRecord, Progress
 
 HALF = np.dtype("<f2")
@@ -155,10 +157,18 @@ def keep_features(
     wanted = [record for images in others if images is not None for record in images.records]
     wanted = list({record_key(record): record for record in (*splits.train.records, *wanted)}.values())
     work = [(stores[0], wanted), *((store, splits.train.records) for store in stores[1:])]
-    # Where processes share no disk, each finds missing what others have computed.
-    for part in (share, slice(None)):
-        _fill(work, part, compute, progress)
+    with ExitStack() as stack:
+        if share.start in (
+            None,
+            0,
+        ):  # one of these processes keeps other runs out, whose features may differ a bit
+            for store in stores:
+                stack.enter_context(locked(store.path.with_suffix(".lock"), waits=True))
         wait()
+        # Where processes share no disk, each finds missing what others have computed.
+        for part in (share, slice(None)):
+            _fill(work, part, compute, progress)
+            wait()
 
     def of(images: ClassificationImages, kept: Sequence[FeatureStore]) -> FeatureImages:
         return FeatureImages(

@@ -27,7 +27,7 @@ from typing import IO
 from pixpnet.config import DatasetConfig
 from pixpnet.data.spec import Archive, DatasetSpec
 from pixpnet.errors import DataError
-from pixpnet.files import whole_folder
+from pixpnet.files import locked, whole_folder
 from pixpnet.types import Progress, no_progress
 
 _logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def download(
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(f"{destination.name}.part")
     by_hand = f"try again later, or get it by hand, put it at {destination} and try again."
-    with _locked(part, destination) as file:
+    with _sole_part(part, destination) as file:
         if file is not None:
             try:
                 found = _fetch_whole(url, file, md5, progress, attempts, timeout, sleep)
@@ -159,25 +159,18 @@ def download(
 
 
 @contextmanager
-def _locked(part: Path, destination: Path) -> Iterator[IO[bytes] | None]:
+def _sole_part(part: Path, destination: Path) -> Iterator[IO[bytes] | None]:
     """The part, open for appending, once no other process writes to it; None where the file is whole."""
     if destination.exists():
         yield None
         return
-    with part.open("ab", buffering=0) as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            pass
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        if not destination.exists():
+    with locked(destination.with_name(f".{destination.name}.lock"), waits=True):
+        if destination.exists():
+            yield None
+            return
+        with part.open("ab", buffering=0) as file:
             file.seek(0, os.SEEK_END)
             yield file
-            return
-    if part.exists() and part.stat().st_size == 0:
-        part.unlink()
-    yield None
 
 
 def _fetch_whole(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +67,16 @@ class EvaluationFiles:
         figures = [self.figure(metric, suffix) for metric in METRICS for suffix in FIGURE_FORMATS]
         return [path for path in (self.yaml, self.csv, self.curves, *figures) if path.is_file()]
 
-    def remove_curves(self) -> None:
-        """Curves and figures, where nothing is measured yet: they are those of another checkpoint."""
-        for path in self.existing():
-            if path not in (self.yaml, self.csv):
-                path.unlink()
+    def undrawn(self, measurements: Sequence[Measurement]) -> bool:
+        """Whether a figure of these measurements is missing."""
+        metrics = {one.metric for one in measurements if one.curve is not None}
+        return not all(self.figure(name, suffix).is_file() for name in metrics for suffix in FIGURE_FORMATS)
+
+    def remove_figures(self, metrics: Iterable[str]) -> None:
+        """Those that are to be drawn anew: a figure that is there shows all that has been measured."""
+        for metric in metrics:
+            for suffix in FIGURE_FORMATS:
+                self.figure(metric, suffix).unlink(missing_ok=True)
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{self.prefix}{name}"

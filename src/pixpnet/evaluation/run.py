@@ -17,7 +17,7 @@ from pixpnet.evaluation.table import METRICS
 from pixpnet.files import sha256_of
 from pixpnet.metrics import PROTOCOLS
 from pixpnet.pixel_space import MAPPINGS, mapping_title
-from pixpnet.runs import Run, load
+from pixpnet.runs import Run, load, writing_to
 from pixpnet.types import Progress, no_progress
 from pixpnet.words import spaced
 
@@ -55,7 +55,7 @@ def evaluate(
         CheckpointError: There is no such run.
         ConfigError: An unknown metric or method, or some that can't be used together.
         DataError: The data set is gone; a metric that was named can't be measured on it; a damaged file.
-        FileError: The files can't be written.
+        FileError: The files can't be written, or another process writes there.
         UnsupportedOperationError: A method that was named has no rule for an operation of the network.
     """
     settings = (settings or Settings()).resolved()
@@ -66,21 +66,39 @@ def evaluate(
         _logger.info("Left out: %s", words)
     files = EvaluationFiles.of_checkpoint(loaded.checkpoint, out=None if out is None else Path(out))
     evaluation = _known(files, loaded.checkpoint)
-    pending = [
-        item
-        for item in plan.items
-        if not any(item.is_measured_by(one, settings) for one in evaluation.measurements)
-    ]
+    if not (plan.pending(evaluation, settings) or files.undrawn(_alike(evaluation, settings))):
+        return evaluation  # the folder may be read-only
+    with writing_to(files.folder):
+        return _measure(plan, subject, settings, files, names=(metrics, methods), progress=progress)
+
+
+def _measure(
+    plan: Plan,
+    subject: Subject,
+    settings: Settings,
+    files: EvaluationFiles,
+    *,
+    names: tuple[Sequence[str] | None, Sequence[str] | None],
+    progress: Progress,
+) -> Evaluation:
+    """Measure what is left of a plan, and draw it, as the only process that writes there.
+
+    names: The metrics and methods that were asked for.
+    """
+    evaluation = _known(files, subject.run.checkpoint)
+    pending = plan.pending(evaluation, settings)
     if pending:
         files.write(evaluation)  # a folder that can't be written to is better known before the work
+        files.remove_figures([item.metric for item in pending] if evaluation.measurements else METRICS)
         if not evaluation.measurements:
-            files.remove_curves()
+            files.curves.unlink(missing_ok=True)
     for number, item in enumerate(pending, start=1):
         words = f"{number}/{len(pending)} {item.words}"
         subject.on_step = lambda done, total, words=words: progress(done, total, words)
         try:
             measurement = item.measure(subject, settings)
         except (DataError, UnsupportedOperationError) as error:
+            metrics, methods = names
             named = methods if isinstance(error, UnsupportedOperationError) else metrics
             if named is not None:
                 raise
@@ -88,15 +106,17 @@ def evaluate(
             continue
         evaluation = _in_order(evaluation.with_measurement(measurement))
         files.write(evaluation)
-    if pending:  # else they are there, and the folder may be read-only
-        # All methods that were measured alike, not only those of this call.
-        alike = [
-            one
-            for one in evaluation.measurements
-            if one.metric in METRICS and PlanItem(one.metric, one.method).is_measured_by(one, settings)
-        ]
-        write_curves(files, alike, mean_percent=subject.receptive_field.mean_percent)
+    write_curves(files, _alike(evaluation, settings), mean_percent=subject.receptive_field.mean_percent)
     return evaluation
+
+
+def _alike(evaluation: Evaluation, settings: Settings) -> list[Measurement]:
+    """What was measured with these settings: of all methods, not only those of this call."""
+    return [
+        one
+        for one in evaluation.measurements
+        if one.metric in METRICS and PlanItem(one.metric, one.method).is_measured_by(one, settings)
+    ]
 
 
 @dataclass(frozen=True)
@@ -145,6 +165,11 @@ class Plan:
 
     items: tuple[PlanItem, ...]
     left_out: tuple[str, ...]
+
+    def pending(self, evaluation: Evaluation, settings: Settings) -> list[PlanItem]:
+        """What has not been measured yet."""
+        known = evaluation.measurements
+        return [item for item in self.items if not any(item.is_measured_by(one, settings) for one in known)]
 
 
 def make_plan(

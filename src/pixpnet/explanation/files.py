@@ -18,7 +18,7 @@ from pixpnet.figures import AtlasEntry, Picture, atlas_figure
 from pixpnet.files import file_part
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.prototypes import is_class_specific
-from pixpnet.runs import Run, RunDirectory, load
+from pixpnet.runs import Run, RunDirectory, load, writing_to
 from pixpnet.words import decimal
 
 DEFAULT_IMAGES = 6
@@ -59,6 +59,7 @@ def explain_images(
         ConfigError: An unknown order, method, format or class.
         CheckpointError: There is no such run, or its prototypes are not training patches.
         DataError: An image, or the training image of a prototype, can't be read.
+        FileError: Another process writes there, or nobody can.
     """
     choose(MAPPINGS, method, what="method")
     choose(RANKINGS, by, what="by")
@@ -71,15 +72,16 @@ def explain_images(
     folder = Path(out) if out is not None else _default_folder(run.checkpoint)
     taken: set[Path] = set()
     written: list[Path] = []
-    for explanation in _explanations(run, images, atlas=atlas):
-        rival = explanation.runner_up if other == explanation.predicted else other
-        ending = "explanation" if rival is None else f"why_not_{_safe(run.class_names[rival])}"
-        stem = _free(folder / f"{file_part(explanation.name)}_{ending}", taken)
-        written += explanation.write(stem, formats, top_k=top_k, by=by, method=method, against=rival, on=on)
-    if atlas:
-        for index in range(len(run.class_names)) if other is None else [other]:
-            stem = _free(folder / f"atlas_{_safe(run.class_names[index])}", taken)
-            written += _write_atlas(run, index, stem, formats, method=method)
+    with writing_to(folder):
+        for explanation in _explanations(run, images, atlas=atlas):
+            rival = explanation.runner_up if other == explanation.predicted else other
+            ending = "explanation" if rival is None else f"why_not_{_safe(run.class_names[rival])}"
+            stem = _free(folder / f"{file_part(explanation.name)}_{ending}", taken)
+            written += explanation.write(stem, formats, top_k=top_k, by=by, method=method, against=rival, on=on)
+        if atlas:
+            for index in range(len(run.class_names)) if other is None else [other]:
+                stem = _free(folder / f"atlas_{_safe(run.class_names[index])}", taken)
+                written += _write_atlas(run, index, stem, formats, method=method)
     return written
 
 

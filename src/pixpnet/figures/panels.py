@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import matplotlib
 import numpy as np
@@ -17,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from pixpnet.files import write_atomically
 from pixpnet.fonts import drawable
 from pixpnet.types import Box
 from pixpnet.words import visible
@@ -177,8 +179,7 @@ class Page:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure in the format of the path's suffix, and make its folder; a PDF's text stays text."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _save(figure, path, path.suffix.removeprefix(".").lower())
+    write_atomically(path, lambda file: _save(figure, file, path.suffix.removeprefix(".").lower()))
     return path
 
 
@@ -189,7 +190,7 @@ def png_bytes(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _save(figure: Figure, to: Path | BytesIO, suffix: str) -> None:
+def _save(figure: Figure, to: IO[bytes], suffix: str) -> None:
     dpi = min(_DPI, _MOST_PIXELS / max(figure.get_size_inches()))
     with rc_context({"pdf.fonttype": 42}):
         figure.savefig(to, format=suffix, dpi=dpi, metadata=FIGURE_FORMATS[suffix])

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 from pixpnet.config import Config
 from pixpnet.errors import ConfigError, FileError, PixPNetError
 from pixpnet.figures import FIGURE_FORMATS, LayerPoint, goldilocks_figure, save_figure
-from pixpnet.files import read_if_there, write_text, write_yaml
+from pixpnet.files import clear_partial, read_if_there, sole_writer, write_text, write_yaml
 from pixpnet.goldilocks.advice import Advice, advise
 from pixpnet.goldilocks.crew import Piece, find_crew, work_off
 from pixpnet.goldilocks.networks import weights_of
@@ -123,6 +123,7 @@ def explore(
     Raises:
         ConfigError: Options that cannot work, or `out` holds results that were made in another way.
         DataError: The data set or weights cannot be had.
+        FileError: Another process writes the same table.
         PixPNetError: Some backbones could not be measured; the results of the others are written.
     """
     files = Files.under(out)
@@ -132,12 +133,29 @@ def explore(
     _check(job, models, tiles)
     stages = {model: _stages(job, model, tiles) for model in models}
     num_classes = len(open_images(config.dataset, job.seed).class_names)
-    known = read_rows(files.table)  # before anything is written beside a file that is something else
+    read_rows(files.table)  # before anything is written beside a file that is something else
+    with sole_writer(files.table.parent, name=files.table.stem):
+        clear_partial(files.work, "**/.*")
+        return _explore(
+            job, stages, files, max_rf=max_rf, num_classes=num_classes, cluster=cluster, progress=progress
+        )
+
+
+def _explore(
+    job: Job,
+    stages: dict[str, tuple[Stage, ...]],
+    files: Files,
+    *,
+    max_rf: float,
+    num_classes: int,
+    cluster: bool,
+    progress: Progress | None,
+) -> Outcome:
     check_settings(job, files.settings)
-    pieces = _plan(job, stages, {row.key for row in known})
+    pieces = _plan(job, stages, {row.key for row in read_rows(files.table)})
     faults = {}
     if pieces:
-        with find_crew(jobs=jobs, cluster=cluster, use_gpus=config.gpus != 0) as crew:
+        with find_crew(jobs=job.jobs, cluster=cluster, use_gpus=job.config.gpus != 0) as crew:
             for model, result in work_off(crew, pieces, progress):
                 if isinstance(result, PixPNetError):
                     _logger.error("%s: %s", model, result)

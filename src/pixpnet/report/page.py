@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -72,13 +73,15 @@ def write_report(
         CheckpointError: There is no such run, or its prototypes are not training patches.
         ConfigError: out is a folder, or images is not positive.
         DataError: The run's data set is gone or has changed.
-        FileError: The file can't be written.
+        FileError: The file can't be written, or another process writes to the run.
     """
     path = RunDirectory.open(run_dir).results / "report.html" if out is None else Path(out)
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; name a file for the report, such as {path / 'report.html'}.")
-    report = collect(run_dir, images=images, dataset_root=dataset_root, progress=progress)
-    write_text(path, render(report))
+    run = RunDirectory.around(path)
+    with run.writing() if run else nullcontext():  # elsewhere it is one file, of whoever writes it last
+        report = collect(run_dir, images=images, dataset_root=dataset_root, progress=progress)
+        write_text(path, render(report))
     return path
 
 

@@ -2,7 +2,7 @@
 
 from pixpnet.runs.calibration import Calibration, calibrate, familiarity, find_calibration
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pixpnet.runs.directory import MetricsFile, RunDirectory
+from pixpnet.runs.directory import MetricsFile, RunDirectory, writing_to
 from pixpnet.runs.manifest import changes_since, write_manifest
 from pixpnet.runs.run import Run, load
 
@@ -20,4 +20,5 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
     "write_manifest",
+    "writing_to",
 ]

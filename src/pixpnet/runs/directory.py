@@ -7,12 +7,14 @@ import io
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from pixpnet.config import Config
 from pixpnet.errors import CheckpointError, ConfigError
+from pixpnet.files import sole_writer
 
 CHECKPOINT_NAME = re.compile(r"epoch=(\d+)-step=(\d+)\.ckpt")
 
@@ -84,6 +86,17 @@ class RunDirectory:
             if run.checkpoints == checkpoint.parent and run.config_file.is_file():
                 return run
         return None
+
+    @classmethod
+    def around(cls, place: Path) -> RunDirectory | None:
+        """The run that a folder is, or that a file or folder lies in, however deep; None: there is none."""
+        place = place.absolute()
+        runs = (cls(folder) for folder in (place, *place.parents))
+        return next((run for run in runs if run.config_file.is_file()), None)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Be the run's only writer; raises FileError where another process is."""
+        return sole_writer(self.path, deep=True)
 
     @property
     def csv(self) -> Path:
@@ -165,6 +178,12 @@ class RunDirectory:
         if not files:
             raise CheckpointError(f"{self.path} holds no checkpoint: not one of its epochs was completed.")
         return files[-1]
+
+
+def writing_to(folder: Path) -> AbstractContextManager[None]:
+    """Be the only writer of the run that a folder lies in or, elsewhere, of the folder; raises FileError."""
+    run = RunDirectory.around(folder)
+    return sole_writer(folder) if run is None else run.writing()
 
 
 class MetricsFile:

@@ -97,7 +97,7 @@ def render_dataset(
 ) -> Path:
     """Render the data set into the new folder ``root``; if it is there already, do nothing.
 
-    Another process may do the same at the same time; the first one's set stays.
+    Another process may do the same at the same time; it waits, and takes the first one's set.
 
     The pixels depend on the seed and the other parameters, never on ``workers`` (processes; None: one per
     free core, at most 8; 0 or 1: this process alone). ``progress`` is called with the images done and
@@ -115,7 +115,9 @@ def render_dataset(
         return root
     try:
         with whole_folder(root) as folder:
-            _fill(folder, parameters, _free_cores() if workers is None else workers, progress)
+            if not is_rendered(root, **asdict(parameters)):  # by another process, in the meantime
+                workers = _free_cores() if workers is None else workers
+                _fill(folder, parameters, workers, progress)
     except OSError as error:
         raise DataError(f"SynthBirds could not be written to {root}: {error}") from error
     _is_taken(root, parameters)

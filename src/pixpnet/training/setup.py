@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,8 +44,14 @@ _logger = logging.getLogger(__name__)
 
 
 def train(config: Config, *, progress: bool = True) -> Path:
-    """Train, project and test a network; returns the run directory."""
-    return _begin(config, progress=progress).train()
+    """Train, project and test a network; returns the run directory.
+
+    Raises:
+        PixPNetError: Options, weights or data that can't work, or values that are no longer finite.
+    """
+    run = _begin(config, progress=progress)
+    with run.directory.writing() if run.tools.execution.accelerator.is_main_process else nullcontext():
+        return run.train()
 
 
 def resume(
@@ -66,18 +74,33 @@ def resume(
         CheckpointError: if there is no such run, no usable checkpoint, or nothing left to do.
         ConfigError: on_changed_data is neither.
         DataError: The images have changed.
+        FileError: Another process writes to the run.
     """
     directory = RunDirectory.open(run_dir)
+    stops = choose(ON_CHANGED_DATA, on_changed_data, what="on-changed-data")
+    is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started
+    with directory.writing() if is_main else nullcontext():
+        return _go_on(directory, dataset_root, stops_on_change=stops, progress=progress)
+
+
+def _go_on(
+    directory: RunDirectory, dataset_root: str | Path | None, *, stops_on_change: bool, progress: bool
+) -> Path:
     if directory.scores_file.exists():
-        raise CheckpointError(f"{run_dir} is complete: there is nothing to resume.")
+        raise CheckpointError(f"{directory.path} is complete: there is nothing to resume.")
     checkpoint = load_checkpoint(directory.last_checkpoint())
     config = config_from_yaml(checkpoint.config_yaml)
     if dataset_root is not None:
         config = replace(config, dataset=replace(config.dataset, root=str(dataset_root)))
     if not directory.metrics_file.is_file():
         raise CheckpointError(f"{directory.metrics_file} is missing: the run can't be resumed.")
-    stops = choose(ON_CHANGED_DATA, on_changed_data, what="on-changed-data")
-    run = _begin(config, checkpoint=checkpoint, directory=directory, stops_on_change=stops, progress=progress)
+    run = _begin(
+        config,
+        checkpoint=checkpoint,
+        directory=directory,
+        stops_on_change=stops_on_change,
+        progress=progress,
+    )
     run.tools.logs.cut_back(checkpoint.metrics_bytes)
     return run.train()
 
