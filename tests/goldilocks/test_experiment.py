@@ -473,11 +473,13 @@ def test_killed_processes_go_on(started, config, rows_untrained, tmp_path):
     assert _results(outcome.rows) == _results(rows_untrained)
 
 
-def test_an_interrupt_ends_all_processes_at_once(started):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_ends_all_processes_at_once(started, number, code):
     process, _, children = started("small_resnet,resnet18")  # of which the second is still being read
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, told = process.communicate(timeout=30)
-    assert process.returncode == 130, told
+    assert process.returncode == code, told
+    assert "interrupted: what was measured is written; the same command goes on from there" in told
     assert "Traceback" not in told, told
     deadline = time.monotonic() + 10
     while any(map(_lives, children)) and time.monotonic() < deadline:

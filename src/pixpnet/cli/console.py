@@ -74,6 +74,15 @@ def progress_bar(title: str) -> Iterator[Progress]:
         yield update
 
 
+@contextmanager
+def going_on(kept: str) -> Iterator[None]:
+    """Let an interrupt say what is kept, and that the same command goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from interrupt
+
+
 def print_table(
     title: str,
     headings: Sequence[str],

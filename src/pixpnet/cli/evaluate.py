@@ -8,7 +8,7 @@ from dataclasses import fields
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pixpnet.cli.console import print_table, progress_bar, say
+from pixpnet.cli.console import going_on, print_table, progress_bar, say
 from pixpnet.cli.parser import Parser, folder_to_write, number_in, words
 from pixpnet.config import FROM_1, SEED, Range, keys
 
@@ -27,13 +27,8 @@ def evaluate(arguments: Sequence[str]) -> int:
 
     settings = Settings(**{field.name: options.pop(field.name) for field in fields(Settings)})
     loaded = load(run_dir, dataset_root=dataset_root)
-    with progress_bar("reading the data set") as update:
-        try:
-            evaluation = evaluate(loaded, settings=settings, **options, progress=update)
-        except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt(
-                "what was measured is written; the same command goes on from there"
-            ) from interrupt
+    with progress_bar("reading the data set") as update, going_on("what was measured is written"):
+        evaluation = evaluate(loaded, settings=settings, **options, progress=update)
     metrics, methods = options["metrics"], options["methods"]
     shown = [
         one

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixpnet.cli.console import print_table, progress_bar, say
+from pixpnet.cli.console import going_on, print_table, progress_bar, say
 from pixpnet.cli.parser import Parser, file_to_write, folder_to_write, number_in
 from pixpnet.config import FROM_1, Range, parse_config
 from pixpnet.errors import ConfigError
@@ -70,7 +70,7 @@ def goldilocks(arguments: Sequence[str]) -> int:
     given = {name: value for name, value in vars(options).items() if value is not None}
     given["models"] = split_models(options.models)
     given.setdefault("out", Path("logs", "goldilocks", config.dataset.name.lower()))
-    with progress_bar("stages") as progress:
+    with progress_bar("stages") as progress, going_on("what was measured is written"):
         outcome = explore(config, **given, progress=progress)
     _print(outcome)
     say(outcome.advice.line)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 import pixpnet
@@ -13,6 +16,7 @@ from pixpnet.choices import did_you_mean
 from pixpnet.cli.console import any_encoding, say
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.log import start_logging
+from pixpnet.workers import ENDING
 
 COMMANDS = {
     "fit": ("fit", "a folder of photographs in, a trained and explained network out"),
@@ -33,7 +37,9 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``pixpnet`` and return its exit code: 0, 1 (it failed), 2 (wrong usage) or 130 (interrupted).
+    """Run ``pixpnet`` and return its exit code.
+
+    0, 1 (it failed), 2 (wrong usage), or of a signal: 130 (Ctrl-C), 143 (SIGTERM), 129 (SIGHUP).
 
     Of ``verify`` 1 also says that a trial failed, of ``predict --strict`` 3 that a picture could not be read.
 
@@ -46,21 +52,62 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def exit_code(program: str, run: Callable[[], int]) -> int:
     """Start logging and run; errors meant for users become a line on stderr, and a code as `main` has it."""
-    with any_encoding():
-        return _exit_code(program, run)
+    with any_encoding(), _interrupting() as signals:
+        return _exit_code(program, run, signals)
 
 
-def _exit_code(program: str, run: Callable[[], int]) -> int:
+@contextmanager
+def _interrupting() -> Iterator[list[int]]:
+    """Let all signals that end a process interrupt, as Ctrl-C does; those that came are in the list."""
+    came: list[int] = []
+    process, tell = os.getpid(), sys.unraisablehook
+
+    def interrupt(number: int, _: object) -> None:
+        if os.getpid() != process:  # one that was forked
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        came.append(number)
+        if hasattr(signal, "SIGCHLD"):  # that loaders of data end, too, is no error of theirs
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    def swallowed(unraisable: sys.UnraisableHookArgs) -> None:
+        if not came:
+            tell(unraisable)
+        elif unraisable.exc_type is KeyboardInterrupt:  # nobody could hear it in a destructor: again
+            threading.Timer(0.1, os.kill, (process, came[0])).start()
+
+    is_main = threading.current_thread() is threading.main_thread()
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    heard = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING) if is_main}
+    heard = {number: former for number, former in heard.items() if former in usual}
+    for number in heard:
+        signal.signal(number, interrupt)
+    sys.unraisablehook = swallowed
     try:
-        start_logging(os.environ)
-        keep_freed_memory(os.environ)
-        return run()
+        yield came
+    finally:
+        sys.unraisablehook = tell
+        for number, former in heard.items():
+            signal.signal(number, former)
+
+
+def _exit_code(program: str, run: Callable[[], int], signals: Sequence[int]) -> int:
+    try:
+        try:
+            start_logging(os.environ)
+            keep_freed_memory(os.environ)
+            return run()
+        except Exception as error:
+            if signals:  # of what else was ended, too
+                raise KeyboardInterrupt from error
+            raise
     except PixPNetError as error:
         say(f"{program}: error: {_one_line(error)}", error=True)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt as interrupt:
         say(f"{program}: interrupted{_note(interrupt)}", error=True)
-        return 130
+        return 128 + next(iter(signals), signal.SIGINT)
     except SystemExit as end:  # argparse's --help
         return int(end.code or 0)
     except BrokenPipeError:  # the reader of our output is gone: `pixpnet rf resnet18 | head`

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -21,6 +19,7 @@ from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.goldilocks.table import Row
 from pixpnet.log import start_logging
 from pixpnet.types import Progress
+from pixpnet.workers import begin_worker, born_deaf
 
 
 class Piece(NamedTuple):
@@ -104,9 +103,14 @@ def _processes(jobs: int) -> Iterator[Crew]:
 
     threads = max(1, torch.get_num_threads() // jobs)
     pool = ProcessPoolExecutor(jobs, initializer=_begin, initargs=(threads, os.getpid()))
+
+    def submit(call: Callable[[], Any]) -> Future[Any]:
+        with born_deaf():
+            return pool.submit(call)
+
     is_done = False
     try:
-        yield Crew(pool.submit, jobs)
+        yield Crew(submit, jobs)
         is_done = True
     except BrokenProcessPool:
         raise PixPNetError(
@@ -118,16 +122,10 @@ def _processes(jobs: int) -> Iterator[Crew]:
 
 
 def _begin(threads: int, parent: int) -> None:
+    begin_worker(parent)
     torch.set_num_threads(threads)
     start_logging(os.environ)
     keep_freed_memory(os.environ)
-
-    def end_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from pixpnet.files import whole_folder
 from pixpnet.synthbirds.picture import min_pixels, render_picture
 from pixpnet.synthbirds.species import MAX_CLASSES, PART_IDS, PARTS, Species, catalogue, differing_organs
 from pixpnet.types import Progress, no_progress
+from pixpnet.workers import begin_worker
 
 GENERATOR_VERSION = 1
 """Rises whenever the same parameters give other pixels."""
@@ -194,9 +195,9 @@ def _map(function: Callable[[Task], Facts], jobs: list[Task], workers: int) -> I
         return
     # Workers only draw, so forking is safe, and unlike spawning it needs no main guard in the user's script.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, begin_worker, (os.getpid(),)) as pool:
         try:
-            yield from pool.map(function, jobs, chunksize=PROGRESS_STEP)
+            yield from pool.map(function, jobs)  # one by one, for an interrupt waits for those begun
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -1,0 +1,105 @@
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: with one line, what they broke off gone, nothing alive."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pixpnet.runs import RunDirectory
+
+COMMAND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the background of a shell ignores it
+from pixpnet.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts a command in a group of processes of its own, which is killed in the end."""
+    begun: list[subprocess.Popen] = []
+
+    def start(*arguments: str | Path) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, *map(str, arguments)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        begun.append(process)
+        return process
+
+    yield start
+    for process in begun:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def _until(condition: Callable[[], object], process: subprocess.Popen) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+
+
+def _group(pid: int) -> list[str]:
+    """The processes of a group that live."""
+    found = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(maxsplit=2) for line in found.stdout.splitlines()]
+    return [" ".join(row) for row in rows if row[0] == str(pid) and not row[1].startswith("Z")]
+
+
+@pytest.mark.parametrize("whole_group", [False, True], ids=["parent", "group"])
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_rendering(start: Callable, tmp_path: Path, number: signal.Signals, whole_group: bool) -> None:
+    process = start("data", "synthbirds", "--out", tmp_path / "birds", "--classes", 20, "--size", 128)
+    _until(lambda: [*tmp_path.rglob("images/*/*.png")], process)
+    (os.killpg if whole_group else os.kill)(process.pid, number)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (CODES[number], "pixpnet: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+    assert _group(process.pid) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_training(
+    start: Callable, tiny_arguments: Callable, tmp_path: Path, number: signal.Signals, workers: int
+) -> None:
+    options = {"train__epochs": 1000, "train__no_push_prototypes": "", "dataset__workers": workers}
+    process = start("train", *tiny_arguments(tmp_path, **options))
+    _until(lambda: [*tmp_path.rglob("*.ckpt")], process)
+    os.killpg(process.pid, number)
+    _, told = process.communicate(timeout=30)
+    run = RunDirectory.newest(tmp_path)
+    assert process.returncode == CODES[number], told
+    assert "Traceback" not in told
+    last = told.splitlines()[-1]
+    assert last.startswith("pixpnet: interrupted")
+    if not workers:  # the end of a worker may be noticed first
+        assert last.endswith(f"{run.last_checkpoint()}; go on with: pixpnet train --resume {run.path}")
+    assert not [*run.path.rglob("*.partial"), *run.path.rglob(".lock")]
+
+
+def test_a_signal_that_is_ignored_stays_so(start: Callable, tmp_path: Path) -> None:
+    """As under nohup."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start("data", "synthbirds", "--out", tmp_path / "birds", "--classes", 3, "--size", 64)
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    _until(lambda: [*tmp_path.rglob("images/*/*.png")], process)
+    process.send_signal(signal.SIGHUP)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
