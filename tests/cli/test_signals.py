@@ -84,7 +84,7 @@ def test_training(
     _, told = process.communicate(timeout=30)
     run = RunDirectory.newest(tmp_path)
     assert process.returncode == CODES[number], told
-    assert "Traceback" not in told
+    assert "Traceback" not in told, told
     last = told.splitlines()[-1]
     assert last.startswith("pixpnet: interrupted")
     if not workers:  # the end of a worker may be noticed first

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 
 import pixpnet
 from pixpnet.allocator import keep_freed_memory
@@ -60,22 +61,31 @@ def exit_code(program: str, run: Callable[[], int]) -> int:
 def _interrupting() -> Iterator[list[int]]:
     """Let all signals that end a process interrupt, as Ctrl-C does; those that came are in the list."""
     came: list[int] = []
+    again: list[threading.Timer] = []
     process, tell = os.getpid(), sys.unraisablehook
 
-    def interrupt(number: int, _: object) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         if os.getpid() != process:  # one that was forked
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         came.append(number)
         if hasattr(signal, "SIGCHLD"):  # that loaders of data end, too, is no error of theirs
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        raise KeyboardInterrupt
+        while frame is not None and frame.f_code is not unheard.__code__:
+            frame = frame.f_back
+        if frame is None:
+            raise KeyboardInterrupt
+        repeat()
 
-    def swallowed(unraisable: sys.UnraisableHookArgs) -> None:
+    def unheard(unraisable: sys.UnraisableHookArgs) -> None:
         if not came:
             tell(unraisable)
-        elif unraisable.exc_type is KeyboardInterrupt:  # nobody could hear it in a destructor: again
-            threading.Timer(0.1, os.kill, (process, came[0])).start()
+        elif unraisable.exc_type is KeyboardInterrupt:  # in a destructor, which nothing leaves
+            repeat()
+
+    def repeat() -> None:
+        again.append(threading.Timer(0.1, os.kill, (process, came[0])))
+        again[-1].start()
 
     is_main = threading.current_thread() is threading.main_thread()
     usual = (signal.SIG_DFL, signal.default_int_handler)
@@ -83,10 +93,12 @@ def _interrupting() -> Iterator[list[int]]:
     heard = {number: former for number, former in heard.items() if former in usual}
     for number in heard:
         signal.signal(number, interrupt)
-    sys.unraisablehook = swallowed
+    sys.unraisablehook = unheard
     try:
         yield came
     finally:
+        for timer in again:
+            timer.cancel()
         sys.unraisablehook = tell
         for number, former in heard.items():
             signal.signal(number, former)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import math
+import os
 import pickle
+import re
+import reprlib
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import IO, Any
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
 from torch import Tensor
 
 from pixpnet.errors import CheckpointError, FileError
 from pixpnet.files import write_atomically
+from pixpnet.runs.directory import CHECKPOINT_NAME
 from pixpnet.types import Box, PrototypeSource
+from pixpnet.words import visible
 
 FORMAT = "pixpnet-checkpoint"
 VERSION = 1
+
+LARGEST_SIDE = 10_000
+"""Pixels of a network's input."""
 
 
 @dataclass(frozen=True)
@@ -72,22 +83,24 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU.
+    """Read a checkpoint onto the CPU, and check all that can be told to be wrong by itself.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, not a checkpoint of this version, or holds
-            anything but tensors and plain values.
+        CheckpointError: if the file is missing, damaged (by one bit, too), compressed, not a checkpoint of
+            this version, or holds anything but the tensors and plain values that it should.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            _check_archive(file)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is refused: it is no checkpoint, or holds more than tensors and plain values."
         ) from error
-    except (RuntimeError, EOFError, BadZipFile, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, BadZipFile, OSError, ValueError, LookupError, struct.error) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(
@@ -95,19 +108,156 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         )
     if content.get("version") != VERSION:
         raise CheckpointError(
-            f"{path} has checkpoint version {content.get('version')}; this PixPNet reads version {VERSION}."
+            f"{path} has checkpoint version {_shown(content.get('version'))}; this PixPNet reads version "
+            f"{VERSION}."
         )
     missing = sorted(REQUIRED - set(content))
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}.")
     values = {field: content[field] for field in Checkpoint.__dataclass_fields__ if field in content}
-    try:
-        values["sources"] = tuple(
-            PrototypeSource(**{**source, "box": Box(*source["box"]), "cell": tuple(source["cell"])})
-            for source in values["sources"]
-        )
-    except (TypeError, KeyError) as error:
-        raise CheckpointError(f"{path}: its prototype sources are damaged ({error}).") from error
+    for name, (wanted, holds) in _RULES.items():
+        if name in values and not holds(values[name]):
+            raise CheckpointError(f"{path}: its {name} should be {wanted}, and is {_shown(values[name])}.")
+    for name in ("network", "classifier", "average"):
+        for tensor, value in (values.get(name) or {}).items():
+            if fault := _tensor_fault(value):
+                raise CheckpointError(f"{path}: {_shown(tensor)} of its {name} {fault}.")
     for name in ("class_names", "image_size", "mean", "std"):
         values[name] = tuple(values[name])
+    values["sources"] = tuple(
+        _source(path, number, source, values["class_names"])
+        for number, source in enumerate(values["sources"])
+    )
     return Checkpoint(**values)
+
+
+def _check_archive(file: IO[bytes]) -> None:
+    """What torch.load takes on trust: every checksum, and that nothing in the file is larger than the file.
+
+    Raises:
+        BadZipFile: It is not so.
+    """
+    size = file.seek(0, os.SEEK_END)
+    with ZipFile(file) as archive:
+        entries = archive.infolist()
+        if (
+            any(one.compress_type != ZIP_STORED for one in entries)
+            or sum(one.file_size for one in entries) > size
+        ):
+            raise BadZipFile("compressed, as no checkpoint is")
+        if archive.testzip() is not None:
+            raise BadZipFile("a checksum is wrong")
+    file.seek(0)
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # pyright: ignore[reportArgumentType]
+
+
+def _are(values: object, length: int, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(values, (list, tuple)) and len(values) == length and all(map(holds, values))
+
+
+def _are_names(values: object) -> bool:
+    return isinstance(values, (list, tuple)) and bool(values) and all(isinstance(one, str) for one in values)
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)
+
+
+def _or_none(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or holds(value)
+
+
+_WHOLE = ("a whole number ≥ 0", _is_whole)
+
+_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "config_yaml": ("text", lambda value: isinstance(value, str)),
+    "class_names": ("a list of one or more texts", _are_names),
+    "image_size": (
+        f"two whole numbers from 1 to {LARGEST_SIDE}",
+        lambda value: _are(value, 2, lambda side: _is_whole(side) and 1 <= side <= LARGEST_SIDE),
+    ),
+    "mean": ("three finite numbers", lambda value: _are(value, 3, _is_number)),
+    "std": ("three numbers > 0", lambda value: _are(value, 3, lambda one: _is_number(one) and one > 0)),
+    "network": ("tensors by their names", _is_state),
+    "sources": ("a list of prototypes' sources", lambda value: isinstance(value, (list, tuple))),
+    "epoch": _WHOLE,
+    "step": _WHOLE,
+    "classifier": ("None, or tensors by their names", _or_none(_is_state)),
+    "optimizer": ("None, or an optimizer's state", _or_none(lambda value: isinstance(value, dict))),
+    "seed": _WHOLE,
+    "metrics_bytes": _WHOLE,
+    "best_accuracy": ("None, or a finite number", _or_none(_is_number)),
+    "best_checkpoint": (
+        "None, or the name of a checkpoint beside it",
+        _or_none(lambda value: isinstance(value, str) and CHECKPOINT_NAME.fullmatch(value) is not None),
+    ),
+    "train_seconds": ("a number ≥ 0", lambda value: _is_number(value) and value >= 0),
+    "average": ("None, or tensors by their names", _or_none(_is_state)),
+}
+"""Field of a checkpoint -> what it should be, in words and as a test."""
+
+_SOURCE_RULES: dict[str, Callable[[Any], bool]] = {
+    "prototype": _is_whole,
+    "image_id": lambda value: isinstance(value, str),
+    "path": lambda value: isinstance(value, str),
+    "label": _is_whole,
+    "class_name": lambda value: isinstance(value, str),
+    "sha256": lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
+    "cell": lambda value: _are(value, 2, _is_whole),
+    "box": lambda value: _are(value, 4, _is_number),
+    "distance_before": _is_number,
+}
+
+
+def _source(path: Path, number: int, source: object, class_names: Sequence[str]) -> PrototypeSource:
+    """The source of the prototype of that number.
+
+    Raises:
+        CheckpointError: It is none.
+    """
+    if not isinstance(source, dict) or set(source) != set(_SOURCE_RULES):
+        raise CheckpointError(
+            f"{path}: the source of prototype {number} should hold {', '.join(_SOURCE_RULES)}."
+        )
+    for name, holds in _SOURCE_RULES.items():
+        if not holds(source[name]):
+            raise CheckpointError(
+                f"{path}: the source of prototype {number} has a damaged {name}: {_shown(source[name])}."
+            )
+    label, name = source["label"], source["class_name"]
+    if source["prototype"] != number or label >= len(class_names) or class_names[label] != name:
+        raise CheckpointError(
+            f"{path}: the source of prototype {number} is said to be that of prototype {source['prototype']} "
+            f"and of class {label}, {_shown(name)}; there are {len(class_names)} classes."
+        )
+    return PrototypeSource(**{**source, "box": Box(*source["box"]), "cell": tuple(source["cell"])})
+
+
+def _tensor_fault(value: object) -> str | None:
+    """What is wrong with a tensor of a saved network."""
+    if not isinstance(value, Tensor):
+        return f"should be a tensor, and is {_shown(value)}"
+    if (
+        value.layout is not torch.strided
+        or value.device.type != "cpu"
+        or value.is_quantized
+        or value.is_complex()
+    ):
+        return "should be an ordinary tensor of real numbers"
+    if value.numel() * value.itemsize > value.untyped_storage().nbytes():
+        return f"has the shape {tuple(value.shape)}, but not as many values"
+    if value.is_floating_point() and not value.isfinite().all():
+        return "has values that are not finite"
+    return None
+
+
+def _shown(value: object) -> str:
+    """A value in a message, however long or odd it is."""
+    return type(value).__name__ if isinstance(value, (dict, Tensor)) else visible(reprlib.repr(value))

@@ -31,11 +31,11 @@ from pixpnet.data import (
     to_normalized,
     without_unreadable,
 )
-from pixpnet.errors import CheckpointError, DataError
+from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.files import sha256_of
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
-from pixpnet.runs.checkpoint import load_checkpoint
+from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint
 from pixpnet.runs.directory import RunDirectory
 from pixpnet.types import ImageRecord, Normalization, PrototypeSource
 
@@ -218,23 +218,14 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
     if file.suffix != ".ckpt":
         file = _best_checkpoint(RunDirectory.open(file))
     saved = load_checkpoint(file)
-    config = config_from_yaml(saved.config_yaml)
+    try:
+        config = config_from_yaml(saved.config_yaml)
+        network = _network(saved, config)
+    except (ConfigError, CheckpointError) as error:
+        raise CheckpointError(f"{file}: {error}") from error
     if dataset_root is not None:
         config = replace(config, dataset=replace(config.dataset, root=str(Path(dataset_root).resolve())))
-    model = config.model
-    backbone = backbone_of(model, with_weights=False)
-    own_class = saved.network.get("head.own_class")
-    if own_class is None:
-        raise CheckpointError(f"{file}: its network lacks head.own_class.")
-    network = build_network(model, num_classes=len(saved.class_names), backbone=backbone, own_class=own_class)
-    try:
-        network.load_state_dict(saved.network)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise CheckpointError(
-            f"{file}: its tensors don't fit its own configuration: {first[:200]}"
-        ) from error
-    return Run(
+    run = Run(
         network=network.eval(),
         config=config,
         sources=saved.sources,
@@ -245,6 +236,69 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
         epoch=saved.epoch,
         checkpoint=file,
     )
+    _check_sources(run)
+    return run
+
+
+def _network(saved: Checkpoint, config: Config) -> PrototypeNetwork:
+    """The network of a checkpoint; nothing is made that is larger than the checkpoint's own tensors say.
+
+    Raises:
+        CheckpointError: They do not fit the configuration.
+        ConfigError: It is none, or of nothing that can be built.
+    """
+    model, classes = config.model, len(saved.class_names)
+    own_class, prototypes = (saved.network.get(name) for name in ("head.own_class", "prototypes"))
+    if own_class is None or prototypes is None:
+        raise CheckpointError("its network lacks head.own_class or prototypes.")
+    if own_class.dtype is not torch.bool or own_class.shape != (len(prototypes), classes):
+        raise CheckpointError(
+            f"its head.own_class has shape {tuple(own_class.shape)} and {own_class.dtype}, but there are "
+            f"{len(prototypes)} prototypes and {classes} classes, each the other's or not."
+        )
+    side = model.prototype_kernel_size
+    if prototypes.shape[1:] != (model.prototype_dim, side, side):
+        raise CheckpointError(
+            f"its prototypes have shape {tuple(prototypes.shape[1:])}, but its configuration says "
+            f"{(model.prototype_dim, side, side)}."
+        )
+    backbone = backbone_of(model, with_weights=False)
+    network = build_network(model, num_classes=classes, backbone=backbone, own_class=own_class)
+    try:
+        network.load_state_dict(saved.network)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise CheckpointError(f"its tensors don't fit its own configuration: {first[:200]}") from error
+    for name, tensor in network.state_dict().items():
+        if saved.network[name].dtype is not tensor.dtype:
+            raise CheckpointError(f"its {name} is {saved.network[name].dtype}, and should be {tensor.dtype}.")
+    return network
+
+
+def _check_sources(run: Run) -> None:
+    """Check that each prototype has a source, whose box is what its cell sees.
+
+    Raises:
+        CheckpointError: It is not so.
+    """
+    if not run.sources:
+        return
+    if len(run.sources) != run.network.num_prototypes:
+        raise CheckpointError(
+            f"{run.checkpoint}: it has {run.network.num_prototypes} prototypes, but sources of "
+            f"{len(run.sources)}."
+        )
+    field = run.receptive_field()
+    for source in run.sources:
+        is_there = all(place < side for place, side in zip(source.cell, field.grid_size, strict=True))
+        if not is_there or field.box(*source.cell) != source.box:
+            sees = (
+                f"sees {tuple(field.box(*source.cell))}" if is_there else f"is not one of {field.grid_size}"
+            )
+            raise CheckpointError(
+                f"{run.checkpoint}: the source of prototype {source.prototype} has the box "
+                f"{tuple(source.box)}, but its cell {source.cell} {sees}."
+            )
 
 
 def _best_checkpoint(run: RunDirectory) -> Path:
