@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasatt
 
 
 def begin_worker(parent: int) -> None:
-    """Let this process, which works for the parent of that number, end with it and no word of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+    """Let this process, which works for the parent of that number, end with it, without a word of its own."""
+    stand_apart()
     for number in ENDING:
         signal.signal(number, signal.SIG_DFL)
 
@@ -25,6 +26,16 @@ def begin_worker(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def stand_apart(_: int = 0) -> None:
+    """Let this process not hear what a terminal tells a whole group: its parent does, and ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = lambda *_: (
+        None
+    )  # of multiprocessing's thread, if the parent goes in the middle of a word
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
 
 
 @contextmanager

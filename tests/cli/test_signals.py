@@ -26,7 +26,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts a command in a group of processes of its own, which is killed in the end."""
+    """Starts a command in a session of its own, which is killed in the end."""
     begun: list[subprocess.Popen] = []
 
     def start(*arguments: str | Path) -> subprocess.Popen:
@@ -53,9 +53,9 @@ def _until(condition: Callable[[], object], process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def _group(pid: int) -> list[str]:
-    """The processes of a group that live."""
-    found = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True)
+def _session(pid: int) -> list[str]:
+    """The processes of a session that live."""
+    found = subprocess.run(["ps", "-eo", "sess=,stat=,args="], capture_output=True, text=True, check=True)
     rows = [line.split(maxsplit=2) for line in found.stdout.splitlines()]
     return [" ".join(row) for row in rows if row[0] == str(pid) and not row[1].startswith("Z")]
 
@@ -69,7 +69,7 @@ def test_rendering(start: Callable, tmp_path: Path, number: signal.Signals, whol
     _, told = process.communicate(timeout=30)
     assert (process.returncode, told) == (CODES[number], "pixpnet: interrupted\n")
     assert list(tmp_path.iterdir()) == []
-    assert _group(process.pid) == []
+    assert _session(process.pid) == []
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -87,9 +87,9 @@ def test_training(
     assert "Traceback" not in told, told
     last = told.splitlines()[-1]
     assert last.startswith("pixpnet: interrupted")
-    if not workers:  # the end of a worker may be noticed first
-        assert last.endswith(f"{run.last_checkpoint()}; go on with: pixpnet train --resume {run.path}")
+    assert last.endswith(f"{run.last_checkpoint()}; go on with: pixpnet train --resume {run.path}")
     assert not [*run.path.rglob("*.partial"), *run.path.rglob(".lock")]
+    assert _session(process.pid) == []
 
 
 def test_a_signal_that_is_ignored_stays_so(start: Callable, tmp_path: Path) -> None:

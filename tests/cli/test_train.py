@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pixpnet.config import Config
+from pixpnet.runs import load
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = ["--model.name", "protonet", "--model.feature-extractor", "resnet18"]
@@ -77,6 +79,19 @@ def test_a_run_is_trained_on_with_its_options(
     (config,) = trained
     assert (config.train.epochs, config.train.backbone_epochs) == (2, backbone_epochs)
     assert (config.train.start_from, config.model.prototype_dim) == (str(tiny_run), 8)
+
+
+def test_the_checkpoint_is_believed_not_a_file_beside_it(
+    pixpnet: Callable, trained: list, tiny_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    file = run / "results" / "config.yaml"
+    file.write_text(file.read_text().replace("prototype-dim: 8", "prototype-dim: 9"))
+    assert "prototype-dim: 9" in file.read_text()
+    assert load(run).config.model.prototype_dim == 8
+    assert pixpnet("train", "--from", run).code == 0
+    (config,) = trained
+    assert config.model.prototype_dim == 8
 
 
 def test_demo_trains_with_the_packaged_options_explains_and_reports(

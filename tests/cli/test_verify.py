@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from pixpnet.certificate import Certificate
 from pixpnet.receptive_fields import ReceptiveField
-from pixpnet.runs import Run
+from pixpnet.runs import Run, RunDirectory
 
 
 @pytest.fixture
@@ -87,3 +88,18 @@ def test_no_run(pixpnet: Callable, tmp_path: Path) -> None:
     ended = pixpnet("verify", tmp_path / "none")
     assert (ended.code, ended.out) == (1, "")
     assert "no such run directory" in ended.err
+
+
+@pytest.mark.parametrize("share", [-1.0, 1.05])
+def test_a_prototype_that_is_not_its_patch(pixpnet: Callable, run_copy: Path, share: float) -> None:
+    checkpoint = RunDirectory(run_copy).last_checkpoint()
+    content = torch.load(checkpoint, weights_only=True)
+    content["network"]["prototypes"][4] *= share
+    torch.save(content, checkpoint)
+    ended = pixpnet("verify", run_copy, "--trials", 3)
+    assert ended.code == 1
+    source = content["sources"][4]
+    wanted = f"prototype 4 is not the patch that it should be at cell {source['cell']} of {source['path']}"
+    assert wanted in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (run_copy / "results" / "certificate.json").exists()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pixpnet.certificate.record import DISPLAYED, Certificate, FailedTrial, Finding
 from pixpnet.data import ClassificationImages
-from pixpnet.errors import ConfigError, DataError
+from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.files import sha256_of
 from pixpnet.modes import evaluating
 from pixpnet.pixel_space import region_mappings
@@ -34,6 +34,11 @@ BATCH_SIZE = 32
 
 TOLERANCE = 1e-5
 """A feature patch z may move by this · max(1, max |z|): rounding."""
+
+
+SOURCE_TOLERANCE = 0.01
+"""A prototype may differ from its patch by so much of the larger one's largest value: training may have been
+on a GPU, whose products are coarser, or on features that were kept in half precision."""
 
 
 @runtime_checkable
@@ -286,6 +291,8 @@ def verify(
 ) -> Certificate:
     """Try, on sampled test images and prototypes, whether what lies outside a displayed box has an influence.
 
+    Before that, every prototype is held against what the network sees at its source.
+
     Args:
         run: A trained network, or its run directory.
         trials: How many pairs of image and prototype.
@@ -295,13 +302,14 @@ def verify(
         progress: Told (trials done, trials in all).
 
     Raises:
-        CheckpointError: There is no such run.
+        CheckpointError: There is no such run, or a prototype is not the training patch that it should be.
         ConfigError: No trials, or a receptive field of another network.
         DataError: The test images are missing, or there are fewer than two.
     """
     run = run if isinstance(run, Run) else load(run)
     if not run.image_set.test:
         raise DataError(f"{run.image_set.root} has no test image, which a certificate is made with.")
+    check_prototypes(run, batch_size=batch_size)
     certificate = certify(
         run.network,
         _Pixels(run.test_images),
@@ -318,6 +326,37 @@ def verify(
         checkpoint=run.checkpoint.name,
         checkpoint_sha256=sha256_of(run.checkpoint),
     )
+
+
+@torch.no_grad()
+def check_prototypes(run: Run, *, batch_size: int = BATCH_SIZE) -> None:
+    """Check that each prototype is what the network sees at its source, if it has one.
+
+    Raises:
+        CheckpointError: It is not, beyond `SOURCE_TOLERANCE`.
+        DataError: A training image is gone or has changed.
+    """
+    network, field = run.network, run.receptive_field()
+    device, width = network.prototypes.device, field.grid_size[1]
+    images = run.images(
+        one for one in run.image_set.train if one.image_id in {s.image_id for s in run.sources}
+    )
+    position = {record.image_id: index for index, record in enumerate(images.records)}
+    with evaluating(network), _full_precision(device):
+        for start in range(0, len(run.sources), batch_size):
+            some = run.sources[start : start + batch_size]
+            z = _features(network, torch.stack([images[position[one.image_id]].image for one in some]), field)
+            cells = torch.tensor([one.cell[0] * width + one.cell[1] for one in some], device=device)
+            patches = network.patches_at(z, cells)
+            prototypes = network.prototypes[start : start + batch_size].flatten(1)
+            differing = (patches - prototypes).abs().amax(dim=1)
+            allowed = SOURCE_TOLERANCE * patches.abs().amax(dim=1).maximum(prototypes.abs().amax(dim=1))
+            for index in (differing > allowed).nonzero().flatten().tolist()[:1]:
+                raise CheckpointError(
+                    f"{run.checkpoint}: prototype {some[index].prototype} is not the patch that it should be "
+                    f"at cell {some[index].cell} of {some[index].path}: the features there differ by "
+                    f"{float(differing[index]):.2g}, and may by {float(allowed[index]):.2g}."
+                )
 
 
 def certificate_file(checkpoint: Path) -> Path:

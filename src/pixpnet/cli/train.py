@@ -6,12 +6,21 @@ import textwrap
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pixpnet.choices import choose
 from pixpnet.cli.console import say
 from pixpnet.cli.parser import ConfigurationHelp, Parser
-from pixpnet.config import Config, keys, parse_config, shipped_configurations, to_kebab
+from pixpnet.config import (
+    Config,
+    config_to_yaml,
+    keys,
+    parse_config,
+    shipped_configurations,
+    to_kebab,
+)
 from pixpnet.errors import ConfigError
+from pixpnet.files import write_text
 
 TRAIN_USAGE = """\
 %(prog)s -c FILE|NAME [-c FILE|NAME ...] [--section.option value ...]
@@ -47,7 +56,7 @@ def train(arguments: Sequence[str]) -> int:
         say(_resume(arguments))
     else:
         is_from = any(argument.partition("=")[0] == "--from" for argument in arguments)
-        say(_train_showing_run(parse_config(_with_options_of_run(arguments) if is_from else arguments)))
+        say(_train_showing_run(_config_from_run(arguments) if is_from else parse_config(arguments)))
     return 0
 
 
@@ -140,21 +149,23 @@ def _resume(arguments: Sequence[str]) -> Path:
         raise KeyboardInterrupt(_how_to_go_on(values.resume)) from None
 
 
-def _with_options_of_run(arguments: Sequence[str]) -> list[str]:
-    """The arguments with ``--from RUN_DIR`` spelled out: that run's options, and its network to start with.
+def _config_from_run(arguments: Sequence[str]) -> Config:
+    """The configuration of ``--from RUN_DIR``: that of the run's checkpoint, and its network to start with.
 
     Its backbone has been trained, so no stage for it comes first, unless one is asked for.
     """
     parser = Parser("pixpnet train", TRAIN, usage=TRAIN_USAGE)
     _add_from(parser)
     values, others = parser.parse_known_args(arguments)
-    from pixpnet.runs import RunDirectory
+    from pixpnet.runs import RunDirectory, load
 
-    config_file = RunDirectory.open(values.start).config_file
-    own = ["-c", str(config_file), "--train.start-from", values.start]
+    own = ["--train.start-from", values.start]
     if not any(to_kebab(other).startswith("--train.backbone-epochs") for other in others):
         own += ["--train.backbone-epochs", "0"]
-    return [*own, *others]
+    with TemporaryDirectory() as folder:
+        options = Path(folder, "config.yaml")
+        write_text(options, config_to_yaml(load(RunDirectory.open(values.start).path).config))
+        return parse_config(["-c", str(options), *own, *others])
 
 
 def _runs(log_dir: Path) -> set[Path]:

@@ -27,6 +27,7 @@ from pixpnet.data.transforms import (
 )
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.types import ImageRecord, Normalization
+from pixpnet.workers import stand_apart
 
 _Item = TypeVar("_Item", Image.Image, AnnotatedImage)
 
@@ -199,6 +200,7 @@ def loader(
         images,
         batch_sampler=batches,
         num_workers=count,
+        worker_init_fn=stand_apart,
         persistent_workers=count > 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else every iteration draws from torch's global one

@@ -288,7 +288,7 @@ def _check_sources(run: Run) -> None:
             f"{run.checkpoint}: it has {run.network.num_prototypes} prototypes, but sources of "
             f"{len(run.sources)}."
         )
-    field = run.receptive_field()
+    field = run._receptive_field
     for source in run.sources:
         is_there = all(place < side for place, side in zip(source.cell, field.grid_size, strict=True))
         if not is_there or field.box(*source.cell) != source.box:

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from pixpnet.config import Config, config_to_yaml
 from pixpnet.data import Sample, Splits
-from pixpnet.errors import PixPNetError
+from pixpnet.errors import CheckpointError, PixPNetError
 from pixpnet.modes import evaluating
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.runs import Checkpoint, RunDirectory, save_checkpoint
@@ -82,13 +82,23 @@ class TrainState:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Put a freshly built state where the checkpoint was taken."""
-        self.network.load_state_dict(checkpoint.network)
+        """Put a freshly built state where the checkpoint was taken.
+
+        Raises:
+            CheckpointError: The checkpoint is of another network or optimizer.
+        """
         self.position = Position(**{one.name: getattr(checkpoint, one.name) for one in fields(Position)})
-        if checkpoint.average is not None:
-            self.average = AveragedModel(self.network)
-            self.average.load_state_dict(checkpoint.average)
-        self.learner.restore(classifier=checkpoint.classifier, optimizer=checkpoint.optimizer)
+        try:
+            self.network.load_state_dict(checkpoint.network)
+            if checkpoint.average is not None:
+                self.average = AveragedModel(self.network)
+                self.average.load_state_dict(checkpoint.average)
+            self.learner.restore(classifier=checkpoint.classifier, optimizer=checkpoint.optimizer)
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"The checkpoint of epoch {checkpoint.epoch} doesn't fit its own configuration: {reason}"
+            ) from error
 
     def save(
         self,
