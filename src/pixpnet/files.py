@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -80,16 +81,27 @@ def write_json(path: Path, values: object) -> None:
     write_text(path, json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_text(path: Path) -> str:
-    """The text of a file.
+def read_text(path: Path, *, most: int = 2**30) -> str:
+    """The text of a file, which is an ordinary one of so many bytes at most: no pipe, no device.
 
     Raises:
-        FileError: It is missing, can't be read or is not UTF-8.
+        FileError: It is missing, too large, can't be read or is not UTF-8.
     """
     try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise FileError(f"{path} can't be read: it is no ordinary file.")
+        if state.st_size > most:
+            raise FileError(
+                f"{path} is not read: {state.st_size} bytes are more than {most}, which is the most."
+            )
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path} can't be read: {error}.") from error
+
+
+MOST_YAML = 2**20
+"""Bytes; to read so much takes seconds already."""
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -98,9 +110,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         FileError: It can't be read, or holds no mapping.
     """
-    text = read_text(path)
+    is_json = path.suffix == ".json"
+    text = read_text(path) if is_json else read_text(path, most=MOST_YAML)
     try:
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        values = json.loads(text) if is_json else yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise FileError(f"{path} can't be read: {str(error).splitlines()[0]}.") from error
     if not isinstance(values, dict):

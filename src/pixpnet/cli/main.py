@@ -37,6 +37,10 @@ COMMANDS = {
 """Sub-command -> the module of its function of that name, imported when it is called, and its help."""
 
 
+_GRACE = 15.0
+"""Seconds from a signal to the end, whatever hangs: what is being written is whole or gone at any time."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``pixpnet`` and return its exit code.
 
@@ -61,7 +65,7 @@ def exit_code(program: str, run: Callable[[], int]) -> int:
 def _interrupting() -> Iterator[list[int]]:
     """Let all signals that end a process interrupt, as Ctrl-C does; those that came are in the list."""
     came: list[int] = []
-    again: list[threading.Timer] = []
+    timers: list[threading.Timer] = []
     process, tell = os.getpid(), sys.unraisablehook
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -69,23 +73,24 @@ def _interrupting() -> Iterator[list[int]]:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         came.append(number)
+        start(_GRACE, os._exit, 128 + number)
         if hasattr(signal, "SIGCHLD"):  # that loaders of data end, too, is no error of theirs
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         while frame is not None and frame.f_code is not unheard.__code__:
             frame = frame.f_back
         if frame is None:
             raise KeyboardInterrupt
-        repeat()
+        start(0.1, os.kill, process, number)
 
     def unheard(unraisable: sys.UnraisableHookArgs) -> None:
         if not came:
             tell(unraisable)
-        elif unraisable.exc_type is KeyboardInterrupt:  # in a destructor, which nothing leaves
-            repeat()
+        elif unraisable.exc_type is KeyboardInterrupt:  # in a destructor, which nothing leaves: once more
+            start(0.1, os.kill, process, came[0])
 
-    def repeat() -> None:
-        again.append(threading.Timer(0.1, os.kill, (process, came[0])))
-        again[-1].start()
+    def start(seconds: float, call: Callable[..., object], *arguments: int) -> None:
+        timers.append(threading.Timer(seconds, call, arguments))
+        timers[-1].start()
 
     is_main = threading.current_thread() is threading.main_thread()
     usual = (signal.SIG_DFL, signal.default_int_handler)
@@ -97,7 +102,7 @@ def _interrupting() -> Iterator[list[int]]:
     try:
         yield came
     finally:
-        for timer in again:
+        for timer in timers:
             timer.cancel()
         sys.unraisablehook = tell
         for number, former in heard.items():

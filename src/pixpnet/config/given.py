@@ -14,7 +14,8 @@ import yaml
 from pixpnet.choices import did_you_mean
 from pixpnet.config.options import Option, to_kebab
 from pixpnet.config.sections import OPTIONS, SECTIONS
-from pixpnet.errors import ConfigError
+from pixpnet.errors import ConfigError, FileError
+from pixpnet.files import MOST_YAML, read_text
 
 _NEGATIVE_NAMES = {option.negative_name: name for name, option in OPTIONS.items() if option.is_flag}
 _NULL = "tag:yaml.org,2002:null"
@@ -102,17 +103,16 @@ def read_file(path: Path) -> list[Given]:
     shipped = shipped_configurations()
     if str(path) in shipped:
         return read_yaml(shipped[str(path)], source=str(path))
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         folders = (path.parent.glob("*.y*ml"), Path("configs").rglob("*.y*ml"))
         there = next((found for folder in folders if (found := sorted(map(str, folder)))), [])
         others = f"; there are {', '.join(there)}" if there else ""
         guess = did_you_mean(str(path), [*there, *shipped]) or others
-        raise ConfigError(f"-c {path}: no such file, nor a name of `pixpnet configs`{guess}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"-c {path}: cannot be read as text ({error})") from None
-    return read_yaml(text, source=str(path))
+        raise ConfigError(f"-c {path}: no such file, nor a name of `pixpnet configs`{guess}")
+    try:
+        return read_yaml(read_text(path, most=MOST_YAML), source=str(path))
+    except FileError as error:
+        raise ConfigError(f"-c {error}") from error
 
 
 def read_yaml(text: str, *, source: str) -> list[Given]:
@@ -129,6 +129,8 @@ def read_yaml(text: str, *, source: str) -> list[Given]:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"{source}{line}: no valid YAML: {error.problem or error.context}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: no configuration: it is nested too deep") from None
     except yaml.YAMLError as error:  # characters that YAML forbids
         raise ConfigError(f"{source}: no valid YAML: {' '.join(str(error).split())}") from None
     given = [] if root is None else list(_options(root, source))

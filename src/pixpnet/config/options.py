@@ -80,9 +80,16 @@ FROM_0 = Range(minimum=0)
 FROM_1 = Range(minimum=1)
 SEED = Range(minimum=0, maximum=2**32 - 1)  # what numpy's and torch's generators both take
 
+SIDE = Range(minimum=1, maximum=10_000)
+"""Pixels of a network's input."""
+COUNT = Range(minimum=1, maximum=100_000)
+"""What time and memory follow from: epochs, prototypes, trials."""
+
 From0 = Annotated[int, FROM_0]
 From1 = Annotated[int, FROM_1]
 Seed = Annotated[int, SEED]
+Side = Annotated[int, SIDE]
+Count = Annotated[int, COUNT]
 Positive = Annotated[float, Range(above=0)]
 NotNegative = Annotated[float, Range(minimum=0)]
 BelowOne = Annotated[float, Range(minimum=0, below=1)]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pixpnet.config.options import (
     BelowOne,
+    Count,
     From0,
     From1,
     KeyOf,
@@ -16,6 +17,7 @@ from pixpnet.config.options import (
     Positive,
     Range,
     Seed,
+    Side,
     Text,
     options_of,
 )
@@ -61,7 +63,7 @@ class DatasetConfig:
     val_size: BelowOne = 0.2
     augment_factor: From1 = 1
     crop_to_bbox: bool = False
-    size: From1 | None = None
+    size: Side | None = None
     classes: Annotated[int, Range(minimum=1, maximum=200)] = 10
     train_images: From1 = 60
     test_images: From1 = 30
@@ -122,11 +124,11 @@ class ModelConfig:
     feature_layer: str | None = None
     tile: Positive | None = None
     tile_stride: Positive | None = None
-    tile_input: From1 | None = None
+    tile_input: Side | None = None
     pretrained: bool = True
     weights: str | None = None
-    num_prototypes: From1 = 500
-    prototype_dim: From1 = 512
+    num_prototypes: Count = 500
+    prototype_dim: Count = 512
     prototype_kernel_size: From1 = 1
     prototype_init: Literal["random", "data"] = "random"
     init_weights: bool = True
@@ -195,13 +197,13 @@ class TrainConfig:
         compile: Compile the network with torch.compile.
     """
 
-    epochs: From1 = 50
+    epochs: Count = 50
     backbone_epochs: From0 = 0
     start_from: str | None = None
     freeze_backbone: bool = False
-    kept_views: From0 = 0
+    kept_views: Annotated[int, Range(minimum=0, maximum=1000)] = 0
     tie_prototypes: bool = False
-    batch_size: From1 = 128
+    batch_size: Count = 128
     accumulate_grad_batches: From1 | None = None
     checkpoint: bool = False
     gradient_clip_norm: Positive | None = None

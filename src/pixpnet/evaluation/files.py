@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from matplotlib.figure import Figure
 
-from pixpnet.errors import DataError
+from pixpnet.errors import DataError, FileError
 from pixpnet.evaluation.metric import Curve, Evaluation, Key, Measurement
 from pixpnet.evaluation.table import METRICS
 from pixpnet.figures import FIGURE_FORMATS, BarPanel, CurveLine, bars_figure, curves_figure, save_figure
-from pixpnet.files import write_text, write_yaml
+from pixpnet.files import read_mapping, write_text, write_yaml
 from pixpnet.metrics import Estimate
 from pixpnet.pixel_space import mapping_title
 from pixpnet.runs import RunDirectory
@@ -90,11 +89,10 @@ class EvaluationFiles:
         if not self.yaml.is_file():
             return None
         try:
-            values = yaml.safe_load(self.yaml.read_text(encoding="utf-8"))
-            if not isinstance(values, dict):
-                raise DataError("this is no evaluation.")
-            return Evaluation.from_dict(values, self._read_curves())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, DataError) as error:
+            return Evaluation.from_dict(read_mapping(self.yaml), self._read_curves())
+        except FileError as error:
+            raise DataError(f"{error} Remove it to measure anew.") from error
+        except (ValueError, DataError) as error:
             reason = error if isinstance(error, DataError) else f"it can't be read ({error})."
             raise DataError(f"{self.yaml}: {reason} Remove it to measure anew.") from error
 

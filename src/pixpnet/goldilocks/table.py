@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from pixpnet.errors import DataError
-from pixpnet.files import write_text
+from pixpnet.errors import DataError, FileError
+from pixpnet.files import read_text, write_text
 
 Mode = Literal["probe", "finetune"]
 Readout = Literal["average", "prototypes"]
@@ -133,9 +133,9 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is no table of Goldilocks results (it is no text).") from None
+        text = read_text(path)
+    except FileError as error:
+        raise DataError(f"{path} is no table of Goldilocks results ({error})") from None
     whole = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(whole))
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]

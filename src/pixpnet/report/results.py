@@ -9,9 +9,9 @@ from typing import Any
 
 from pixpnet.config import Config, config_from_yaml
 from pixpnet.data import find_dataset
-from pixpnet.errors import CheckpointError, ConfigError, DataError, PixPNetError
+from pixpnet.errors import CheckpointError, ConfigError, DataError, FileError, PixPNetError
 from pixpnet.evaluation import Evaluation, Key, Measurement
-from pixpnet.files import read_if_there
+from pixpnet.files import MOST_YAML, read_if_there, read_text
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs import RunDirectory
 
@@ -115,9 +115,9 @@ def _read(path: Path, label: str) -> RunResults:
 def _config(directory: RunDirectory) -> Config:
     try:
         return config_from_yaml(
-            directory.config_file.read_text(encoding="utf-8"), source=str(directory.config_file)
+            read_text(directory.config_file, most=MOST_YAML), source=str(directory.config_file)
         )
-    except (ConfigError, OSError, UnicodeDecodeError) as error:
+    except (ConfigError, FileError) as error:
         raise CheckpointError(f"{directory.config_file} can't be read: {error}") from error
 
 
