@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,8 @@ TRAIN_KEYS = (
 OUTSIDE = "seed, gpus, log-dir, run-id, profile, profiler, debug, tb-logging"
 SECTIONS = f"(sections: dataset, model, train, test, optimizer, loss; options outside: {OUTSIDE})"
 
+NO_SIZE = "is not an image size such as 224 or 160x224 (height x width, each ≥ 1 and ≤ 10000)"
+
 BAD_OPTIONS = [
     (
         "--train.epoch 3",
@@ -41,16 +44,19 @@ BAD_OPTIONS = [
     ("--optim.lr 3", f"unknown option --optim.lr (its value: 3); did you mean --optimizer.lr? {SECTIONS}"),
     ("--xyzzy 3", f"unknown option --xyzzy (its value: 3) {SECTIONS}"),
     ("--train 3", f"--train: 3 is a value, but train is a section (options of train: {TRAIN_KEYS})"),
-    ("--train.epochs three", "--train.epochs: three is not a whole number ≥ 1"),
-    ("--train.epochs 0", "--train.epochs: 0 is not a whole number ≥ 1"),
-    ("--train.epochs=0", "--train.epochs: 0 is not a whole number ≥ 1"),
-    ("--train.epochs 2.5", "--train.epochs: 2.5 is not a whole number ≥ 1"),
-    ("--train.epochs true", "--train.epochs: true is not a whole number ≥ 1"),
-    ("--train.epochs 1:30", "--train.epochs: '1:30' is not a whole number ≥ 1"),
-    ("--train.epochs null", "--train.epochs: null is not a whole number ≥ 1"),
-    ("--train.batch_size -1", "--train.batch_size: -1 is not a whole number ≥ 1"),
-    ("--train.epochs", "--train.epochs: takes one value, a whole number ≥ 1; got no value"),
-    ("--train.epochs 3 4", "--train.epochs: takes one value, a whole number ≥ 1; got 2 values: [3, 4]"),
+    ("--train.epochs three", "--train.epochs: three is not a whole number ≥ 1 and ≤ 100000"),
+    ("--train.epochs 0", "--train.epochs: 0 is not a whole number ≥ 1 and ≤ 100000"),
+    ("--train.epochs=0", "--train.epochs: 0 is not a whole number ≥ 1 and ≤ 100000"),
+    ("--train.epochs 2.5", "--train.epochs: 2.5 is not a whole number ≥ 1 and ≤ 100000"),
+    ("--train.epochs true", "--train.epochs: true is not a whole number ≥ 1 and ≤ 100000"),
+    ("--train.epochs 1:30", "--train.epochs: '1:30' is not a whole number ≥ 1 and ≤ 100000"),
+    ("--train.epochs null", "--train.epochs: null is not a whole number ≥ 1 and ≤ 100000"),
+    ("--train.batch_size -1", "--train.batch_size: -1 is not a whole number ≥ 1 and ≤ 100000"),
+    ("--train.epochs", "--train.epochs: takes one value, a whole number ≥ 1 and ≤ 100000; got no value"),
+    (
+        "--train.epochs 3 4",
+        "--train.epochs: takes one value, a whole number ≥ 1 and ≤ 100000; got 2 values: [3, 4]",
+    ),
     ("--train.checkpoint maybe", "--train.checkpoint: maybe is not true or false"),
     (
         "--train.checkpoint --train.no-checkpoint",
@@ -59,7 +65,16 @@ BAD_OPTIONS = [
     ("--model.distance l3", "--model.distance: l3 is not one of l2, cosine; did you mean l2?"),
     ("--model.name protopnet", "--model.name: protopnet is not one of protonet; did you mean protonet?"),
     ("--model.epsilon 0", "--model.epsilon: 0 is not a number > 0"),
-    ("--model.num-prototypes 0", "--model.num-prototypes: 0 is not a whole number ≥ 1"),
+    (
+        "--model.num-prototypes 3000000000",
+        "--model.num-prototypes: 3000000000 is not a whole number ≥ 1 and ≤ 100000",
+    ),
+    (
+        f"--train.epochs {30 * '9'}",
+        f"--train.epochs: {30 * '9'} is not a whole number ≥ 1 and ≤ 100000",
+    ),
+    ("--dataset.workers 5000", "--dataset.workers: 5000 is not a whole number ≥ 0 and ≤ 256"),
+    ("--model.num-prototypes 0", "--model.num-prototypes: 0 is not a whole number ≥ 1 and ≤ 100000"),
     ("--optimizer.lr nan", "--optimizer.lr: nan is not a number > 0"),
     ("--optimizer.lr .inf", "--optimizer.lr: .inf is not a number > 0"),
     ("--loss.xent .nan", "--loss.xent: .nan is not a number"),
@@ -125,7 +140,7 @@ BAD_FILES = [
     ("optimizer:\n  lr: {a: 1}\n", "bad.yaml:3: optimizer.lr: a section is not a number > 0"),
     ("run-id: [a]\n", "bad.yaml:2: run-id: [a] is not a text that is not empty and has no / \\"),
     ("run-id: ''\n", "bad.yaml:2: run-id: '' is not a text that is not empty and has no / \\"),
-    ("train:\n  epochs: null\n", "bad.yaml:3: train.epochs: null is not a whole number ≥ 1"),
+    ("train:\n  epochs: null\n", "bad.yaml:3: train.epochs: null is not a whole number ≥ 1 and ≤ 100000"),
     ("train:\n  checkpoint: null\n", "bad.yaml:3: train.checkpoint: null is not true or false"),
     ("train: 5\n", "bad.yaml:2: section train is not made of `option: value` lines"),
     ("train: [1]\n", "bad.yaml:2: section train is not made of `option: value` lines"),
@@ -156,25 +171,25 @@ def test_bad_files(pixpnet: Callable, folder: Path, text: str, message: str) -> 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (
-            "-c protos.yaml",
-            "-c protos.yaml: no such file, nor a name of `pixpnet configs`; did you mean proto.yaml?",
-        ),
+        ("-c protos.yaml", "-c protos.yaml: no such file, nor a name of `pixpnet configs`; did you mean proto.yaml?"),
         (
             "-c xyzzy",
-            "-c xyzzy: no such file, nor a name of `pixpnet configs`; "
-            "there are latin.yaml, list.yaml, proto.yaml, zero.yaml",
+            "-c xyzzy: no such file, nor a name of `pixpnet configs`; there are deep.yaml, large.yaml, latin.yaml, "
+            "list.yaml, pipe.yaml, proto.yaml, zero.yaml",
         ),
+        ("-c gone/proto.yaml", "-c gone/proto.yaml: no such file, nor a name of `pixpnet configs`; did you mean configs/a/proto.yaml?"),
+        ("-c configs", "-c configs can't be read: it is no ordinary file."),
+        ("-c pipe.yaml", "-c pipe.yaml can't be read: it is no ordinary file."),
+        ("-c /dev/zero", "-c /dev/zero can't be read: it is no ordinary file."),
+        ("-c deep.yaml", "deep.yaml: no configuration: it is nested too deep"),
         (
-            "-c gone/proto.yaml",
-            "-c gone/proto.yaml: no such file, nor a name of `pixpnet configs`; "
-            "did you mean configs/a/proto.yaml?",
+            "-c large.yaml",
+            "-c large.yaml is not read: 1048577 bytes are more than 1048576, which is the most.",
         ),
-        ("-c configs", "-c configs: cannot be read as text ([Errno 21] Is a directory: 'configs')"),
         (
             "-c latin.yaml",
-            "-c latin.yaml: cannot be read as text ('utf-8' codec can't decode byte 0xfc in position 8: "
-            "invalid start byte)",
+            "-c latin.yaml can't be read: 'utf-8' codec can't decode byte 0xfc in position 8: invalid start "
+            "byte.",
         ),
         ("-c list.yaml", "list.yaml:1: the file is not made of `option: value` lines"),
         (
@@ -198,6 +213,9 @@ def test_no_file_and_what_is_required(pixpnet: Callable, folder: Path, line: str
     (folder / "latin.yaml").write_bytes("run-id: ü".encode("latin-1"))
     (folder / "list.yaml").write_text("- 1\n")
     (folder / "zero.yaml").write_text("seed: \0\n")
+    (folder / "deep.yaml").write_text("seed: " + 5000 * "[")
+    (folder / "large.yaml").write_text((2**20 + 1) * "#")
+    os.mkfifo(folder / "pipe.yaml")
     ended = pixpnet("train", *line.split())
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == f"pixpnet: error: {message}\n"
@@ -242,11 +260,19 @@ def test_no_file_and_what_is_required(pixpnet: Callable, folder: Path, line: str
         ),
         (
             "rf resnet18 --size 12y",
-            "rf: argument --size: '12y' is not an image size such as 224 or 160x224 (height x width)",
+            f"rf: argument --size: '12y' {NO_SIZE}",
         ),
         (
             "rf resnet18 --size 0",
-            "rf: argument --size: '0' is not an image size such as 224 or 160x224 (height x width)",
+            f"rf: argument --size: '0' {NO_SIZE}",
+        ),
+        (
+            "rf resnet18 --size 1000000",
+            f"rf: argument --size: '1000000' {NO_SIZE}",
+        ),
+        (
+            "verify run --trials 99999999999",
+            "verify: argument --trials: '99999999999' is not a whole number ≥ 1 and ≤ 100000",
         ),
         (
             "rf resnt18",

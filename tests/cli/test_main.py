@@ -62,7 +62,10 @@ def test_help_lists_every_option_with_its_default(pixpnet: Callable) -> None:
             assert option.help.split()[0].rstrip(".") in line
             assert all(choice in line for choice in option.choices)
         assert "  --model.pretrained, --model.no-pretrained Start the backbone" in described
-        assert "Number of epochs, those of the backbone stage included (≥ 1; default: 50)" in described
+        assert (
+            "Number of epochs, those of the backbone stage included (≥ 1 and ≤ 100000; default: 50)"
+            in described
+        )
         assert "Kind of network (default: none, it is required)" in described
         assert "GPUs to use (≥ 0; default: one if there is one, else the CPU)" in described
         assert "--resume RUN_DIR" in out or command == "demo"
@@ -144,3 +147,20 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_main_is_the_entry_point() -> None:
     (script,) = entry_points(group="console_scripts", name="pixpnet")
     assert script.load() is cli.main
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc] DefaultCPUAllocator: can't allocate memory: ...")],
+)
+def test_too_little_memory_is_one_line(
+    pixpnet: Callable, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pixpnet.runs.load", fails)
+    ended = pixpnet("verify", "run")
+    assert ended.code == 1
+    assert ended.err.startswith("pixpnet: error: there is not enough memory; smaller batches")
+    assert ended.err.count("\n") == 1

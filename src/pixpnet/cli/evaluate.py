@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pixpnet.cli.console import going_on, print_table, progress_bar, say
 from pixpnet.cli.parser import Parser, folder_to_write, number_in, words
-from pixpnet.config import FROM_1, SEED, Range, keys
+from pixpnet.config import COUNT, FROM_1, SEED, Range, keys
 
 if TYPE_CHECKING:
     from pixpnet.evaluation import Measurement
@@ -51,7 +51,7 @@ def _parser() -> Parser:
         of=["pixpnet.evaluation:evaluate", "pixpnet.evaluation:Settings"],
     )
     parser.add_run()
-    whole = number_in(FROM_1)
+    whole = number_in(COUNT)
     all_metrics, all_methods = keys("pixpnet.evaluation:METRICS"), keys("pixpnet.pixel_space:MAPPINGS")
     metrics = "what to measure; None: all that the data set allows"
     parser.take("metrics", type=_names, metavar="A,B", says=metrics, names=all_metrics)

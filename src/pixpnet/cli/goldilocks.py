@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pixpnet.cli.console import going_on, print_table, progress_bar, say
 from pixpnet.cli.parser import Parser, file_to_write, folder_to_write, number_in
-from pixpnet.config import FROM_1, Range, parse_config
+from pixpnet.config import COUNT, Range, parse_config
 from pixpnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def _parser() -> Parser:
     parser.take("tile_input", type=number_in(FROM_1), metavar="N", says="side that tiles are resized to")
     mode = "linear heads on the frozen backbone (minutes), or each cut network trained"
     parser.take("mode", choices=("probe", "finetune"), says=mode)
-    parser.take("epochs", type=number_in(FROM_1), metavar="N", says="of --mode finetune")
+    parser.take("epochs", type=number_in(COUNT), metavar="N", says="of --mode finetune")
     parser.set_defaults(epochs=None)  # where nothing is said, the function's
     parser.take("max_rf", type=number_in(Range(above=0, maximum=100), float), metavar="PERCENT")
-    parser.take("jobs", type=number_in(FROM_1), metavar="N")
+    parser.take("jobs", type=number_in(Range(minimum=1, maximum=256)), metavar="N")
     cluster = "spread the work over the machines of a Ray cluster (pip install 'pixpnet[ray]')"
     parser.take("cluster", says=cluster)
     out_help = "folder, or CSV file (default: logs/goldilocks/<data set>)"

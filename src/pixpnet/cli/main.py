@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -39,6 +40,11 @@ COMMANDS = {
 
 _GRACE = 15.0
 """Seconds from a signal to the end, whatever hangs: what is being written is whole or gone at any time."""
+
+
+_NO_MEMORY = "(not enough|can't allocate|out of) memory"
+"""How torch's allocators say it."""
+_LESS = "smaller batches (train.batch-size, test.batch-size), fewer prototypes or a smaller network take less"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,6 +135,11 @@ def _exit_code(program: str, run: Callable[[], int], signals: Sequence[int]) -> 
         return int(end.code or 0)
     except BrokenPipeError:  # the reader of our output is gone: `pixpnet rf resnet18 | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search(_NO_MEMORY, str(error)):
+            raise
+        say(f"{program}: error: there is not enough memory; {_LESS}", error=True)
         return 1
     except OSError as error:  # a full disk, a folder that is a file, no permission
         say(f"{program}: error: {error}", error=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pixpnet.choices import did_you_mean
-from pixpnet.config import OPTIONS, REQUIRED, SECTIONS, Config, Option, Range, parameters, to_kebab
+from pixpnet.config import OPTIONS, REQUIRED, SECTIONS, SIDE, Config, Option, Range, parameters, to_kebab
 from pixpnet.errors import ConfigError
 
 HELP_WIDTH = 100
@@ -240,9 +240,9 @@ def image_size(text: str) -> tuple[int, int]:
     """
     found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
     height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
-    if not (height and width):
+    if not (SIDE.holds(height) and SIDE.holds(width)):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not an image size such as 224 or 160x224 (height x width)"
+            f"{text!r} is not an image size such as 224 or 160x224 (height x width, each {SIDE})"
         )
     return height, width
 

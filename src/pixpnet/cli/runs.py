@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pixpnet.choices import did_you_mean
 from pixpnet.cli.console import print_table, progress_bar, say
 from pixpnet.cli.parser import Parser, file_to_write, folder_to_write, number_in, words
-from pixpnet.config import FROM_1, SEED, keys
+from pixpnet.config import COUNT, FROM_1, SEED, keys
 from pixpnet.errors import ConfigError
 from pixpnet.words import visible
 
@@ -71,7 +71,7 @@ def report(arguments: Sequence[str]) -> int:
     )
     parser.add_run("folder of the run")
     parser.take("out", type=file_to_write, metavar="FILE")
-    parser.take("images", type=number_in(FROM_1), metavar="N")
+    parser.take("images", type=number_in(COUNT), metavar="N")
     shown = "whether to show it in the browser (default: no)"
     parser.add_argument("--open", choices=("yes", "no"), default="no", help=shown)
     options = vars(parser.parse(arguments))
@@ -164,7 +164,7 @@ def verify(arguments: Sequence[str]) -> int:
     )
     parser.add_run()
     trials = "pairs of test image and prototype that are tried"
-    parser.take("trials", type=number_in(FROM_1), metavar="N", says=trials)
+    parser.take("trials", type=number_in(COUNT), metavar="N", says=trials)
     parser.take("seed", type=number_in(SEED), metavar="N", says="draws the pairs and the noise")
     options = parser.parse(arguments)
     from pixpnet.certificate import certificate_file, verify

@@ -2,7 +2,7 @@
 
 from pixpnet.config._sources import keys, parameters
 from pixpnet.config.given import shipped_configurations
-from pixpnet.config.options import FROM_1, SEED, Option, Range, Text, to_kebab
+from pixpnet.config.options import COUNT, FROM_1, SEED, SIDE, Option, Range, Text, to_kebab
 from pixpnet.config.parsing import (
     REQUIRED,
     config_from_yaml,
@@ -24,11 +24,13 @@ from pixpnet.config.sections import (
 )
 
 __all__ = [
+    "COUNT",
     "FROM_1",
     "OPTIONS",
     "REQUIRED",
     "SECTIONS",
     "SEED",
+    "SIDE",
     "Config",
     "DatasetConfig",
     "LossConfig",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pixpnet.config.options import (
+    COUNT,
     BelowOne,
     Count,
     From0,
@@ -61,12 +62,12 @@ class DatasetConfig:
     name: str = "SYNTHBIRDS"
     root: str = "data"
     val_size: BelowOne = 0.2
-    augment_factor: From1 = 1
+    augment_factor: Annotated[int, Range(minimum=1, maximum=1000)] = 1
     crop_to_bbox: bool = False
     size: Side | None = None
     classes: Annotated[int, Range(minimum=1, maximum=200)] = 10
-    train_images: From1 = 60
-    test_images: From1 = 30
+    train_images: Annotated[int, Range(minimum=1, maximum=10_000)] = 60
+    test_images: Annotated[int, Range(minimum=1, maximum=10_000)] = 30
     seed: Seed = 0
     test_size: Annotated[float, Range(above=0, below=1)] = 0.2
     table: str | None = None
@@ -79,7 +80,7 @@ class DatasetConfig:
     max_pixels: From1 = 180_000_000
     bits: Annotated[int, Range(minimum=8, maximum=16)] | None = None
     mask_label: From0 | None = None
-    workers: From0 | None = None
+    workers: Annotated[int, Range(minimum=0, maximum=256)] | None = None
     cache: Literal["ram", "disk", "none"] = "ram"
 
 
@@ -129,7 +130,7 @@ class ModelConfig:
     weights: str | None = None
     num_prototypes: Count = 500
     prototype_dim: Count = 512
-    prototype_kernel_size: From1 = 1
+    prototype_kernel_size: Annotated[int, Range(minimum=1, maximum=100)] = 1
     prototype_init: Literal["random", "data"] = "random"
     init_weights: bool = True
     prototype_activation: Annotated[str, KeyOf("pixpnet.prototypes:SIMILARITIES")] = "log"
@@ -198,7 +199,7 @@ class TrainConfig:
     """
 
     epochs: Count = 50
-    backbone_epochs: From0 = 0
+    backbone_epochs: Annotated[int, Range(minimum=0, maximum=COUNT.maximum)] = 0
     start_from: str | None = None
     freeze_backbone: bool = False
     kept_views: Annotated[int, Range(minimum=0, maximum=1000)] = 0
@@ -212,7 +213,7 @@ class TrainConfig:
     val_every_n_epoch: From1 | None = None
     push_prototypes: bool = True
     push_every: From1 = 10
-    readout_push_epochs: From0 = 20
+    readout_push_epochs: Annotated[int, Range(minimum=0, maximum=COUNT.maximum)] = 20
     push_duplicate_filter: Literal["sample", "patch", "none"] = "sample"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
@@ -228,7 +229,7 @@ class TestConfig:
 
     __test__ = False  # not a test case, whatever pytest makes of the name
 
-    batch_size: From1 | None = None
+    batch_size: Count | None = None
 
 
 @dataclass(frozen=True)

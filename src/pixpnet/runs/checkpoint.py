@@ -17,6 +17,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 import torch
 from torch import Tensor
 
+from pixpnet.config import SIDE
 from pixpnet.errors import CheckpointError, FileError
 from pixpnet.files import write_atomically
 from pixpnet.runs.directory import CHECKPOINT_NAME
@@ -25,9 +26,6 @@ from pixpnet.words import visible
 
 FORMAT = "pixpnet-checkpoint"
 VERSION = 1
-
-LARGEST_SIDE = 10_000
-"""Pixels of a network's input."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +178,8 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "config_yaml": ("text", lambda value: isinstance(value, str)),
     "class_names": ("a list of one or more texts", _are_names),
     "image_size": (
-        f"two whole numbers from 1 to {LARGEST_SIDE}",
-        lambda value: _are(value, 2, lambda side: _is_whole(side) and 1 <= side <= LARGEST_SIDE),
+        f"two whole numbers {SIDE}",
+        lambda value: _are(value, 2, lambda side: _is_whole(side) and SIDE.holds(side)),
     ),
     "mean": ("three finite numbers", lambda value: _are(value, 3, _is_number)),
     "std": ("three numbers > 0", lambda value: _are(value, 3, lambda one: _is_number(one) and one > 0)),
