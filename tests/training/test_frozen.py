@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from pixpnet.backbones import backbone_of
 from pixpnet.certificate import verify
 from pixpnet.config import parse_config
+from pixpnet.files import locked
 from pixpnet.data import FeatureImages, fingerprint, keep_features, open_splits
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.explanation import explain
@@ -164,6 +166,20 @@ def test_what_is_kept_is_not_computed_again_and_other_weights_make_another_file(
         kept(splits, tiled_backbone(config, 1))
     assert len(list(cache.iterdir())) == 2
     assert torch.equal(first.test[0].image, again.test[0].image)
+
+
+def test_features_that_another_run_computes_are_waited_for(config, cache):
+    splits, backbone = open_splits(config.dataset, seed=1), tiled_backbone(config, 0)
+    with torch.no_grad():
+        kept(splits, backbone)
+    (file,) = cache.iterdir()
+    other = Thread(target=kept, args=(splits, backbone))
+    with locked(file.with_suffix(".lock")):
+        other.start()
+        other.join(timeout=0.5)
+        assert other.is_alive()
+    other.join()
+    assert [*cache.iterdir()] == [file]
 
 
 def test_views_are_drawn_once_and_differ_from_each_other_and_from_the_image(config, cache):

@@ -112,6 +112,30 @@ def test_a_run_of_an_older_version_and_a_damaged_list(stopped, caplog):
     assert "images.json is missing" in caplog.text
 
 
+SPOILT = {
+    "optimizer": {"state": {}, "param_groups": []},
+    "classifier": {"weight": torch.zeros(3, 3)},
+    "average": {"module.weight": torch.zeros(3, 3)},
+}
+
+
+@pytest.mark.parametrize("field", SPOILT)
+def test_a_state_that_does_not_fit_is_not_resumed(field, stopped):
+    file = stopped.last_checkpoint()
+    torch.save(torch.load(file, weights_only=True) | {field: SPOILT[field]}, file)
+    with pytest.raises(CheckpointError, match=r"checkpoint of epoch 4 doesn't fit its own configuration"):
+        resume(stopped.path, progress=False)
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_away(stopped):
+    left = stopped.checkpoints / ".epoch=3-step=9.ckpt.mhasim4w.partial"
+    left.touch()
+    (stopped.path / ".lock").write_text("99999999")  # nobody holds it
+    resume(stopped.path, progress=False)
+    assert not left.exists()
+    assert not (stopped.path / ".lock").exists()
+
+
 STILL = {
     "train__epochs": 1,
     "train__backbone_epochs": 0,
