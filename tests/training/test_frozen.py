@@ -11,10 +11,10 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from pixpnet.backbones import backbone_of
 from pixpnet.certificate import verify
 from pixpnet.config import parse_config
-from pixpnet.files import locked
 from pixpnet.data import FeatureImages, fingerprint, keep_features, open_splits
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.explanation import explain
+from pixpnet.files import locked
 from pixpnet.receptive_fields import receptive_field
 from pixpnet.report import write_report
 from pixpnet.runs import load
