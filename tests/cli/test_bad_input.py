@@ -171,13 +171,20 @@ def test_bad_files(pixpnet: Callable, folder: Path, text: str, message: str) -> 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("-c protos.yaml", "-c protos.yaml: no such file, nor a name of `pixpnet configs`; did you mean proto.yaml?"),
+        (
+            "-c protos.yaml",
+            "-c protos.yaml: no such file, nor a name of `pixpnet configs`; did you mean proto.yaml?",
+        ),
         (
             "-c xyzzy",
-            "-c xyzzy: no such file, nor a name of `pixpnet configs`; there are deep.yaml, large.yaml, latin.yaml, "
-            "list.yaml, pipe.yaml, proto.yaml, zero.yaml",
+            "-c xyzzy: no such file, nor a name of `pixpnet configs`; there are deep.yaml, large.yaml, "
+            "latin.yaml, list.yaml, pipe.yaml, proto.yaml, zero.yaml",
         ),
-        ("-c gone/proto.yaml", "-c gone/proto.yaml: no such file, nor a name of `pixpnet configs`; did you mean configs/a/proto.yaml?"),
+        (
+            "-c gone/proto.yaml",
+            "-c gone/proto.yaml: no such file, nor a name of `pixpnet configs`; "
+            "did you mean configs/a/proto.yaml?",
+        ),
         ("-c configs", "-c configs can't be read: it is no ordinary file."),
         ("-c pipe.yaml", "-c pipe.yaml can't be read: it is no ordinary file."),
         ("-c /dev/zero", "-c /dev/zero can't be read: it is no ordinary file."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pixpnet.cli.console import going_on, print_table, progress_bar, say
 from pixpnet.cli.parser import Parser, file_to_write, folder_to_write, number_in
-from pixpnet.config import COUNT, Range, parse_config
+from pixpnet.config import COUNT, SIDE, Range, parse_config
 from pixpnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _parser() -> Parser:
     parser.add_argument("--models", required=True, metavar="NAME,NAME,…", help=models_help)
     tiles = "sides in pixels, as in 48,64,80,112: the whole network on tiles of each, in place of layers"
     parser.take("tiles", type=_sides, metavar="N,N,…", says=tiles)
-    parser.take("tile_input", type=number_in(FROM_1), metavar="N", says="side that tiles are resized to")
+    parser.take("tile_input", type=number_in(SIDE), metavar="N", says="side that tiles are resized to")
     mode = "linear heads on the frozen backbone (minutes), or each cut network trained"
     parser.take("mode", choices=("probe", "finetune"), says=mode)
     parser.take("epochs", type=number_in(COUNT), metavar="N", says="of --mode finetune")
@@ -106,7 +106,7 @@ def _parser() -> Parser:
 
 
 def _sides(text: str) -> tuple[int, ...]:
-    one = number_in(FROM_1)
+    one = number_in(SIDE)
     sides = tuple(int(one(side)) for side in text.split(","))
     twice = next((side for side in sides if sides.count(side) > 1), None)
     if twice is not None:

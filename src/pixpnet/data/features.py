@@ -158,10 +158,7 @@ def keep_features(
     wanted = list({record_key(record): record for record in (*splits.train.records, *wanted)}.values())
     work = [(stores[0], wanted), *((store, splits.train.records) for store in stores[1:])]
     with ExitStack() as stack:
-        if share.start in (
-            None,
-            0,
-        ):  # one of these processes keeps other runs out, whose features may differ a bit
+        if not share.start:  # one process of this run keeps other runs out, whose features may differ a bit
             for store in stores:
                 stack.enter_context(locked(store.path.with_suffix(".lock"), waits=True))
         wait()
