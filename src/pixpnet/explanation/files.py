@@ -77,7 +77,9 @@ def explain_images(
             rival = explanation.runner_up if other == explanation.predicted else other
             ending = "explanation" if rival is None else f"why_not_{_safe(run.class_names[rival])}"
             stem = _free(folder / f"{file_part(explanation.name)}_{ending}", taken)
-            written += explanation.write(stem, formats, top_k=top_k, by=by, method=method, against=rival, on=on)
+            written += explanation.write(
+                stem, formats, top_k=top_k, by=by, method=method, against=rival, on=on
+            )
         if atlas:
             for index in range(len(run.class_names)) if other is None else [other]:
                 stem = _free(folder / f"atlas_{_safe(run.class_names[index])}", taken)
