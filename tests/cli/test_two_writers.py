@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pixpnet.errors import FileError
 from pixpnet.files import sole_writer
-from pixpnet.runs import RunDirectory
+from pixpnet.runs import RunDirectory, load
 
 WRITERS = {
     "train --resume RUN": "RUN",
@@ -91,3 +91,12 @@ def test_a_table_of_goldilocks(pixpnet: Callable, birds: Path, tmp_path: Path) -
     assert ended.code == 1
     assert "is being written to by process" in ended.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_predictions(pixpnet: Callable, run: Path, tiny_run: Path, tmp_path: Path) -> None:
+    image = load(tiny_run).image_set.test[0].path
+    with sole_writer(tmp_path, name="table.csv"):
+        ended = pixpnet("predict", run, image, "--out", tmp_path / "table.csv")
+    assert ended.code == 1
+    assert "is being written to by process" in ended.err
+    assert not (tmp_path / "table.csv").exists()

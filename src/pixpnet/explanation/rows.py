@@ -23,7 +23,7 @@ from pixpnet.errors import ConfigError, FileError
 from pixpnet.explanation.evidence import Evidence
 from pixpnet.explanation.files import explain_images
 from pixpnet.explanation.prediction import Prediction, predict
-from pixpnet.files import write_atomically
+from pixpnet.files import sole_writer, write_atomically
 from pixpnet.runs import Run, load
 from pixpnet.types import Box, Progress, no_progress
 
@@ -182,8 +182,10 @@ def _print(predicted: _Predicted, top_k: int) -> None:
 def _open_after(path: Path, end: int) -> Iterator[IO[str]]:
     """A file to add lines to, cut after so many bytes."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with (
+            sole_writer(path.parent, name=path.name),
+            path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
             file.truncate(end)
             yield file
     except OSError as error:
