@@ -30,11 +30,10 @@ from pixpnet.data import (
     find_dataset,
     open_splits,
     read_dataset,
-    without_unreadable,
 )
 from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.explanation import explain_images
-from pixpnet.files import read_if_there, write_json, write_text, write_yaml
+from pixpnet.files import read_if_there, sole_writer, write_json, write_text, write_yaml
 from pixpnet.goldilocks import accuracies, find_prototypes, fit_head, read_images, tile_stages
 from pixpnet.prototypes import build_network
 from pixpnet.report import write_report
@@ -244,7 +243,7 @@ def fit(
     max_field: float = 0.15,
     backbones: Sequence[str] | None = None,
     out: str | Path | None = None,
-    trials: int = 60,
+    trials: int = 30,
     seed: int = 42,
     strict: bool = False,
     tell: Tell = lambda line: None,
@@ -268,6 +267,7 @@ def fit(
     Raises:
         DataError: There is nothing to learn from.
         ConfigError: A share or time that can't be, or out holds the fit of something else.
+        FileError: Another process writes to the same folder.
     """
     start = time.perf_counter()
     place = Path("logs", "fit", Path(folder).resolve().name) if out is None else Path(out)
@@ -279,32 +279,35 @@ def fit(
         "seed": seed,
         "strict": strict,
     }
-    kept = read_if_there(place / "settings.yaml")
-    if kept and kept != asked:
-        raise ConfigError(f"{place} holds a fit of {kept['folder']} with other settings; give another --out.")
-    if (place / "fit.yaml").is_file():
-        config = config_from_yaml((place / "fit.yaml").read_text("utf-8"), source=str(place / "fit.yaml"))
-        tell(f"{place / 'fit.yaml'} is there: going on from it.")
-    else:
-        plan = plan_fit(
-            folder,
-            minutes=minutes,
-            max_field=max_field,
-            backbones=backbones,
-            seed=seed,
-            strict=strict,
-            bars=bars,
-        )
-        for line in plan.lines():
+    with sole_writer(place):
+        kept = read_if_there(place / "settings.yaml")
+        if kept and kept != asked:
+            raise ConfigError(
+                f"{place} holds a fit of {kept['folder']} with other settings; give another --out."
+            )
+        if (place / "fit.yaml").is_file():
+            config = config_from_yaml((place / "fit.yaml").read_text("utf-8"), source=str(place / "fit.yaml"))
+            tell(f"{place / 'fit.yaml'} is there: going on from it.")
+        else:
+            plan = plan_fit(
+                folder,
+                minutes=minutes,
+                max_field=max_field,
+                backbones=backbones,
+                seed=seed,
+                strict=strict,
+                bars=bars,
+            )
+            for line in plan.lines():
+                tell(line)
+            write_yaml(place / "settings.yaml", asked)
+            config = replace(_chosen(plan, place, start=start, tell=tell, bars=bars), log_dir=str(place))
+            write_text(place / "fit.yaml", config_to_yaml(config))
+        run_dir = _trained(config, place)
+        run = load(run_dir)
+        for line in _shown(run, run_dir, place, trials=trials, bars=bars):
             tell(line)
-        write_yaml(place / "settings.yaml", asked)
-        config = replace(_chosen(plan, place, start=start, tell=tell, bars=bars), log_dir=str(place))
-        write_text(place / "fit.yaml", config_to_yaml(config))
-    run_dir = _trained(config, place)
-    run = load(run_dir)
-    for line in _shown(run, run_dir, place, trials=trials, bars=bars):
-        tell(line)
-    return run
+        return run
 
 
 def _chosen(plan: FitPlan, place: Path, *, start: float, tell: Tell, bars: Bars) -> Config:
@@ -413,7 +416,7 @@ def _shown(run: Run, run_dir: Path, place: Path, *, trials: int, bars: Bars) -> 
     """Test, certificate, explanations and report, told line by line."""
     images = run.image_set
     scores = read_if_there(RunDirectory(run_dir).scores_file)
-    tested = Counter(record.label for record in without_unreadable(images).test)
+    tested = Counter(record.label for record in images.test)
     count = sum(tested.values())
     accuracy = float(scores["test_accuracy"])
     interval = binomtest(round(accuracy * count), count).proportion_ci(method="wilson")
