@@ -8,7 +8,6 @@ network's images a second, divided by n · (input / 224)², for n tiles of that 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import statistics
 import time
 from collections.abc import Callable
@@ -16,13 +15,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pixpnet import keep_freed_memory
 from pixpnet.backbones import build_tiled
 
 SETTINGS = {(80, 36, 128): 25, (56, 28, 96): 49, (112, 37, 128): 16}
 """Tile, stride and input -> number of tiles."""
 
 SIDE = 224
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 def seconds_an_image(network: Callable[[Tensor], Tensor], images: Tensor) -> float:
@@ -43,9 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.allocator:
-        libc = ctypes.CDLL(None)
-        for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            assert libc.mallopt(option, 2**31 - 1)
+        assert keep_freed_memory({})
     images = torch.randn(options.images, 3, SIDE, SIDE).to(memory_format=torch.channels_last)
     networks = {
         setting: build_tiled(
