@@ -64,8 +64,35 @@ def test_the_same_call_goes_on_from_what_is_there(fitted, photographs, monkeypat
     assert again.checkpoint == run.checkpoint
     assert run.checkpoint.stat().st_mtime_ns == before
     assert "is there: going on from it" in lines[0]
-    with pytest.raises(ConfigError, match="with other settings; give another --out"):
+    with pytest.raises(ConfigError, match=r"holds a fit with max-field 0\.8; give another --out"):
         fit(photographs, out=out / "out", **(QUICK | {"max_field": 0.5}))
+
+
+def test_changed_pictures_are_not_told_for_those_that_were_tested(fitted, photographs, tmp_path, monkeypatch):
+    out, _, _ = fitted
+    monkeypatch.setenv("PIXPNET_CACHE", str(out / "cache"))
+    more = sorted(photographs.rglob("*.png"))[1]
+    added = more.with_name("added.png")
+    shutil.copy(more, added)
+    try:
+        with pytest.raises(DataError, match="pictures have changed since"):
+            fit(photographs, out=out / "out", **QUICK)
+    finally:
+        added.unlink()
+
+
+def test_a_run_of_something_else_in_the_folder_is_not_taken_for_its_own(
+    fitted, photographs, tmp_path, monkeypatch
+):
+    out, run, _ = fitted
+    monkeypatch.setenv("PIXPNET_CACHE", str(out / "cache"))
+    copy = tmp_path / "out"
+    shutil.copytree(out / "out", copy)
+    (file,) = copy.rglob("results/config.yaml")
+    file.write_text(file.read_text("utf-8").replace("seed: 42", "seed: 43", 1), "utf-8")
+    again = fit(photographs, out=copy, **QUICK)
+    assert again.checkpoint.parents[3] != file.parents[1]
+    assert again.config.seed == run.config.seed
 
 
 def test_a_stopped_training_goes_on(fitted, photographs, tmp_path, monkeypatch):
@@ -111,11 +138,31 @@ def test_there_is_always_time_for_the_first_network_and_for_no_more_than_fits(ph
     [
         ({"max_field": 1.0}, "max-field is a share of the picture"),
         ({"minutes": 0.0}, "minutes must be positive"),
+        (
+            {"max_field": 0.001, "backbones": LITE},
+            "max-field 0.001 is less than a tile of 8",
+        ),
     ],
 )
 def test_what_can_not_be_is_refused(photographs, options, said):
     with pytest.raises(ConfigError, match=said):
         plan_fit(photographs, **options)
+
+
+def test_results_among_the_pictures_are_refused(photographs, monkeypatch):
+    monkeypatch.chdir(photographs)
+    with pytest.raises(ConfigError, match="the results would lie among the pictures"):
+        fit(".", **QUICK)
+    assert not (photographs / "logs").exists()
+
+
+def test_too_few_pictures_to_validate_on_are_told(photographs, tmp_path):
+    for place in photographs.iterdir():
+        (tmp_path / place.name).mkdir()
+        for path in sorted(place.iterdir())[3:5]:
+            shutil.copy(path, tmp_path / place.name)
+    with pytest.raises(DataError, match="too few pictures to keep some for validation"):
+        plan_fit(tmp_path, backbones=LITE)
 
 
 def test_classes_of_one_picture_and_under_strict_unreadable_pictures_are_told(photographs, tmp_path):

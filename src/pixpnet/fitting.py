@@ -8,6 +8,7 @@ leaves its results in one folder, so that the same call goes on where it was sto
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,23 +22,24 @@ from scipy.stats import binomtest
 from torch.nn import functional
 
 from pixpnet.backbones import TiledBackbone, backbone_of, is_on_disk, usual_tile_input
-from pixpnet.certificate import certificate_file, verify
+from pixpnet.certificate import Certificate, certificate_file, verify
 from pixpnet.config import Config, DatasetConfig, config_from_yaml, config_to_yaml, shipped_configurations
 from pixpnet.data import (
     DatasetCheck,
     Splits,
     check_dataset,
     find_dataset,
+    hold_out,
     open_splits,
     read_dataset,
 )
-from pixpnet.errors import CheckpointError, ConfigError, DataError
+from pixpnet.errors import CheckpointError, ConfigError, DataError, PixPNetError
 from pixpnet.explanation import explain_images
 from pixpnet.files import read_if_there, sole_writer, write_json, write_text, write_yaml
 from pixpnet.goldilocks import accuracies, find_prototypes, fit_head, read_images, tile_stages
 from pixpnet.prototypes import build_network
 from pixpnet.report import write_report
-from pixpnet.runs import Run, RunDirectory, calibrate, load
+from pixpnet.runs import Run, RunDirectory, calibrate, changes_since, load
 from pixpnet.seeds import seeded
 from pixpnet.training import features_in_place, make_execution, resume, train
 from pixpnet.types import Progress, no_progress
@@ -61,6 +63,8 @@ STEPS = 1500
 """Most steps of training; fewer for few classes (`STEPS_PER_CLASS`, but `LEAST_STEPS`) or little time."""
 STEPS_PER_CLASS = 30
 LEAST_STEPS = 400
+LEAST_TILE = 8
+TIMED_TILES = 16
 PENALTY = 1e-2
 """λ of the probes' ridge penalty."""
 
@@ -196,6 +200,8 @@ def plan_fit(
     few = [name for label, name in enumerate(images.class_names) if counts[label] < 2]
     if few:
         raise DataError(f"{folder}: a class needs two pictures or more; these have one: {', '.join(few)}.")
+    if not hold_out(images.train, share=VALIDATION_SHARE, seed=seed)[1]:
+        raise DataError(f"{folder}: too few pictures to keep some for validation; a class needs about five.")
     with bars("looking at the pictures") as progress:
         check = check_dataset(images, progress=progress)
     if strict and check.damaged:
@@ -217,23 +223,31 @@ def _candidates(config: Config, models: Sequence[str], max_field: float) -> Iter
     """The largest tiles allowed for every network, then other sizes and the whole picture for one."""
     side = find_dataset(config.dataset.name).image_size(config.dataset.size)[0]
     largest = side * math.sqrt(max_field)
-    tiles = [max(8, int(largest * factor) // 8 * 8) for factor in (1, 2**-0.5, 2**0.5)]
+    tiles = [max(LEAST_TILE, int(largest * factor) // 8 * 8) for factor in (1, 2**-0.5, 2**0.5)]
+    if models and tiles[0] > largest:
+        raise ConfigError(
+            f"max-field {max_field:g} is less than a tile of {LEAST_TILE} of {side} pixels sees, "
+            f"{(LEAST_TILE / side) ** 2:.2g}."
+        )
     wanted = [(model, tiles[0]) for model in models]
     wanted += [(model, tile) for model in models[:1] for tile in (*tiles[1:], side) if tile <= side]
     for model, tile in dict.fromkeys(wanted):
         backbone = backbone_of(_on_tiles(config, model, tile).model, with_weights=False).eval()
-        image = torch.rand(1, 3, side, side)
+        assert isinstance(backbone, TiledBackbone)
+        tiles_each = math.prod(backbone.receptive_field((side, side)).grid_size)
+        some = torch.rand(min(tiles_each, TIMED_TILES), 3, *2 * (usual_tile_input(tile),))
         with torch.inference_mode():
-            backbone(image)  # it warms up
+            backbone.network(some)  # it warms up
             start = time.perf_counter()
-            backbone(image)
-            seconds = time.perf_counter() - start
+            backbone.network(some)
+            seconds = (time.perf_counter() - start) * tiles_each / len(some)
         yield Candidate(model, tile, (tile / side) ** 2, seconds)
 
 
-def _on_tiles(config: Config, model: str, tile: int) -> Config:
-    side = usual_tile_input(tile)
-    return replace(config, model=replace(config.model, feature_extractor=model, tile=tile, tile_input=side))
+def _on_tiles(config: Config, model: str, tile: float) -> Config:
+    side = usual_tile_input(round(tile))
+    model_config = replace(config.model, feature_extractor=model, tile=float(tile), tile_input=side)
+    return replace(config, model=model_config)
 
 
 def fit(
@@ -268,11 +282,15 @@ def fit(
         DataError: There is nothing to learn from.
         ConfigError: A share or time that can't be, or out holds the fit of something else.
         FileError: Another process writes to the same folder.
+        PixPNetError: Pixels outside a patch matter; all else is written then.
     """
     start = time.perf_counter()
-    place = Path("logs", "fit", Path(folder).resolve().name) if out is None else Path(out)
+    pictures = Path(folder).resolve()
+    place = (Path("logs", "fit", pictures.name) if out is None else Path(out)).resolve()
+    if place.is_relative_to(pictures):
+        raise ConfigError(f"the results would lie among the pictures, in {place}; give another --out.")
     asked = {
-        "folder": str(Path(folder).resolve()),
+        "folder": str(pictures),
         "minutes": minutes,
         "max-field": max_field,
         "backbones": None if backbones is None else list(backbones),
@@ -280,13 +298,13 @@ def fit(
         "strict": strict,
     }
     with sole_writer(place):
-        kept = read_if_there(place / "settings.yaml")
-        if kept and kept != asked:
-            raise ConfigError(
-                f"{place} holds a fit of {kept['folder']} with other settings; give another --out."
-            )
         if (place / "fit.yaml").is_file():
+            kept = read_if_there(place / "settings.yaml")
+            others = [f"{name} {kept.get(name)}" for name, value in asked.items() if kept.get(name) != value]
+            if others:
+                raise ConfigError(f"{place} holds a fit with {', '.join(others)}; give another --out.")
             config = config_from_yaml((place / "fit.yaml").read_text("utf-8"), source=str(place / "fit.yaml"))
+            config = replace(config, log_dir=str(place))
             tell(f"{place / 'fit.yaml'} is there: going on from it.")
         else:
             plan = plan_fit(
@@ -300,14 +318,19 @@ def fit(
             )
             for line in plan.lines():
                 tell(line)
-            write_yaml(place / "settings.yaml", asked)
             config = replace(_chosen(plan, place, start=start, tell=tell, bars=bars), log_dir=str(place))
+            write_yaml(place / "settings.yaml", asked)
             write_text(place / "fit.yaml", config_to_yaml(config))
         run_dir = _trained(config, place)
         run = load(run_dir)
-        for line in _shown(run, run_dir, place, trials=trials, bars=bars):
+        with bars("certificate") as progress:
+            certificate = verify(run, trials=trials, progress=progress)
+        write_json(certificate_file(run.checkpoint), certificate.to_dict())
+        for line in _shown(run, run_dir, place, certificate):
             tell(line)
-        return run
+    if not certificate.passed:
+        raise PixPNetError(certificate.verdict)
+    return run
 
 
 def _chosen(plan: FitPlan, place: Path, *, start: float, tell: Tell, bars: Bars) -> Config:
@@ -403,17 +426,31 @@ def _seconds_of_step(config: Config, splits: Splits) -> float:
 
 
 def _trained(config: Config, place: Path) -> Path:
-    """The directory of the trained run: one that is there, gone on with if it was stopped, or a new one."""
+    """The directory of the trained run: one that is there, gone on with if it was stopped, or a new one.
+
+    Raises:
+        DataError: The pictures have changed since.
+    """
     try:
-        directory = RunDirectory.newest(place)
+        directory = RunDirectory.newest(place / config.dataset.name.lower())
+        found = config_from_yaml(directory.config_file.read_text("utf-8"))
         directory.last_checkpoint()
     except CheckpointError:
         return train(config)
-    return directory.path if directory.scores_file.is_file() else resume(directory.path)
+    if replace(found, dataset=replace(found.dataset, bits=config.dataset.bits), log_dir=str(place)) != config:
+        return train(config)  # a run of something else
+    if not directory.scores_file.is_file():
+        return resume(directory.path)
+    splits = open_splits(config.dataset, seed=config.seed or 0, batch_size=config.train.batch_size)
+    if changes := changes_since(directory.images_file, splits, load(directory.path).sources):
+        raise DataError(
+            f"the pictures have changed since {place} was made; give another --out: {changes[0]}."
+        )
+    return directory.path
 
 
-def _shown(run: Run, run_dir: Path, place: Path, *, trials: int, bars: Bars) -> Iterator[str]:
-    """Test, certificate, explanations and report, told line by line."""
+def _shown(run: Run, run_dir: Path, place: Path, certificate: Certificate) -> Iterator[str]:
+    """Test, certificate, calibration, explanations and report, told line by line."""
     images = run.image_set
     scores = read_if_there(RunDirectory(run_dir).scores_file)
     tested = Counter(record.label for record in images.test)
@@ -426,9 +463,6 @@ def _shown(run: Run, run_dir: Path, place: Path, *, trials: int, bars: Bars) -> 
         f"{percent(interval.high)}); "
         f"always saying {run.class_names[label]} would be right for {percent(most / count)}."
     )
-    with bars("certificate") as progress:
-        certificate = verify(run, trials=trials, progress=progress)
-    write_json(certificate_file(run.checkpoint), certificate.to_dict())
     yield certificate.verdict
     calibration = calibrate(run)
     yield (
@@ -439,5 +473,5 @@ def _shown(run: Run, run_dir: Path, place: Path, *, trials: int, bars: Bars) -> 
     figures = explain_images(run, pictures)
     yield f"Explanations: {figures[0].parent}"
     yield f"Report: {write_report(run_dir)}"
-    yield f"Again, bit for bit: pixpnet train -c {place / 'fit.yaml'}"
-    yield f"For new pictures: pixpnet predict {run_dir} PICTURES"
+    yield f"Again, bit for bit: pixpnet train -c {shlex.quote(str(place / 'fit.yaml'))}"
+    yield f"For new pictures: pixpnet predict {shlex.quote(str(run_dir))} PICTURES"

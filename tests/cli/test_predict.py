@@ -33,7 +33,7 @@ def run_dir(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photos(birds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of pictures with names of the world, one of them torn, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    names = ["a.png", 'with "quotes", and\nlines.png', "über.png", "under/b.png", "under/deep/c.png"]
+    names = ["a.png", 'with "quotes", and\r\nlines.png', "über.png", "under/b.png", "under/deep/c.png"]
     pictures = sorted((birds / "images").rglob("*.png"))
     for name, picture in zip(names, pictures[::5], strict=False):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def expected_rows(run_dir: Path, files: list[Path], top_k: int) -> list[list[str
 
 def in_order(photos: Path) -> list[Path]:
     """The files of the folder, then those below, each by name."""
-    names = ["a.png", "torn.png", 'with "quotes", and\nlines.png', "über.png"]
+    names = ["a.png", "torn.png", 'with "quotes", and\r\nlines.png', "über.png"]
     return [photos / name for name in (*names, "under/b.png", "under/deep/c.png")]
 
 
@@ -199,7 +199,7 @@ def test_explanations_of_what_can_be_read(pixpnet: Callable, run_dir: Path, phot
     assert (ended.code, ended.out) == (0, "rows.csv\nwhy\n")
     assert sorted(path.name for path in Path("why").iterdir()) == [
         "a_explanation.png",
-        'with "quotes", and_lines_explanation.png',
+        'with "quotes", and__lines_explanation.png',
     ]
 
 

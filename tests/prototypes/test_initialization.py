@@ -6,7 +6,7 @@ import torch
 
 from distance_oracles import EVERY
 from pixpnet.errors import DataError
-from pixpnet.prototypes import PatchSample, kmeans, random_keys, regular_own_class
+from pixpnet.prototypes import PatchSample, kmeans, purity, random_keys, regular_own_class
 
 pytestmark = pytest.mark.usefixtures("l1_in_the_table")
 
@@ -50,20 +50,45 @@ def test_centres_of_the_own_class(distance):
         assert (gaps.amin(1) < 0.03).all()
 
 
+@pytest.mark.parametrize("distance", EVERY)
+def test_pure_centres_are_on_no_patches_that_classes_share(distance):
+    centres = torch.rand(2, 4, 8, generator=seeded(2)) * 2
+    centres[1, :2] = centres[0, :2]  # sky and water
+    z, labels = clustered_images(centres)
+    found = sample_of(z, labels).centres(distance=distance, pure=True).flatten(1)
+    gaps = torch.cdist(found, centres.flatten(0, 1)).argmin(1).view(2, 3)
+    assert set(gaps[0].tolist()) == {2, 3}
+    assert set(gaps[1].tolist()) == {6, 7}
+
+
+def test_purity_is_the_share_of_the_nearest_patches_in_other_images_of_the_same_class():
+    rows = torch.randn(60, 3, generator=seeded(1))
+    images, labels = torch.arange(60) // 4, torch.arange(60) // 4 % 3
+    found = purity(rows, images=images, labels=labels)
+    for row in range(60):
+        others = [other for other in range(60) if images[other] != images[row]]
+        others.sort(key=lambda other: float((rows[other] - rows[row]).square().sum()))
+        wanted = sum(bool(labels[other] == labels[row]) for other in others[:10]) / 10
+        assert float(found[row]) == pytest.approx(wanted)
+    few = purity(rows[:8], images=images[:8], labels=torch.zeros(8, dtype=torch.int64))
+    assert few.tolist() == [pytest.approx(0.4)] * 8
+
+
+@pytest.mark.parametrize("pure", [False, True])
 @pytest.mark.parametrize("kernel_size", [1, 2])
-def test_any_batches_order_and_processes(kernel_size):
+def test_any_batches_order_and_processes(kernel_size, pure):
     """Of more patches than are kept."""
     z, labels = torch.rand(12, 5, 16, 16, generator=seeded(1)), torch.arange(12) % 2
-    whole = sample_of(z, labels, kernel_size=kernel_size).centres(distance="l2")
+    whole = sample_of(z, labels, kernel_size=kernel_size).centres(distance="l2", pure=pure)
     assert whole.shape == (6, 5, kernel_size, kernel_size)
     shuffled = torch.randperm(12, generator=seeded(3)).split(5)
     other = sample_of(z, labels, kernel_size=kernel_size, batches=shuffled)
-    assert torch.equal(other.centres(distance="l2"), whole)
+    assert torch.equal(other.centres(distance="l2", pure=pure), whole)
     first = sample_of(z, labels, kernel_size=kernel_size, batches=[torch.arange(0, 12, 3)])
     rest = [torch.tensor([index for index in range(12) if index % 3])]
     second = sample_of(z, labels, kernel_size=kernel_size, batches=rest)
     first.merge(pickle.loads(pickle.dumps(second)))
-    assert torch.equal(first.centres(distance="l2"), whole)
+    assert torch.equal(first.centres(distance="l2", pure=pure), whole)
     assert all(len(rows) == 1024 for rows in first.rows)
 
 

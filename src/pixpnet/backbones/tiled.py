@@ -110,7 +110,7 @@ class TiledBackbone(nn.Module):
         """
         super().__init__()
         self.network = network
-        self.tile = tile
+        self.tile = float(tile)
         self.stride = stride
         self.tile_input = tile_input
         self.name = type(network).__name__ if name is None else name

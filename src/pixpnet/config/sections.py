@@ -102,7 +102,8 @@ class ModelConfig:
         num_prototypes: Number of prototypes, over all classes.
         prototype_dim: Channels of a prototype.
         prototype_kernel_size: Height and width of a prototype in cells.
-        prototype_init: Where prototypes start: random, or data (k-means centres of the own class's patches).
+        prototype_init: Where prototypes start: random, data (k-means centres of the own class's patches), or
+            pure (of those that the patches most like them agree with about the class, unlike sky and water).
         init_weights: Initialise the add-on layers and prototypes as ProtoPNet does.
         prototype_activation: Similarity of a distance.
         add_on_layers_type: Layers between backbone and prototypes.
@@ -131,7 +132,7 @@ class ModelConfig:
     num_prototypes: Count = 500
     prototype_dim: Count = 512
     prototype_kernel_size: Annotated[int, Range(minimum=1, maximum=100)] = 1
-    prototype_init: Literal["random", "data"] = "random"
+    prototype_init: Literal["random", "data", "pure"] = "random"
     init_weights: bool = True
     prototype_activation: Annotated[str, KeyOf("pixpnet.prototypes:SIMILARITIES")] = "log"
     add_on_layers_type: Annotated[str, KeyOf("pixpnet.prototypes:ADD_ONS")] = "regular"

@@ -219,7 +219,9 @@ def _csv_line(prediction: Prediction, top_k: int) -> str:
 
 def _csv_row(values: Sequence[Any]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
+    # A carriage return needs quotes, too, whatever the line's own end is.
+    quoting = csv.QUOTE_ALL if any("\r" in str(value) for value in values) else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerow(values)
     return text.getvalue()
 
 

@@ -317,7 +317,7 @@ def _kept_settings(file: Path) -> dict[str, dict[str, Any]]:
 def _settings(job: Job) -> dict[str, dict[str, Any]]:
     """What rows of the job's mode and weights depend on; a row itself tells its seed."""
     options, weights = flat_options(job.config), weights_of(job.config)
-    names = ["model.weights", *(["model.tile-input"] if job.config.model.tile_input else [])]
+    names = ["model.weights", "model.tile-input"]
     if job.mode == "finetune":
         names += _STEPS
     elif weights == "trained":

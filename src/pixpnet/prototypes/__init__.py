@@ -26,7 +26,7 @@ from pixpnet.prototypes.heads import (
     describe_classes,
     is_class_specific,
 )
-from pixpnet.prototypes.initialization import PatchSample, kmeans, random_keys
+from pixpnet.prototypes.initialization import PatchSample, kmeans, purity, random_keys
 from pixpnet.prototypes.losses import average_separation_loss, cluster_loss, l1_loss, separation_loss
 from pixpnet.prototypes.network import PrototypeNetwork, PrototypeOutput, build_network, regular_own_class
 
@@ -63,6 +63,7 @@ __all__ = [
     "l1_loss",
     "pairwise_sum",
     "patch_rows",
+    "purity",
     "random_keys",
     "regular_own_class",
     "separation_loss",

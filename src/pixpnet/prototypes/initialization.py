@@ -1,10 +1,12 @@
-"""Prototypes that start at k-means centres of their own classes' patches (``prototype-init data``).
+"""Prototypes that start at k-means centres of their own classes' patches (`prototype-init`: data, pure).
 
-k-means goes by Lloyd's iterations from a k-means++ start (Arthur and Vassilvitskii 2007).
+k-means goes by Lloyd's iterations from a k-means++ start (Arthur and Vassilvitskii 2007). Pure patches are
+those that the patches most like them, of other images, agree with about the class: not sky or water.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +20,10 @@ from pixpnet.prototypes.heads import describe_classes
 
 _PATCHES_PER_CENTRE = 64
 _LARGEST_SAMPLE = 16384
+_NEIGHBOURS = 10
+_LARGEST_REFERENCE = 8192
+_PURE_SHARE = 0.5
+_ROWS_AT_ONCE = 4096
 
 
 class PatchSample:
@@ -39,6 +45,8 @@ class PatchSample:
         self.sizes = [sample_size(count) for count in group_of.bincount().tolist()]
         self.keys: list[Int[Tensor, "n"]] = [torch.zeros(0, dtype=torch.int64) for _ in masks]
         self.rows: list[Float[Tensor, "n D"] | None] = [None for _ in masks]
+        self.places: list[Int[Tensor, "n 2"]] = [torch.zeros(0, 2, dtype=torch.int64) for _ in masks]
+        """Image and label of each row."""
         self.channels: int | None = None
 
     @torch.no_grad()
@@ -51,20 +59,28 @@ class PatchSample:
         cells = torch.arange(rows.shape[1])
         keys = random_keys(image_index.cpu()[:, None], cells[None, :], seed=self.seed)
         seen = self.group_classes[:, labels.cpu()]
+        places = torch.stack([image_index.cpu(), labels.cpu()], dim=1)[:, None].expand(-1, len(cells), -1)
         for group in seen.any(dim=1).nonzero().flatten().tolist():
-            self._add(group, keys[seen[group]].flatten(), rows[seen[group]].flatten(0, 1))
+            some = seen[group]
+            self._add(group, keys[some].flatten(), rows[some].flatten(0, 1), places[some].flatten(0, 1))
 
     def merge(self, other: PatchSample) -> None:
         """Take in what another process saw of other images."""
         self.channels = self.channels or other.channels
         for group, rows in enumerate(other.rows):
             if rows is not None:
-                self._add(group, other.keys[group], rows)
+                self._add(group, other.keys[group], rows, other.places[group])
 
     def centres(
-        self, *, distance: str | Distance, class_names: Sequence[str] | None = None
+        self,
+        *,
+        distance: str | Distance,
+        class_names: Sequence[str] | None = None,
+        pure: bool = False,
     ) -> Float[Tensor, "p d k k"]:
         """For each prototype one k-means centre of its group's patches, on the CPU.
+
+        With pure, of the purer half of them (`purity`).
 
         Where length doesn't count (cosine): spherical k-means, each centre scaled to the mean norm of its
         patches. Where a group has fewer distinct patches than prototypes, centres repeat.
@@ -73,17 +89,17 @@ class PatchSample:
             DataError: there is no image of a prototype's classes.
         """
         parts: list[Tensor] = []
-        for group, rows in enumerate(self.rows):
+        spherical = find_distance(distance).ignores_length
+        for group, rows in enumerate(self._purer(spherical=spherical) if pure else self.rows):
             if rows is None:
                 classes = self.group_classes[group].nonzero().flatten().tolist()
                 raise DataError(
-                    f"prototype-init data: no training image of {describe_classes(classes, class_names)} was "
+                    f"prototype-init: no training image of {describe_classes(classes, class_names)} was "
                     "seen, so its prototypes have no patches to start from; add images, or use "
                     "prototype-init random."
                 )
             count = int((self.group_of == group).sum())
             generator = torch.Generator().manual_seed(self.seed)
-            spherical = find_distance(distance).ignores_length
             parts.append(_centres(rows, count, spherical=spherical, generator=generator))
         order = self.group_of.argsort(stable=True)
         centres = torch.empty(len(order), parts[0].shape[1])
@@ -91,13 +107,61 @@ class PatchSample:
         assert self.channels is not None
         return centres.unflatten(1, (self.channels, self.kernel_size, self.kernel_size))
 
-    def _add(self, group: int, keys: Int[Tensor, "n"], rows: Float[Tensor, "n D"]) -> None:
+    def _purer(self, *, spherical: bool) -> list[Float[Tensor, "m D"] | None]:
+        """The purer half of each group's patches, in their order."""
+        there = [rows for rows in self.rows if rows is not None]
+        every = torch.cat(there) if there else torch.zeros(0, 1)
+        images, labels = torch.cat(self.places).T
+        found = purity(
+            unit_vectors(every).rows if spherical else every,
+            images=images,
+            labels=labels,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+        kept: list[Tensor | None] = []
+        for rows, values in zip(self.rows, found.split([len(keys) for keys in self.keys]), strict=True):
+            best = values.argsort(descending=True, stable=True)[: math.ceil(_PURE_SHARE * len(values))]
+            kept.append(None if rows is None else rows[best.sort().values])
+        return kept
+
+    def _add(
+        self,
+        group: int,
+        keys: Int[Tensor, "n"],
+        rows: Float[Tensor, "n D"],
+        places: Int[Tensor, "n 2"],
+    ) -> None:
         known = self.rows[group]
         all_keys = torch.cat([self.keys[group], keys])
         all_rows = rows if known is None else torch.cat([known, rows])
         kept = all_keys.argsort()[: self.sizes[group]]
         self.keys[group] = all_keys[kept]
         self.rows[group] = all_rows[kept].float()
+        self.places[group] = torch.cat([self.places[group], places])[kept]
+
+
+def purity(
+    rows: Float[Tensor, "n D"],
+    *,
+    images: Int[Tensor, "n"],
+    labels: Int[Tensor, "n"],
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "n"]:
+    """Share of each patch's ten nearest patches in other images that are of its class, in [0, 1].
+
+    The nearest are looked for among 8,192 patches at most, drawn by the generator. Where other images have
+    fewer than ten, the missing ones count as of another class.
+    """
+    reference = torch.randperm(len(rows), generator=generator)[:_LARGEST_REFERENCE].sort().values
+    theirs = rows[reference]
+    shares = []
+    for part in torch.arange(len(rows)).split(_ROWS_AT_ONCE):
+        table = torch.addmm(theirs.square().sum(1), rows[part], theirs.T, alpha=-2)
+        table.masked_fill_(images[part, None] == images[reference], torch.inf)
+        nearest = table.topk(min(_NEIGHBOURS, len(reference)), dim=1, largest=False)
+        is_same = (labels[reference][nearest.indices] == labels[part, None]) & nearest.values.isfinite()
+        shares.append(is_same.sum(dim=1) / _NEIGHBOURS)
+    return torch.cat(shares) if shares else torch.zeros(0)
 
 
 def sample_size(num_centres: int) -> int:

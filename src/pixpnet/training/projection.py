@@ -47,8 +47,9 @@ def start_prototypes(
     class_names: Sequence[str],
     generator: torch.Generator,
     accelerator: Accelerator,
+    pure: bool = False,
 ) -> None:
-    """Put the prototypes at the k-means centres of their classes' own patches, in place."""
+    """Put the prototypes at the k-means centres of their classes' own patches (or pure ones), in place."""
     sample = PatchSample(network.own_class, kernel_size=network.kernel_size, generator=generator)
     with evaluating(network):
         for images, labels, indices in to_device(batches, accelerator.device):
@@ -57,7 +58,9 @@ def start_prototypes(
         for number, other in enumerate(gather_object([sample])):
             if number != accelerator.process_index:
                 sample.merge(other)
-    network.prototypes.data.copy_(sample.centres(distance=network.distance, class_names=class_names))
+    network.prototypes.data.copy_(
+        sample.centres(distance=network.distance, class_names=class_names, pure=pure)
+    )
 
 
 @torch.no_grad()

@@ -88,7 +88,7 @@ class Trainer:
                         self._loader(self.splits.projection, shuffle=False),
                         accelerator=tools.execution.accelerator,
                     )
-            if is_start and config.model.prototype_init == "data":
+            if is_start and config.model.prototype_init != "random":
                 with tools.profiler.phase("start of the prototypes"):
                     self._start_prototypes()
             if config.train.tie_prototypes:
@@ -153,6 +153,7 @@ class Trainer:
             self.state.learner.network,
             self._loader(self.splits.projection, shuffle=False),
             class_names=self.splits.class_names,
+            pure=self.config.model.prototype_init == "pure",
             generator=torch.Generator().manual_seed(stable_seed(self.seed, "prototypes")),
             accelerator=self.tools.execution.accelerator,
         )
