@@ -6,7 +6,7 @@ import torch
 
 from distance_oracles import EVERY
 from pixpnet.errors import DataError
-from pixpnet.prototypes import PatchSample, kmeans, purity, random_keys, regular_own_class
+from pixpnet.prototypes import PatchSample, kmeans, patch_purity, random_keys, regular_own_class
 
 pytestmark = pytest.mark.usefixtures("l1_in_the_table")
 
@@ -64,13 +64,13 @@ def test_pure_centres_are_on_no_patches_that_classes_share(distance):
 def test_purity_is_the_share_of_the_nearest_patches_in_other_images_of_the_same_class():
     rows = torch.randn(60, 3, generator=seeded(1))
     images, labels = torch.arange(60) // 4, torch.arange(60) // 4 % 3
-    found = purity(rows, images=images, labels=labels)
+    found = patch_purity(rows, images=images, labels=labels)
     for row in range(60):
         others = [other for other in range(60) if images[other] != images[row]]
         others.sort(key=lambda other: float((rows[other] - rows[row]).square().sum()))
         wanted = sum(bool(labels[other] == labels[row]) for other in others[:10]) / 10
         assert float(found[row]) == pytest.approx(wanted)
-    few = purity(rows[:8], images=images[:8], labels=torch.zeros(8, dtype=torch.int64))
+    few = patch_purity(rows[:8], images=images[:8], labels=torch.zeros(8, dtype=torch.int64))
     assert few.tolist() == [pytest.approx(0.4)] * 8
 
 

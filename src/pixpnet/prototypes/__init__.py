@@ -26,7 +26,7 @@ from pixpnet.prototypes.heads import (
     describe_classes,
     is_class_specific,
 )
-from pixpnet.prototypes.initialization import PatchSample, kmeans, purity, random_keys
+from pixpnet.prototypes.initialization import PatchSample, kmeans, patch_purity, random_keys
 from pixpnet.prototypes.losses import average_separation_loss, cluster_loss, l1_loss, separation_loss
 from pixpnet.prototypes.network import PrototypeNetwork, PrototypeOutput, build_network, regular_own_class
 
@@ -62,8 +62,8 @@ __all__ = [
     "kmeans",
     "l1_loss",
     "pairwise_sum",
+    "patch_purity",
     "patch_rows",
-    "purity",
     "random_keys",
     "regular_own_class",
     "separation_loss",

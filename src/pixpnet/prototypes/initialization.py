@@ -80,7 +80,7 @@ class PatchSample:
     ) -> Float[Tensor, "p d k k"]:
         """For each prototype one k-means centre of its group's patches, on the CPU.
 
-        With pure, of the purer half of them (`purity`).
+        With pure, of the purer half of them (`patch_purity`).
 
         Where length doesn't count (cosine): spherical k-means, each centre scaled to the mean norm of its
         patches. Where a group has fewer distinct patches than prototypes, centres repeat.
@@ -112,7 +112,7 @@ class PatchSample:
         there = [rows for rows in self.rows if rows is not None]
         every = torch.cat(there) if there else torch.zeros(0, 1)
         images, labels = torch.cat(self.places).T
-        found = purity(
+        found = patch_purity(
             unit_vectors(every).rows if spherical else every,
             images=images,
             labels=labels,
@@ -140,7 +140,7 @@ class PatchSample:
         self.places[group] = torch.cat([self.places[group], places])[kept]
 
 
-def purity(
+def patch_purity(
     rows: Float[Tensor, "n D"],
     *,
     images: Int[Tensor, "n"],
