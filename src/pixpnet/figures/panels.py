@@ -190,7 +190,7 @@ def png_bytes(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _save(figure: Figure, to: IO[bytes], suffix: str) -> None:
+def _save(figure: Figure, to: IO[bytes] | BytesIO, suffix: str) -> None:
     dpi = min(_DPI, _MOST_PIXELS / max(figure.get_size_inches()))
     with rc_context({"pdf.fonttype": 42}):
         figure.savefig(to, format=suffix, dpi=dpi, metadata=FIGURE_FORMATS[suffix])
