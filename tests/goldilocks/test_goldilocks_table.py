@@ -72,7 +72,7 @@ def test_other_files_are_refused_with_what_is_wrong(tmp_path):
     with pytest.raises(DataError, match="no column Test Accuracy"):
         read_rows(path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="is no table of Goldilocks results .*can.t be read"):
+    with pytest.raises(DataError, match=r"is no table of Goldilocks results .*can.t be read"):
         read_rows(path)
     path.unlink()
     append_row(path, ROW)
