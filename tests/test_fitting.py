@@ -120,7 +120,7 @@ def test_its_configuration_repeats_it_bit_for_bit(fitted, tmp_path, monkeypatch)
 def test_without_weights_a_small_network_learns_from_scratch(photographs, tmp_path):
     plan = plan_fit(photographs, backbones=(), minutes=0.1)
     assert plan.candidates == ()
-    assert any("No pretrained weights are at hand" in line for line in plan.lines())
+    assert any("There are no pretrained networks to try" in line for line in plan.lines())
     run = fit(photographs, backbones=(), minutes=0.1, trials=3, out=tmp_path)
     assert run.config.model.feature_extractor == "small_resnet"
     assert run.image_size == (96, 96)

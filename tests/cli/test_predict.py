@@ -100,6 +100,18 @@ def test_json_lines_hold_everything(pixpnet: Callable, run_dir: Path, photos: Pa
     ]
 
 
+def test_a_table_stays_as_it_was_where_the_run_turns_out_to_be_damaged(
+    pixpnet: Callable, run_dir: Path, photos: Path, tmp_path: Path
+) -> None:
+    damaged = shutil.copytree(run_dir, tmp_path / "damaged")
+    assert pixpnet("predict", damaged, photos, "--out", "rows.csv").code == 0
+    before = Path("rows.csv").read_bytes()
+    (damaged / "results" / "calibration.json").write_text("[]")
+    ended = pixpnet("predict", damaged, photos, "--out", "rows.csv")
+    assert (ended.code, ended.out) == (1, "")
+    assert Path("rows.csv").read_bytes() == before
+
+
 def test_parquet(pixpnet: Callable, run_dir: Path, photos: Path) -> None:
     ended = pixpnet("predict", run_dir, photos, "--out", "rows.parquet")
     if find_spec("pyarrow") is None:

@@ -1,7 +1,15 @@
 """The grounding certificate: what lies outside a displayed box does not touch the features behind it."""
 
 from pixpnet.certificate.record import Certificate, FailedTrial, Finding
-from pixpnet.certificate.trials import REPLACEMENTS, TOLERANCE, Trial, certificate_file, certify, verify
+from pixpnet.certificate.trials import (
+    REPLACEMENTS,
+    TOLERANCE,
+    Trial,
+    certificate_file,
+    certify,
+    verify,
+    write_certificate,
+)
 
 __all__ = [
     "REPLACEMENTS",
@@ -13,4 +21,5 @@ __all__ = [
     "certificate_file",
     "certify",
     "verify",
+    "write_certificate",
 ]

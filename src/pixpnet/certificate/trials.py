@@ -21,7 +21,7 @@ from torch import Tensor
 from pixpnet.certificate.record import DISPLAYED, Certificate, FailedTrial, Finding
 from pixpnet.data import ClassificationImages
 from pixpnet.errors import CheckpointError, ConfigError, DataError
-from pixpnet.files import sha256_of
+from pixpnet.files import sha256_of, write_json
 from pixpnet.modes import evaluating
 from pixpnet.pixel_space import region_mappings
 from pixpnet.prototypes import PrototypeNetwork
@@ -357,6 +357,17 @@ def check_prototypes(run: Run, *, batch_size: int = BATCH_SIZE) -> None:
                     f"at cell {some[index].cell} of {some[index].path}: the features there differ by "
                     f"{float(differing[index]):.2g}, and may by {float(allowed[index]):.2g}."
                 )
+
+
+def write_certificate(certificate: Certificate, checkpoint: Path) -> Path:
+    """Write it to where the certificate of the checkpoint lies.
+
+    Raises:
+        FileError: It can't be written.
+    """
+    path = certificate_file(checkpoint)
+    write_json(path, certificate.to_dict())
+    return path
 
 
 def certificate_file(checkpoint: Path) -> Path:

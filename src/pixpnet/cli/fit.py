@@ -23,7 +23,8 @@ def fit(arguments: Sequence[str]) -> int:
     parser.take("max_field", type=number_in(Range(above=0, below=1), float), metavar="SHARE")
     tried = "networks to try, with commas between (default: a few whose weights are at hand)"
     parser.take("backbones", type=words, metavar="NAMES", says=tried)
-    parser.take("out", type=folder_to_write, metavar="DIR")
+    out = "folder of the results (default: logs/fit/<name of the folder>)"
+    parser.take("out", type=folder_to_write, metavar="DIR", says=out)
     parser.take("trials", type=number_in(FROM_1), metavar="N")
     parser.take("seed", type=number_in(SEED), metavar="N")
     parser.take("strict")

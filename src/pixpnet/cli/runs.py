@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import webbrowser
 from collections.abc import Iterator, Sequence
@@ -167,15 +166,13 @@ def verify(arguments: Sequence[str]) -> int:
     parser.take("trials", type=number_in(COUNT), metavar="N", says=trials)
     parser.take("seed", type=number_in(SEED), metavar="N", says="draws the pairs and the noise")
     options = parser.parse(arguments)
-    from pixpnet.certificate import certificate_file, verify
-    from pixpnet.files import write_text
+    from pixpnet.certificate import certificate_file, verify, write_certificate
     from pixpnet.runs import load, writing_to
 
     loaded = load(options.run_dir, dataset_root=options.dataset_root)
-    path = certificate_file(loaded.checkpoint)
-    with writing_to(path.parent), progress_bar("trials") as progress:
+    with writing_to(certificate_file(loaded.checkpoint).parent), progress_bar("trials") as progress:
         certificate = verify(loaded, trials=options.trials, seed=options.seed, progress=progress)
-        write_text(path, json.dumps(certificate.to_dict(), indent=2, allow_nan=False) + "\n")
+        path = write_certificate(certificate, loaded.checkpoint)
     title = f"Grounding: all but the region is replaced (features may move by {certificate.tolerance:g})"
     print_table(title, HEADINGS, _grouped(certificate), right=HEADINGS[2:], wrapped=HEADINGS)
     say(certificate.verdict)

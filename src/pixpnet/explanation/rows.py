@@ -121,15 +121,19 @@ def write_predictions(
     readable: list[str] = []
 
     def predicted(former: Iterable[_Row]) -> Iterator[Prediction]:
-        """Of the pictures without a row."""
+        """Of the pictures without a row; what is wrong with the run is known before the first one."""
         there = {row.path: row.has_error for row in former}
         missing = [name for name in names if name not in there]
         readable.extend(name for name in names if not there.get(name, True))
         found = predict(run, missing, top_k=top_k, batch_size=batch_size)
-        for done, one in enumerate(found, start=1 + len(names) - len(missing)):
-            readable.extend([one.path] * (one.error is None))
-            yield one
-            progress(done, len(names), "pictures")
+
+        def told() -> Iterator[Prediction]:
+            for done, one in enumerate(found, start=1 + len(names) - len(missing)):
+                readable.extend([one.path] * (one.error is None))
+                yield one
+                progress(done, len(names), "pictures")
+
+        return told()
 
     write(predicted, top_k)
     if explain is not None and readable:
@@ -159,13 +163,15 @@ def _writer(out: str | Path | None, *, resume: bool) -> Callable[[_Predicted, in
 
     def write(predicted: _Predicted, top_k: int) -> None:
         head = lines.head(top_k)
-        former, end = lines.read(path, head) if resume and path.exists() else ([], 0)
-        with _open_after(path, end) as file:
-            if end == 0:
-                file.write(head)
-            for one in predicted(former):
-                file.write(lines.line(one, top_k))
-                file.flush()
+        with sole_writer(path.parent, name=path.name):
+            former, end = lines.read(path, head) if resume and path.exists() else ([], 0)
+            rows = predicted(former)
+            with _open_after(path, end) as file:
+                if end == 0:
+                    file.write(head)
+                for one in rows:
+                    file.write(lines.line(one, top_k))
+                    file.flush()
 
     return write
 
@@ -182,10 +188,7 @@ def _print(predicted: _Predicted, top_k: int) -> None:
 def _open_after(path: Path, end: int) -> Iterator[IO[str]]:
     """A file to add lines to, cut after so many bytes."""
     try:
-        with (
-            sole_writer(path.parent, name=path.name),
-            path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file,
-        ):
+        with path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.truncate(end)
             yield file
     except OSError as error:

@@ -13,14 +13,12 @@ from pixpnet.backbones import usual_tile_input
 from pixpnet.config import Config, DatasetConfig, config_from_yaml, config_to_yaml, shipped_configurations
 from pixpnet.data import find_dataset, read_dataset
 from pixpnet.errors import ConfigError
+from pixpnet.goldilocks.features import PROTOTYPES_PER_CLASS
 from pixpnet.goldilocks.ranking import average_seeds, group_of
 from pixpnet.goldilocks.stages import tile_of
 from pixpnet.goldilocks.table import READOUT_TITLES, Readout, Row, Weights
 
 RUNNERS_UP = 3
-
-PROTOTYPES_PER_CLASS = 10
-"""In all of the packaged configurations."""
 
 EPOCHS_FROM_TRAINED = 40
 """What prototypes get, with a projection at their end, where the backbone has learned the data already."""

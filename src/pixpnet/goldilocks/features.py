@@ -25,6 +25,7 @@ from pixpnet.seeds import stable_seed
 from pixpnet.training import to_device, with_fitting_batch
 
 PROTOTYPES_PER_CLASS = 10
+"""That probes look for, and that advice gives to a network, as the shipped configurations do."""
 
 PATCHES_PER_CLASS = 512
 """At most so many patches of a class are clustered, spread evenly over its images."""
