@@ -1,7 +1,7 @@
 """glibc's memory: kept by the process rather than handed back to the system after every tensor.
 
 By default glibc maps memory for each large tensor and unmaps it when the tensor goes, and the kernel clears
-every page of the next one. Of a convolutional network on 224 pixels this takes a third of a CPU's time.
+every page of the next one. `benchmarks/tiles.py --allocator` measures what that takes of a CPU's time.
 """
 
 from __future__ import annotations
