@@ -51,7 +51,7 @@ def test_centres_of_the_own_class(distance):
 
 
 @pytest.mark.parametrize("distance", EVERY)
-def test_pure_centres_are_on_no_patches_that_classes_share(distance):
+def test_pure_starts_are_patches_of_distinct_images_and_none_that_classes_share(distance):
     centres = torch.rand(2, 4, 8, generator=seeded(2)) * 2
     centres[1, :2] = centres[0, :2]  # sky and water
     z, labels = clustered_images(centres)
@@ -59,6 +59,18 @@ def test_pure_centres_are_on_no_patches_that_classes_share(distance):
     gaps = torch.cdist(found, centres.flatten(0, 1)).argmin(1).view(2, 3)
     assert set(gaps[0].tolist()) == {2, 3}
     assert set(gaps[1].tolist()) == {6, 7}
+    patches = z.flatten(2).transpose(1, 2)
+    image = (patches[None] == found[:, None, None]).all(dim=3).any(dim=2).nonzero()[:, 1]
+    assert sorted(image.tolist()) == sorted(set(image.tolist()))
+    assert (labels[image] == torch.arange(2).repeat_interleave(3)).all()
+
+
+def test_pure_starts_of_few_images_are_distinct_patches():
+    z = torch.rand(1, 8, 4, 4, generator=seeded(1))
+    found = sample_of(z, torch.zeros(1, dtype=torch.int64), torch.ones(6, 1) > 0).centres(
+        distance="l2", pure=True
+    )
+    assert len(found.flatten(1).unique(dim=0)) == 6
 
 
 def test_purity_is_the_share_of_the_nearest_patches_in_other_images_of_the_same_class():

@@ -1,7 +1,8 @@
 """Prototypes that start at k-means centres of their own classes' patches (`prototype-init`: data, pure).
 
 k-means goes by Lloyd's iterations from a k-means++ start (Arthur and Vassilvitskii 2007). Pure patches are
-those that the patches most like them, of other images, agree with about the class: not sky or water.
+those that the patches most like them, of other images, agree with about the class: not sky or water; there a
+prototype starts at the patch nearest to its centre, where projection finds it again.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class PatchSample:
     ) -> Float[Tensor, "p d k k"]:
         """For each prototype one k-means centre of its group's patches, on the CPU.
 
-        With pure, of the purer half of them (`patch_purity`).
+        With pure: of the purer half of them (`patch_purity`), and not the centre but the patch nearest to it,
+        one of each image as far as there are images enough.
 
         Where length doesn't count (cosine): spherical k-means, each centre scaled to the mean norm of its
         patches. Where a group has fewer distinct patches than prototypes, centres repeat.
@@ -90,7 +92,8 @@ class PatchSample:
         """
         parts: list[Tensor] = []
         spherical = find_distance(distance).ignores_length
-        for group, rows in enumerate(self._purer(spherical=spherical) if pure else self.rows):
+        kept = self._purer(spherical=spherical) if pure else [slice(None)] * len(self.rows)
+        for group, (rows, part) in enumerate(zip(self.rows, kept, strict=True)):
             if rows is None:
                 classes = self.group_classes[group].nonzero().flatten().tolist()
                 raise DataError(
@@ -100,15 +103,19 @@ class PatchSample:
                 )
             count = int((self.group_of == group).sum())
             generator = torch.Generator().manual_seed(self.seed)
-            parts.append(_centres(rows, count, spherical=spherical, generator=generator))
+            centres = _centres(rows[part], count, spherical=spherical, generator=generator)
+            if pure:
+                images = self.places[group][part, 0]
+                centres = rows[part][_medoids(rows[part], centres, images, spherical=spherical)]
+            parts.append(centres)
         order = self.group_of.argsort(stable=True)
         centres = torch.empty(len(order), parts[0].shape[1])
         centres[order] = torch.cat(parts)
         assert self.channels is not None
         return centres.unflatten(1, (self.channels, self.kernel_size, self.kernel_size))
 
-    def _purer(self, *, spherical: bool) -> list[Float[Tensor, "m D"] | None]:
-        """The purer half of each group's patches, in their order."""
+    def _purer(self, *, spherical: bool) -> list[Int[Tensor, "m"]]:
+        """The purer half of each group's patches: their rows, in their order."""
         there = [rows for rows in self.rows if rows is not None]
         every = torch.cat(there) if there else torch.zeros(0, 1)
         images, labels = torch.cat(self.places).T
@@ -118,11 +125,8 @@ class PatchSample:
             labels=labels,
             generator=torch.Generator().manual_seed(self.seed),
         )
-        kept: list[Tensor | None] = []
-        for rows, values in zip(self.rows, found.split([len(keys) for keys in self.keys]), strict=True):
-            best = values.argsort(descending=True, stable=True)[: math.ceil(_PURE_SHARE * len(values))]
-            kept.append(None if rows is None else rows[best.sort().values])
-        return kept
+        ranks = [one.argsort(descending=True, stable=True) for one in found.split(list(map(len, self.keys)))]
+        return [rank[: math.ceil(_PURE_SHARE * len(rank))].sort().values for rank in ranks]
 
     def _add(
         self,
@@ -197,6 +201,22 @@ def _centres(
     counts = result.members.bincount(minlength=count)
     lengths = torch.where(counts > 0, sums / counts.clamp(min=1), norms.mean())
     return result.centres * lengths[:, None]
+
+
+def _medoids(
+    rows: Float[Tensor, "n D"], centres: Float[Tensor, "m D"], images: Int[Tensor, "n"], *, spherical: bool
+) -> Int[Tensor, "m"]:
+    """For each centre in turn the nearest row of an image that gave none yet; then of those not taken."""
+    if spherical:
+        rows, centres = unit_vectors(rows).rows, unit_vectors(centres).rows
+    is_left, is_new = torch.ones(2, len(rows), dtype=torch.bool)
+    chosen: list[int] = []
+    for distances in torch.cdist(centres, rows):
+        wanted = next((mask for mask in (is_new, is_left) if mask.any()), torch.ones_like(is_left))
+        chosen.append(int(distances.masked_fill(~wanted, torch.inf).argmin()))
+        is_left[chosen[-1]] = False
+        is_new &= images != images[chosen[-1]]
+    return torch.tensor(chosen)
 
 
 class KMeans(NamedTuple):
