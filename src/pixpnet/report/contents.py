@@ -173,6 +173,8 @@ def collect(
     contrasts = [gallery.versus(pair.example) for pair in pairs]
     progress(3, STEPS, "trying the receptive fields")
     certificate = _kept_certificate(run) if missing else grounding(run)
+    if missing:
+        _logger.warning("the report leaves out what needs the data set: %s", missing)
     return Report(
         dataset=run.config.dataset.name,
         network=run.config.model.network,
@@ -205,7 +207,6 @@ def _missing(run: Run, *, is_told_where: bool) -> str | None:
     except MissingDataError as error:
         if is_told_where:
             raise
-        _logger.warning("the report leaves out what needs the data set: %s", error)
         return str(error)
     return None
 
