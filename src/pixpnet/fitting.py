@@ -304,9 +304,8 @@ def fit(
     }
     with sole_writer(place):
         if (place / "fit.yaml").is_file():
-            kept = {"thumbnails": True} | read_if_there(
-                place / "settings.yaml"
-            )  # older ones say nothing of it
+            # Those of older versions say nothing of thumbnails.
+            kept = {"thumbnails": True} | read_if_there(place / "settings.yaml")
             others = [f"{name} {kept.get(name)}" for name, value in asked.items() if kept.get(name) != value]
             if others:
                 raise ConfigError(f"{place} holds a fit with {', '.join(others)}; give another --out.")

@@ -185,8 +185,7 @@ class Run:
         return to_normalized(seen, self.normalization)
 
     def source_image(self, source: PrototypeSource) -> UInt8[np.ndarray, "H W 3"]:
-        """The pixels of a prototype's training image, as the network saw them: the run's own copy, where it
-        has one, else from the data set.
+        """A prototype's training image as the network saw it: the run's own copy, else the data set's.
 
         Raises:
             DataError: The copy is damaged; or there is none, and the data set is not as `read_dataset` wants.

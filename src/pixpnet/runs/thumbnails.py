@@ -44,11 +44,15 @@ def keep_thumbnails(
     position = {record.image_id: index for index, record in enumerate(images.records)}
     for source in {directory.thumbnail_file(source): source for source in sources}.values():
         index = position.get(source.image_id)
-        if index is None or sha256_of(images.records[index].path) != source.sha256:
+        if index is None or not _is_source(images.records[index].path, source):
             _logger.warning("%s is not kept: it is not what its prototype was projected onto", source.path)
             continue
         picture = images.pixels(index)
         write_atomically(directory.thumbnail_file(source), partial(picture.save, format="PNG"))
+
+
+def _is_source(path: Path, source: PrototypeSource) -> bool:
+    return path.is_file() and sha256_of(path) == source.sha256
 
 
 def read_thumbnail(path: Path, *, image_size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
