@@ -105,6 +105,7 @@ DEFAULTS = {
     "train.push-every": 10,
     "train.readout-push-epochs": 20,
     "train.push-duplicate-filter": "sample",
+    "train.thumbnails": True,
     "train.precision": "auto",
     "train.compile": False,
     "test.batch-size": None,

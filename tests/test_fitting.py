@@ -45,6 +45,7 @@ def test_a_folder_becomes_a_tested_certified_and_explained_run(fitted):
     run_dir = run.checkpoint.parents[3]
     assert (run_dir / "results" / "report.html").is_file()
     assert list(run_dir.rglob("certificate*.json"))
+    assert len(list((run_dir / "thumbnails").iterdir())) == len({one.image_id for one in run.sources})
     assert len(list(run_dir.rglob("explanations/*.png"))) >= 4
     probes = json.loads((out / "out" / "probes.json").read_text("utf-8"))
     allowed = {probe["tile"]: probe["accuracy"] for probe in probes if probe["field_share"] <= 0.8}
@@ -122,10 +123,13 @@ def test_without_weights_a_small_network_learns_from_scratch(photographs, tmp_pa
     plan = plan_fit(photographs, backbones=(), minutes=0.1)
     assert plan.candidates == ()
     assert any("There are no pretrained networks to try" in line for line in plan.lines())
-    run = fit(photographs, backbones=(), minutes=0.1, trials=3, out=tmp_path)
+    run = fit(photographs, backbones=(), minutes=0.1, trials=3, thumbnails=False, out=tmp_path)
     assert run.config.model.feature_extractor == "small_resnet"
     assert run.image_size == (96, 96)
     assert run.config.train.epochs < 72
+    assert not list(tmp_path.rglob("thumbnails"))
+    with pytest.raises(ConfigError, match="holds a fit with thumbnails False; give another --out"):
+        fit(photographs, backbones=(), minutes=0.1, out=tmp_path)
 
 
 def test_there_is_always_time_for_the_first_network_and_for_no_more_than_fits(photographs):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         FileError,
+        MissingDataError,
         PixPNetError,
         UnsupportedOperationError,
     )
@@ -42,6 +43,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "FileError",
+    "MissingDataError",
     "PixPNetError",
     "PrototypeNetwork",
     "ReceptiveField",
@@ -70,6 +72,7 @@ _HOMES = {
     "ConfigError": "errors",
     "DataError": "errors",
     "FileError": "errors",
+    "MissingDataError": "errors",
     "PixPNetError": "errors",
     "PrototypeNetwork": "prototypes",
     "ReceptiveField": "receptive_fields",

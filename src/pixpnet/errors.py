@@ -13,6 +13,10 @@ class DataError(PixPNetError):
     """Data or weights that are missing, damaged or not of the expected kind."""
 
 
+class MissingDataError(DataError):
+    """A data set that is not where it should be, nor can be made there."""
+
+
 class UnsupportedOperationError(PixPNetError):
     """A network operation without a rule: its receptive field, or how relevance passes it, is not known."""
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import yaml
 
-from pixpnet.errors import DataError, FileError
+from pixpnet.errors import FileError, MissingDataError
 from pixpnet.words import visible
 
 _logger = logging.getLogger(__name__)
@@ -263,7 +263,7 @@ def whole_folder(destination: Path) -> Iterator[Path]:
     One process after the other does so; where another made the destination in the meantime, that one stays.
 
     Raises:
-        DataError: The folder cannot be written.
+        MissingDataError: The folder cannot be written.
     """
     with ExitStack() as stack:
         try:
@@ -272,7 +272,7 @@ def whole_folder(destination: Path) -> Iterator[Path]:
             clear_partial(destination.parent, f".{glob.escape(destination.name)}.*")
             name = tempfile.mkdtemp(_PARTIAL, f".{destination.name}.", destination.parent)
         except OSError as error:
-            raise DataError(
+            raise MissingDataError(
                 f"{destination} cannot be written ({error}); give a folder that can be (dataset.root)."
             ) from error
         stack.callback(shutil.rmtree, name, ignore_errors=True)

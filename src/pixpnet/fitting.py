@@ -262,6 +262,7 @@ def fit(
     trials: int = 30,
     seed: int = 42,
     strict: bool = False,
+    thumbnails: bool = True,
     tell: Tell = lambda line: None,
     bars: Bars = no_bars,
 ) -> Run:
@@ -277,6 +278,7 @@ def fit(
         trials: Of the certificate.
         seed: Draws validation images, prototypes and order.
         strict: Stop at pictures that can't be read.
+        thumbnails: Keep the prototypes' training pictures in the run, at the network's size.
         tell: Told, line by line, what was found and done.
         bars: Shows how far long work is.
 
@@ -298,10 +300,12 @@ def fit(
         "backbones": None if backbones is None else list(backbones),
         "seed": seed,
         "strict": strict,
+        "thumbnails": thumbnails,
     }
     with sole_writer(place):
         if (place / "fit.yaml").is_file():
-            kept = read_if_there(place / "settings.yaml")
+            # Those of older versions say nothing of thumbnails.
+            kept = {"thumbnails": True} | read_if_there(place / "settings.yaml")
             others = [f"{name} {kept.get(name)}" for name, value in asked.items() if kept.get(name) != value]
             if others:
                 raise ConfigError(f"{place} holds a fit with {', '.join(others)}; give another --out.")
@@ -320,7 +324,9 @@ def fit(
             )
             for line in plan.lines():
                 tell(line)
-            config = replace(_chosen(plan, place, start=start, tell=tell, bars=bars), log_dir=str(place))
+            config = _chosen(plan, place, start=start, tell=tell, bars=bars)
+            train_config = replace(config.train, thumbnails=thumbnails)
+            config = replace(config, log_dir=str(place), train=train_config)
             write_yaml(place / "settings.yaml", asked)
             write_text(place / "fit.yaml", config_to_yaml(config))
         run_dir = _trained(config, place)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pixpnet import load
-from pixpnet.errors import CheckpointError, DataError
+from pixpnet.data import DATASETS
+from pixpnet.errors import CheckpointError, DataError, MissingDataError
 from pixpnet.runs import Run, RunDirectory
 
 
@@ -49,6 +50,15 @@ def test_a_missing_image_of_a_prototype_is_named(run: Run) -> None:
     sources = (replace(run.sources[0], image_id="999"), *run.sources[1:])
     with pytest.raises(DataError, match=r"no training image 999 .*, which prototype 0 was projected onto"):
         replace(run, sources=sources).read_dataset()
+
+
+@pytest.mark.parametrize("name", [name for name, spec in DATASETS.items() if spec.archive is None])
+def test_a_data_set_that_is_gone_is_told_from_a_damaged_one(run: Run, tmp_path: Path, name: str) -> None:
+    """Also one that could be rendered, but not there."""
+    (tmp_path / "file").touch()
+    dataset = replace(run.config.dataset, name=name, root=str(tmp_path / "file" / "below"))
+    with pytest.raises(MissingDataError, match=r"This is the data of the run"):
+        replace(run, config=replace(run.config, dataset=dataset)).read_dataset()
 
 
 def test_a_dataset_root_that_is_not_there_is_not_made(run: Run, tmp_path: Path) -> None:

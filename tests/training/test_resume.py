@@ -96,6 +96,19 @@ def test_an_image_with_a_prototype_whose_pixels_have_changed(stopped, birds, tmp
         resume(stopped.path, dataset_root=tmp_path / "set", progress=False)
 
 
+def test_a_picture_that_has_changed_is_not_kept(stopped, birds, tmp_path, caplog):
+    """It is no longer what its prototype was projected onto."""
+    first, *others = load(stopped.path).sources
+    shutil.rmtree(stopped.path / "thumbnails")
+    shutil.copytree(birds, tmp_path / "set")
+    with (tmp_path / "set" / first.path).open("ab") as file:
+        file.write(b"x")
+    resume(stopped.path, dataset_root=tmp_path / "set", on_changed_data="continue", progress=False)
+    assert f"{first.path} is not kept: it is not what its prototype was projected onto" in caplog.text
+    kept = {stopped.thumbnail_file(source) for source in others}
+    assert set((stopped.path / "thumbnails").iterdir()) == kept
+
+
 def test_data_that_has_moved(stopped, birds, tmp_path):
     shutil.copytree(birds, tmp_path / "elsewhere")
     resume(stopped.path, dataset_root=tmp_path / "elsewhere", progress=False)

@@ -5,16 +5,18 @@ import hashlib
 import math
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pixpnet.config import parse_config
 from pixpnet.data import open_splits
 from pixpnet.errors import ConfigError, PixPNetError
-from pixpnet.runs import load
+from pixpnet.runs import RunDirectory, load
 from pixpnet.training import train
 
 MEASURES = {
@@ -33,7 +35,10 @@ def test_the_run_directory_is_complete(tiny_run):
     files = {str(path.relative_to(tiny_run)) for path in tiny_run.rglob("*") if path.is_file()}
     events = {name for name in files if name.startswith("tensorboard/version_0/events.out.tfevents.")}
     assert len(events) == 1
-    assert files - events == {
+    directory = RunDirectory(tiny_run)
+    thumbnails = {str(directory.thumbnail_file(one).relative_to(tiny_run)) for one in load(tiny_run).sources}
+    assert len(thumbnails) == 6
+    assert files - events - thumbnails == {
         "csv/version_0/checkpoints/epoch=4-step=12.ckpt",
         "csv/version_0/hparams.yaml",
         "csv/version_0/metrics.csv",
@@ -155,6 +160,7 @@ def test_logits_are_the_sum_of_contributions(tiny_run):
             "optimizer__lr_scheduler": "step",
         },
         {"train__no_push_prototypes": "", "tb_logging": ""},
+        {"train__no_thumbnails": ""},
         {"debug": "", "train__batch_size": 2, "dataset__augment_factor": 2},
     ],
     ids=lambda options: ",".join(f"{k.split('__')[-1]}={v}" for k, v in options.items()),
@@ -166,6 +172,7 @@ def test_options_run_to_the_end(options, tiny_arguments, tmp_path):
     assert all(math.isfinite(value) for value in scores.values())
     saved = load(run)
     assert bool(saved.sources) == ("train__no_push_prototypes" not in options)
+    assert (run / "thumbnails").exists() == (bool(saved.sources) and "train__no_thumbnails" not in options)
     assert run.parts[-3] == ("synthbirds_DEBUG" if "debug" in options else "synthbirds")
 
 
@@ -186,9 +193,9 @@ def test_what_does_not_learn_stays(tiny_arguments, tmp_path):
 
 
 def test_the_best_projected_network_is_kept_and_tested(tiny_arguments, tmp_path):
-    run = train(
-        parse_config(tiny_arguments(tmp_path, train__checkpoint="", train__push_every=2)), progress=False
-    )
+    options = {"dataset__name": "cub-layout", "dataset__crop_to_bbox": "", "dataset__size": 48}
+    options |= {"train__checkpoint": "", "train__push_every": 2}
+    run = train(parse_config(tiny_arguments(tmp_path, **options)), progress=False)
     scores = yaml.safe_load((run / "results/scores.yaml").read_text())
     assert {f"best_test_{m}" for m in MEASURES} <= set(scores)
     table = rows(run)
@@ -199,6 +206,17 @@ def test_the_best_projected_network_is_kept_and_tested(tiny_arguments, tmp_path)
     best_epoch = 4 if projected[4] > projected[2] else 2
     assert load(run).epoch == best_epoch
     assert load(run).sources
+    directory, shown = RunDirectory(run), {}
+    for kept in map(load, directory.checkpoint_files()):
+        images = kept.images(kept.image_set.train)
+        position = {record.image_id: index for index, record in enumerate(images.records)}
+        files = {directory.thumbnail_file(one): position[one.image_id] for one in kept.sources}
+        shown |= {file: np.asarray(images.pixels(index)) for file, index in files.items()}
+    assert set((run / "thumbnails").iterdir()) == set(shown)
+    for file, pixels in shown.items():
+        with Image.open(file) as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "RGB", (48, 48))
+            np.testing.assert_array_equal(np.asarray(image), pixels)
 
 
 @contextmanager

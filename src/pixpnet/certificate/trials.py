@@ -334,18 +334,14 @@ def check_prototypes(run: Run, *, batch_size: int = BATCH_SIZE) -> None:
 
     Raises:
         CheckpointError: It is not, beyond `SOURCE_TOLERANCE`.
-        DataError: A training image is gone or has changed.
+        DataError: A training image can't be had, as of `Run.source_image`.
     """
     network, field = run.network, run.receptive_field()
     device, width = network.prototypes.device, field.grid_size[1]
-    images = run.images(
-        one for one in run.image_set.train if one.image_id in {s.image_id for s in run.sources}
-    )
-    position = {record.image_id: index for index, record in enumerate(images.records)}
     with evaluating(network), _full_precision(device):
         for start in range(0, len(run.sources), batch_size):
             some = run.sources[start : start + batch_size]
-            z = _features(network, torch.stack([images[position[one.image_id]].image for one in some]), field)
+            z = _features(network, torch.stack([run.source_input(one) for one in some]), field)
             cells = torch.tensor([one.cell[0] * width + one.cell[1] for one in some], device=device)
             patches = network.patches_at(z, cells)
             prototypes = network.prototypes[start : start + batch_size].flatten(1)

@@ -28,13 +28,15 @@ def fit(arguments: Sequence[str]) -> int:
     parser.take("trials", type=number_in(FROM_1), metavar="N")
     parser.take("seed", type=number_in(SEED), metavar="N")
     parser.take("strict")
+    thumbnails = "keep no copies of the prototypes' training pictures in the run, as their licence forbids it"
+    parser.add_argument("--no-thumbnails", dest="thumbnails", action="store_false", help=thumbnails)
     parser.add_argument("--dry-run", action="store_true", help="only say what was found and would be done")
     options = vars(parser.parse(arguments))
     is_dry = options.pop("dry_run")
     from pixpnet.fitting import fit, plan_fit
 
     if is_dry:
-        del options["out"], options["trials"]
+        del options["out"], options["trials"], options["thumbnails"]
         for line in plan_fit(**options, bars=progress_bar).lines():
             say(line)
     else:

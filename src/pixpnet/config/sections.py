@@ -195,6 +195,8 @@ class TrainConfig:
         push_every: Epochs between projections; also after the first and the last epoch.
         readout_push_epochs: Epochs of the head alone after each projection.
         push_duplicate_filter: What no two prototypes may share: their source image, their patch, or nothing.
+        thumbnails: Keep the prototypes' training images in the run, at the network's size, so that it can be
+            shown without its data set (off, where the images' licence forbids it).
         precision: Arithmetic of the network; auto: bf16 on GPUs that have it, else fp32.
         compile: Compile the network with torch.compile.
     """
@@ -216,6 +218,7 @@ class TrainConfig:
     push_every: From1 = 10
     readout_push_epochs: Annotated[int, Range(minimum=0, maximum=COUNT.maximum)] = 20
     push_duplicate_filter: Literal["sample", "patch", "none"] = "sample"
+    thumbnails: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
 

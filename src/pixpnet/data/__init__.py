@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         load_image,
         name_of,
         picture_format,
+        picture_size,
         read_picture,
     )
     from pixpnet.data.features import FeatureImages, FeatureStore, fingerprint, keep_features
@@ -118,6 +119,7 @@ __all__ = [
     "open_splits",
     "part_map",
     "picture_format",
+    "picture_size",
     "prepare",
     "read_cub",
     "read_dataset",
@@ -137,7 +139,7 @@ _HOMES = {
     "check": "DatasetCheck check_dataset",
     "cub": "read_cub",
     "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
-    "decode": "FORMATS PictureSource is_picture load_image name_of picture_format read_picture",
+    "decode": "FORMATS PictureSource is_picture load_image name_of picture_format picture_size read_picture",
     "features": "FeatureImages FeatureStore fingerprint keep_features",
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample free_cores loader worker_count",
     "listing": "find_pictures",

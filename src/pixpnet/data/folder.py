@@ -26,7 +26,7 @@ from pixpnet.data.listing import (
 )
 from pixpnet.data.shares import set_aside
 from pixpnet.data.spec import DatasetSpec, ImageSet
-from pixpnet.errors import DataError
+from pixpnet.errors import DataError, MissingDataError
 from pixpnet.types import ImageRecord
 
 _logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def find_tree(spec: DatasetSpec, root: Path) -> Path:
     """The folder of the tree: `root`, the folder of the set's name in it, or the only one in one of these.
 
     Raises:
-        DataError: There is no folder of images.
+        MissingDataError: There is no folder of images.
     """
     for place in (root, root / spec.folder):
         if (place / "train").is_dir():
@@ -51,7 +51,9 @@ def find_tree(spec: DatasetSpec, root: Path) -> Path:
             "%s holds nothing but a folder of folders, which would be one class: %s is read", root, place
         )
     if not class_folders(place):
-        raise DataError(f"{spec.name} was not found: looked for folders of images in {root}. {spec.source}")
+        raise MissingDataError(
+            f"{spec.name} was not found: looked for folders of images in {root}. {spec.source}"
+        )
     return place
 
 

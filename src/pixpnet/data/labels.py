@@ -28,7 +28,7 @@ from pixpnet.data.listing import (
 from pixpnet.data.shares import set_aside
 from pixpnet.data.spec import DatasetSpec, ImageSet
 from pixpnet.data.tables import Names, TableLine, box_columns, csv_columns, read_csv
-from pixpnet.errors import ConfigError, DataError
+from pixpnet.errors import ConfigError, DataError, MissingDataError
 from pixpnet.types import ImageRecord
 
 _logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def open_csv(spec: DatasetSpec, config: DatasetConfig) -> ImageSet:
         if others:
             raise others[0]
     wanted = f"the table {config.table}" if config.table else "a CSV file"
-    raise DataError(f"{spec.name} was not found: looked for {wanted} in {root}. {spec.source}")
+    raise MissingDataError(f"{spec.name} was not found: looked for {wanted} in {root}. {spec.source}")
 
 
 def check_folders(images: ImageSet) -> None:

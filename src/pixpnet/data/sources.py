@@ -26,7 +26,7 @@ from typing import IO
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data.spec import Archive, DatasetSpec
-from pixpnet.errors import DataError
+from pixpnet.errors import DataError, MissingDataError
 from pixpnet.files import locked, whole_folder
 from pixpnet.types import Progress, no_progress
 
@@ -73,10 +73,10 @@ def holds(place: Path, markers: Sequence[str]) -> bool:
     return all((place / marker).exists() for marker in markers)
 
 
-def missing(spec: DatasetSpec, config: DatasetConfig) -> DataError:
+def missing(spec: DatasetSpec, config: DatasetConfig) -> MissingDataError:
     """The error that tells where a set was looked for, and where people get it."""
     wanted, root = " and ".join(spec.markers), Path(config.root)
-    return DataError(
+    return MissingDataError(
         f"{spec.name} was not found: looked for {wanted} in {root} and {root / spec.folder}. {spec.source}"
     )
 
@@ -102,9 +102,11 @@ def _fetched(spec: DatasetSpec, config: DatasetConfig, archive: Archive, progres
     try:
         download(archive.url, file, md5=archive.md5, progress=progress)
     except OSError as error:
-        raise DataError(f"{spec.name} was not found, and {file} cannot be written: {error}.") from error
+        raise MissingDataError(
+            f"{spec.name} was not found, and {file} cannot be written: {error}."
+        ) from error
     except DataError as error:
-        raise DataError(f"{spec.name} was not found in {root} and {place}, and {error}") from error
+        raise MissingDataError(f"{spec.name} was not found in {root} and {place}, and {error}") from error
     return extract(file, destination, folder=archive.folder, progress=progress)
 
 

@@ -115,8 +115,7 @@ def write_predictions(
         run = load(run_dir, dataset_root=dataset_root)
         run.network.to("cuda" if torch.cuda.is_available() else "cpu")
     if explain is not None:  # what is wrong is better known before the work
-        run.require_sources()
-        assert run.image_set
+        run.require_source_images()
     names = list(dict.fromkeys(os.fspath(picture) for picture in pictures))
     readable: list[str] = []
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -13,7 +14,7 @@ from jaxtyping import Float32
 
 from pixpnet.certificate import Certificate, certificate_file, verify
 from pixpnet.config import Config, config_to_yaml
-from pixpnet.errors import ConfigError, DataError, FileError
+from pixpnet.errors import ConfigError, DataError, FileError, MissingDataError
 from pixpnet.files import read_if_there, read_mapping, sha256_of
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.report.charts import Chart, read_charts
@@ -21,7 +22,7 @@ from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_image
 from pixpnet.report.predictions import Confusion, Predictions, confusion, predict
 from pixpnet.report.prototypes import Chapter, Checked, Remark, atlas, check, object_shares
 from pixpnet.report.tables import MetricTable, read_metrics
-from pixpnet.runs import Run, RunDirectory, load
+from pixpnet.runs import Run, RunDirectory, load, read_manifest
 from pixpnet.types import Progress, no_progress
 from pixpnet.words import duration, percent, readable_names
 
@@ -34,6 +35,8 @@ STEPS = 4
 """How often progress is told."""
 TRIALS = 90
 """Of the certificate that a report makes itself."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,29 @@ class Report:
     image_size: tuple[int, int]
     facts: tuple[Fact, ...]
     remarks: tuple[Remark, ...]
+    missing: str | None
+    """Why the run's data set can't be looked at, and with it what needs images of it; None: it can."""
     examples: tuple[Example, ...]
-    confusion: Confusion
+    confusion: Confusion | None
+    """None: without the data set."""
     contrasts: tuple[Versus, ...]
     atlas: tuple[Chapter, ...]
-    grounding: Grounding
+    grounding: Grounding | None
+    """None: there is no certificate, and without the data set none can be made."""
     metrics: tuple[MetricTable, ...]
     charts: tuple[Chart, ...]
     settings: tuple[Section, ...]
     album: Album
+
+
+class Tested(NamedTuple):
+    """How a run does on its test images."""
+
+    accuracy: float
+    class_accuracy: float
+    images: int
+    when: str = ""
+    """Where it is not measured now."""
 
 
 def collect(
@@ -112,16 +129,19 @@ def collect(
 ) -> Report:
     """Look at a run and at what its network makes of the test images.
 
+    Where the data set is gone, what needs its images is left out, and a warning says so.
+
     Args:
         run_dir: A finished run's directory.
         images: Test images shown at most in each group.
-        dataset_root: Where the run's data lies now, if it has moved.
+        dataset_root: Where the run's data lies now, if it has moved; it must be there, then.
         progress: Told what is being done.
 
     Raises:
         CheckpointError: There is no such run, or its prototypes are not training patches.
         ConfigError: images is not positive.
-        DataError: The run's data set is gone or has changed.
+        DataError: The run's data set has changed; or it is gone, and the run has no copies of its
+            prototypes' images.
     """
     if images < 1:
         raise ConfigError(f"images={images}: a report shows at least one image of each group.")
@@ -130,12 +150,14 @@ def collect(
     run.require_sources()
     names, album = readable_names(run.class_names), Album()
     gallery, field = Gallery(run, album, names), run.receptive_field()
+    missing = _missing(run, is_told_where=dataset_root is not None)
     progress(0, STEPS, "looking at the test images")
-    predictions = predict(run.network, run.test_images)
+    predictions = None if missing else predict(run.network, run.test_images)
+    tested = _tested_before(run, directory) if predictions is None else _tested(predictions)
     weights = run.network.class_weights().cpu().numpy()
-    confused = confusion(predictions, names, pairs=PAIRS)
+    confused = None if predictions is None else confusion(predictions, names, pairs=PAIRS)
     progress(1, STEPS, "looking at the prototypes")
-    on_object = object_shares(run, run.image_set)
+    on_object = () if missing else object_shares(run, run.image_set)
     chapters = atlas(
         run,
         predictions,
@@ -145,19 +167,23 @@ def collect(
         patch_of=gallery.prototype,
     )
     progress(2, STEPS, "explaining images")
-    chosen = shown_images(predictions, images)
+    chosen = {} if predictions is None else shown_images(predictions, images)
     examples = [gallery.example(index, group) for group in chosen for index in chosen[group]]
-    contrasts = [gallery.versus(pair.example) for pair in confused.pairs[:CONTRASTS]]
+    pairs = () if confused is None else confused.pairs[:CONTRASTS]
+    contrasts = [gallery.versus(pair.example) for pair in pairs]
     progress(3, STEPS, "trying the receptive fields")
-    certificate = grounding(run)
+    certificate = _kept_certificate(run) if missing else grounding(run)
+    if missing:
+        _logger.warning("the report leaves out what needs the data set: %s", missing)
     return Report(
         dataset=run.config.dataset.name,
         network=run.config.model.network,
-        lead=_lead(run, predictions, field.mean_percent),
+        lead=_lead(run, tested, field.mean_percent),
         run=directory.path.resolve().name,
         image_size=run.image_size,
-        facts=facts(run, predictions, field=field, info=read_if_there(directory.model_info_file)),
+        facts=facts(run, tested, field=field, info=read_if_there(directory.model_info_file)),
         remarks=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
+        missing=missing,
         examples=tuple(examples),
         confusion=confused,
         contrasts=tuple(contrasts),
@@ -168,6 +194,39 @@ def collect(
         settings=settings(run.config),
         album=album,
     )
+
+
+def _missing(run: Run, *, is_told_where: bool) -> str | None:
+    """Why the run's data set can't be looked at; None: it can.
+
+    Raises:
+        DataError: It has changed; or someone told where it is, and it isn't there.
+    """
+    try:
+        assert run.image_set
+    except MissingDataError as error:
+        if is_told_where:
+            raise
+        return str(error)
+    return None
+
+
+def _tested(predictions: Predictions) -> Tested:
+    return Tested(predictions.accuracy, predictions.class_accuracy, len(predictions.labels))
+
+
+def _tested_before(run: Run, directory: RunDirectory) -> Tested | None:
+    """What the run measured of this network when it ended, and kept; None: it did not."""
+    scores, best = read_if_there(directory.scores_file), directory.chosen_checkpoint()
+    is_best = best is not None and best.name == run.checkpoint.name
+    prefix = "best_" if is_best and "best_test_accuracy" in scores else ""
+    accuracy, of_classes = (scores.get(f"{prefix}test_{name}") for name in ("accuracy", "weighted_accuracy"))
+    if not (isinstance(accuracy, float) and isinstance(of_classes, float)):
+        return None
+    if not directory.images_file.is_file():
+        return None
+    images = sum(image.split == "test" for image in read_manifest(directory.images_file).values())
+    return Tested(accuracy, of_classes, images, when="when it was trained")
 
 
 def _subject(
@@ -190,29 +249,31 @@ def _subject(
     )
 
 
-def _lead(run: Run, predictions: Predictions, mean_percent: float) -> str:
+def _lead(run: Run, tested: Tested | None, mean_percent: float) -> str:
+    right = ""
+    if tested is not None:
+        verb = f"was, {tested.when}," if tested.when else "is"
+        right = f"This network {verb} right on {percent(tested.accuracy)} of {tested.images:,} test images. "
     return (
-        f"This network is right on {percent(predictions.accuracy)} of {len(predictions.labels):,} test "
-        f"images. It compares patches of an image with {run.network.num_prototypes:,} patches of training "
-        f"images, and adds up how much they are alike. A patch is on average {mean_percent:.1f} % of the "
-        "image: exactly the pixels that the comparison depends on."
+        f"{right}{'It' if right else 'This network'} compares patches of an image with "
+        f"{run.network.num_prototypes:,} patches of training images, and adds up how much they are alike. A "
+        f"patch is on average {mean_percent:.1f} % of the image: exactly the pixels that the comparison "
+        "depends on."
     )
 
 
 def facts(
-    run: Run, predictions: Predictions, *, field: ReceptiveField, info: Mapping[str, Any]
+    run: Run, tested: Tested | None, *, field: ReceptiveField, info: Mapping[str, Any]
 ) -> tuple[Fact, ...]:
     """What to know of a run first.
 
     Args:
         run: The run.
-        predictions: What it says of its test images.
+        tested: How it does on its test images; None: nobody knows.
         field: The receptive field of the network's patches.
         info: What model_info.yaml holds; what it lacks is left out.
     """
-    config, images = run.config, len(predictions.labels)
-    right = round(predictions.accuracy * images)
-    network = run.network
+    config, network = run.config, run.network
     height, width = run.image_size
     rows, columns = field.grid_size
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -221,12 +282,13 @@ def facts(
     where = f"cut at {layer}" if layer else "whole"
     if model.tile:
         where += f", on tiles of {model.tile_side}"
-    found = [
-        Fact(
-            "Test accuracy",
-            percent(predictions.accuracy),
-            f"{right:,} of {images:,} images; mean over classes {percent(predictions.class_accuracy)}",
-        ),
+    found, images = [], ""
+    if tested is not None:
+        right, images = round(tested.accuracy * tested.images), f", {tested.images:,} test images"
+        of_classes = f"mean over classes {percent(tested.class_accuracy)}"
+        note = "; ".join(filter(None, (f"{right:,} of {tested.images:,} images", of_classes, tested.when)))
+        found.append(Fact("Test accuracy", percent(tested.accuracy), note))
+    found += [
         Fact(
             "Mean receptive field",
             f"{field.mean_percent:.1f} %",
@@ -242,7 +304,7 @@ def facts(
             f"{config.model.feature_extractor}",
             f"{where}: {rows}×{columns} patches, {parameters:,} parameters",
         ),
-        Fact("Data", config.dataset.name, f"{height}×{width} pixels, {images:,} test images"),
+        Fact("Data", config.dataset.name, f"{height}×{width} pixels{images}"),
     ]
     if isinstance(seconds := info.get("train_time_total"), int | float):
         found.append(Fact("Training", duration(seconds), f"{config.train.epochs} epochs"))
@@ -280,14 +342,14 @@ def grounding(run: Run, *, trials: int = TRIALS) -> Grounding:
     Raises:
         DataError: There are fewer than two test images.
     """
-    found = _read(certificate_file(run.checkpoint), run.checkpoint)
-    return Grounding(found or verify(run, trials=trials), is_short=found is None)
+    return _kept_certificate(run) or Grounding(verify(run, trials=trials), is_short=True)
 
 
-def _read(path: Path, checkpoint: Path) -> Certificate | None:
-    """The certificate in a file; None if it is missing, can't be read, or is another network's."""
+def _kept_certificate(run: Run) -> Grounding | None:
+    """The certificate in the run's file; None if it is missing, can't be read, or is another network's."""
     try:
-        certificate = Certificate.from_dict(read_mapping(path))
+        certificate = Certificate.from_dict(read_mapping(certificate_file(run.checkpoint)))
     except (FileError, DataError):
         return None
-    return certificate if certificate.checkpoint_sha256 == sha256_of(checkpoint) else None
+    is_its = certificate.checkpoint_sha256 == sha256_of(run.checkpoint)
+    return Grounding(certificate, is_short=False) if is_its else None

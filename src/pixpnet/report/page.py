@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -37,16 +37,18 @@ class PagePart:
     anchor: str
     title: str
     template: str
+    shows: Callable[[Report], object] = lambda report: True
+    """Whether there is anything to show in it."""
 
 
 PARTS = (
     PagePart("summary", "Summary", "summary.html.j2"),
     PagePart("checks", "Checks", "checks.html.j2"),
-    PagePart("evidence", "Evidence", "evidence.html.j2"),
-    PagePart("confusion", "Confusions", "confusion.html.j2"),
+    PagePart("evidence", "Evidence", "evidence.html.j2", lambda report: not report.missing),
+    PagePart("confusion", "Confusions", "confusion.html.j2", lambda report: report.confusion),
     PagePart("prototypes", "Prototypes", "atlas.html.j2"),
-    PagePart("certificate", "Certificate", "certificate.html.j2"),
-    PagePart("metrics", "Metrics", "metrics.html.j2"),
+    PagePart("certificate", "Certificate", "certificate.html.j2", lambda report: report.grounding),
+    PagePart("metrics", "Metrics", "metrics.html.j2", lambda report: report.metrics),
     PagePart("training", "Training", "training.html.j2"),
     PagePart("settings", "Settings", "settings.html.j2"),
 )
@@ -62,17 +64,19 @@ def write_report(
 ) -> Path:
     """Write a run's report as one self-contained HTML file, and return its path.
 
+    Where the run's data set is gone, the page says what it leaves out for that.
+
     Args:
         run_dir: A finished run's directory.
         out: The file; None: ``results/report.html`` of the run directory.
         images: Test images shown at most in each group.
-        dataset_root: Where the run's data lies now, if it has moved.
+        dataset_root: Where the run's data lies now, if it has moved; it must be there, then.
         progress: Told what is being done.
 
     Raises:
         CheckpointError: There is no such run, or its prototypes are not training patches.
         ConfigError: out is a folder, or images is not positive.
-        DataError: The run's data set is gone or has changed.
+        DataError: As of `collect`.
         FileError: The file can't be written, or another process writes to the run.
     """
     path = RunDirectory.open(run_dir).results / "report.html" if out is None else Path(out)
@@ -93,7 +97,8 @@ def render(report: Report) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
-            parts=[part for part in PARTS if part.anchor != "metrics" or report.metrics],
+            parts=[part for part in PARTS if part.shows(report)],
+            has_uses=report.confusion is not None,
             groups=GROUPS,
             hero=_hero(report.examples),
             top=TOP,

@@ -34,8 +34,8 @@ class Card:
     """File name of its training image."""
     weight: float
     """Largest of its weights for a class of its own (or for any class, if it has none)."""
-    used: int
-    """Test images in which it is among the TOP that speak most for the prediction."""
+    used: int | None
+    """Test images in which it is among the TOP that speak most for the prediction; None: nobody knows."""
     on_object: float | None
     """Share of its box that is the object."""
 
@@ -46,28 +46,33 @@ class Chapter:
 
     class_name: str
     images: int
-    """Test images of the class."""
+    """Test images of the class; 0 also where there are none to look at."""
     right: int
     cards: tuple[Card, ...]
 
 
 def atlas(
     run: Run,
-    predictions: Predictions,
+    predictions: Predictions | None,
     *,
     weights: Float32[np.ndarray, "p c"],
     on_object: Sequence[float | None],
     class_names: Sequence[str],
     patch_of: Callable[[int], Cutout],
 ) -> tuple[Chapter, ...]:
-    """A chapter for each class, in order; a prototype stands under the class that its patch shows."""
-    used = times_on_top(predictions, weights)
+    """A chapter for each class, in order; a prototype stands under the class that its patch shows.
+
+    Without the data set there are no predictions, and on_object is empty.
+    """
+    used = None if predictions is None else times_on_top(predictions, weights).tolist()
+    images, right = (0,) * len(class_names), (0,) * len(class_names)
+    if predictions is not None:
+        counts = predictions.confusion
+        images, right = counts.sum(axis=1).tolist(), counts.diagonal().tolist()
     own_class = run.network.own_class
     own = _own_weights(weights, own_class.cpu().numpy(), is_specific=is_class_specific(own_class))
-    right = predictions.predicted == predictions.labels
     chapters = []
     for label, name in enumerate(class_names):
-        of_class = predictions.labels == label
         cards = tuple(
             Card(
                 prototype=source.prototype,
@@ -75,13 +80,13 @@ def atlas(
                 patch=patch_of(source.prototype),
                 source=source.path.rpartition("/")[2],
                 weight=float(own[source.prototype]),
-                used=int(used[source.prototype]),
-                on_object=on_object[source.prototype],
+                used=used and used[source.prototype],
+                on_object=on_object[source.prototype] if on_object else None,
             )
             for source in run.sources
             if source.label == label
         )
-        chapters.append(Chapter(name, int(of_class.sum()), int(right[of_class].sum()), cards))
+        chapters.append(Chapter(name, images[label], right[label], cards))
     return tuple(chapters)
 
 
@@ -144,7 +149,7 @@ class Checked:
     own_class: Bool[np.ndarray, "p c"]
     sources: tuple[PrototypeSource, ...]
     on_object: tuple[float | None, ...]
-    """Share of each prototype's box that is the object."""
+    """Share of each prototype's box that is the object; empty without the data set."""
     class_names: tuple[str, ...]
     mean_percent: float
     """Mean receptive field as percent of the image."""
@@ -216,7 +221,9 @@ def _background(checked: Checked) -> Remark:
         return Remark(
             None,
             "Whether prototypes lie on the background is not known",
-            "The data set has neither masks nor bounding boxes of its objects.",
+            "The data set has neither masks nor bounding boxes of its objects."
+            if checked.on_object
+            else "Only the data set's masks or bounding boxes can tell, and the data set is not there.",
         )
     found = [
         number for number, share in enumerate(checked.on_object) if share is not None and share < BACKGROUND

@@ -3,8 +3,9 @@
 from pixpnet.runs.calibration import Calibration, calibrate, familiarity, find_calibration
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixpnet.runs.directory import MetricsFile, RunDirectory, writing_to
-from pixpnet.runs.manifest import changes_since, write_manifest
+from pixpnet.runs.manifest import changes_since, read_manifest, write_manifest
 from pixpnet.runs.run import Run, load
+from pixpnet.runs.thumbnails import keep_thumbnails
 
 __all__ = [
     "Calibration",
@@ -16,8 +17,10 @@ __all__ = [
     "changes_since",
     "familiarity",
     "find_calibration",
+    "keep_thumbnails",
     "load",
     "load_checkpoint",
+    "read_manifest",
     "save_checkpoint",
     "write_manifest",
     "writing_to",

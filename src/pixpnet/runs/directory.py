@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from pixpnet.config import Config
 from pixpnet.errors import CheckpointError, ConfigError
 from pixpnet.files import sole_writer
+from pixpnet.types import PrototypeSource
 
 CHECKPOINT_NAME = re.compile(r"epoch=(\d+)-step=(\d+)\.ckpt")
 
@@ -127,6 +129,14 @@ class RunDirectory:
     def calibration_file(self) -> Path:
         """What the validation images say of predictions, once they were asked."""
         return self.results / "calibration.json"
+
+    def thumbnail_file(self, source: PrototypeSource) -> Path:
+        """A prototype's training image as the network sees it, where the run keeps it.
+
+        The name follows from the image's id and content, as ids may be no names of files.
+        """
+        identity = f"{source.sha256} {source.image_id}".encode(errors="surrogatepass")
+        return self.path / "thumbnails" / f"{hashlib.sha256(identity).hexdigest()[:32]}.png"
 
     @property
     def tensorboard(self) -> Path:

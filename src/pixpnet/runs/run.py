@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,6 +38,7 @@ from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint
 from pixpnet.runs.directory import RunDirectory
+from pixpnet.runs.thumbnails import read_thumbnail
 from pixpnet.types import ImageRecord, Normalization, PrototypeSource
 
 _logger = logging.getLogger(__name__)
@@ -102,7 +104,8 @@ class Run:
         """The run's data set, from where the run had it (or `load` was told that it lies).
 
         Raises:
-            DataError: It is gone or damaged, or it is another one: it has other classes, or a training image
+            MissingDataError: It is gone.
+            DataError: It is damaged, or it is another one: it has other classes, or a training image
                 that a prototype was projected onto is gone or has changed.
         """
         try:
@@ -112,7 +115,7 @@ class Run:
             self._check_dataset(images)
             return images
         except DataError as error:
-            raise DataError(
+            raise type(error)(
                 f"{error} This is the data of the run {self.checkpoint}; if it lies elsewhere now, give "
                 "--dataset-root DIR (in Python: pixpnet.load(path, dataset_root=DIR))."
             ) from error
@@ -182,14 +185,47 @@ class Run:
         return to_normalized(seen, self.normalization)
 
     def source_image(self, source: PrototypeSource) -> UInt8[np.ndarray, "H W 3"]:
-        """The pixels of a prototype's training image, as the network saw them; raises as `read_dataset`."""
+        """A prototype's training image as the network saw it: the run's own copy, else the data set's.
+
+        Raises:
+            DataError: The copy is damaged; or there is none, and the data set is not as `read_dataset` wants.
+        """
+        kept = self._thumbnail_file(source)
+        if kept is not None:
+            return read_thumbnail(kept, image_size=self.image_size)
         index = [record.image_id for record in self._source_images.records].index(source.image_id)
         return np.asarray(self._source_images.pixels(index))
+
+    def source_input(self, source: PrototypeSource) -> Float[Tensor, "3 H W"]:
+        """The same as the network's input; raises as `source_image`."""
+        return to_normalized(Image.fromarray(self.source_image(source)), self.normalization)
+
+    def require_source_images(self) -> None:
+        """Check that there is a training image of each prototype to be shown.
+
+        Raises:
+            CheckpointError: As `require_sources`.
+            DataError: As `source_image`, but for copies that are damaged.
+        """
+        self.require_sources()
+        if not all(map(self._thumbnail_file, self.sources)):
+            assert self._source_images
+
+    def _thumbnail_file(self, source: PrototypeSource) -> Path | None:
+        """The run's own copy of a source's image; None: it has none."""
+        directory = RunDirectory.of_checkpoint(self.checkpoint)
+        file = None if directory is None else directory.thumbnail_file(source)
+        return file if file is not None and os.path.lexists(file) else None
 
     @cached_property
     def _source_images(self) -> ClassificationImages:
         wanted = {source.image_id for source in self.sources}
-        return self.images(record for record in self.image_set.train if record.image_id in wanted)
+        try:
+            return self.images(record for record in self.image_set.train if record.image_id in wanted)
+        except DataError as error:
+            raise type(error)(
+                f"{error} The run has no copy of its own (train.thumbnails) of some prototypes' images."
+            ) from error
 
     def _checked(self, image: Tensor) -> Float[Tensor, "3 H W"]:
         wanted = (3, *self.image_size)

@@ -16,7 +16,7 @@ from pixpnet.data import loader as make_loader
 from pixpnet.files import write_text, write_yaml
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
-from pixpnet.runs import RunDirectory, load_checkpoint
+from pixpnet.runs import RunDirectory, keep_thumbnails, load_checkpoint
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.learner import RATE_COLUMNS, ParameterGroup, build_optimizer
 from pixpnet.training.loop import Learning, TrainedEpoch, score, train_epochs
@@ -256,6 +256,10 @@ class Trainer:
             scores |= {f"best_{name}": value for name, value in of_best.items()}
         if not tools.execution.accelerator.is_main_process:
             return
+        if self.config.train.thumbnails:
+            with tools.profiler.phase("thumbnails"):
+                of_best = () if best == last else load_checkpoint(best).sources
+                keep_thumbnails(directory, (*state.position.sources, *of_best), self.splits.projection)
         # A run that ends in its warm-up still has it to train.
         state.network.backbone.requires_grad_(not self.config.train.freeze_backbone)
         with tools.profiler.phase("sizes and speed"):
