@@ -19,6 +19,7 @@ from typing import IO, Any
 import yaml
 
 from pixpnet.errors import DataError, FileError
+from pixpnet.records import checked
 from pixpnet.words import visible
 
 _logger = logging.getLogger(__name__)
@@ -121,13 +122,30 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return values
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything has that name, be it a folder, a pipe or a link to nothing."""
+    return os.path.lexists(path)
+
+
 def read_if_there(path: Path) -> dict[str, Any]:
     """The mapping in a YAML or JSON file; empty without the file.
 
     Raises:
         FileError: As of `read_mapping`.
     """
-    return read_mapping(path) if path.exists() else {}
+    return read_mapping(path) if is_there(path) else {}
+
+
+def read_numbers(path: Path) -> dict[str, float]:
+    """The finite numbers in a YAML or JSON file by their names; none without the file.
+
+    Raises:
+        FileError: As of `read_mapping`, or a value is no number.
+    """
+    try:
+        return checked(dict[str, float], read_if_there(path))
+    except ValueError as error:
+        raise FileError(f"{path} is damaged: {error}.") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -14,7 +13,7 @@ from jaxtyping import Float32
 from pixpnet.certificate import Certificate, certificate_file, verify
 from pixpnet.config import Config, config_to_yaml
 from pixpnet.errors import ConfigError, DataError, FileError
-from pixpnet.files import read_if_there, read_mapping, sha256_of
+from pixpnet.files import read_mapping, read_numbers, sha256_of
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.report.charts import Chart, read_charts
 from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_images
@@ -156,7 +155,7 @@ def collect(
         lead=_lead(run, predictions, field.mean_percent),
         run=directory.path.resolve().name,
         image_size=run.image_size,
-        facts=facts(run, predictions, field=field, info=read_if_there(directory.model_info_file)),
+        facts=facts(run, predictions, field=field, info=read_numbers(directory.model_info_file)),
         remarks=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
         examples=tuple(examples),
         confusion=confused,
@@ -200,7 +199,7 @@ def _lead(run: Run, predictions: Predictions, mean_percent: float) -> str:
 
 
 def facts(
-    run: Run, predictions: Predictions, *, field: ReceptiveField, info: Mapping[str, Any]
+    run: Run, predictions: Predictions, *, field: ReceptiveField, info: Mapping[str, float]
 ) -> tuple[Fact, ...]:
     """What to know of a run first.
 
@@ -244,7 +243,7 @@ def facts(
         ),
         Fact("Data", config.dataset.name, f"{height}×{width} pixels, {images:,} test images"),
     ]
-    if isinstance(seconds := info.get("train_time_total"), int | float):
+    if (seconds := info.get("train_time_total")) is not None:
         found.append(Fact("Training", duration(seconds), f"{config.train.epochs} epochs"))
     return tuple(found)
 

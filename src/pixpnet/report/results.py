@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pixpnet.config import Config, config_from_yaml
 from pixpnet.data import find_dataset
 from pixpnet.errors import CheckpointError, ConfigError, DataError, FileError, PixPNetError
 from pixpnet.evaluation import Evaluation, Key, Measurement
-from pixpnet.files import MOST_YAML, read_if_there, read_text
+from pixpnet.files import MOST_YAML, read_if_there, read_numbers, read_text
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs import RunDirectory
 
@@ -24,8 +23,8 @@ class RunResults:
     label: str
     """What tells it from the others."""
     config: Config
-    scores: Mapping[str, Any]
-    info: Mapping[str, Any]
+    scores: Mapping[str, float]
+    info: Mapping[str, float]
     measurements: Mapping[Key, Measurement]
     field: ReceptiveField | None
     """The receptive field of its prototypes' patches."""
@@ -104,8 +103,8 @@ def _read(path: Path, label: str) -> RunResults:
         path=path,
         label=label,
         config=config,
-        scores=read_if_there(directory.scores_file),
-        info=read_if_there(directory.model_info_file),
+        scores=read_numbers(directory.scores_file),
+        info=read_numbers(directory.model_info_file),
         measurements={one.key: one for one in (evaluation.measurements if evaluation else ())},
         field=field,
         remarks=tuple(remarks),

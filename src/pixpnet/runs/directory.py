@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from pixpnet.config import Config
-from pixpnet.errors import CheckpointError, ConfigError
-from pixpnet.files import sole_writer
+from pixpnet.errors import CheckpointError, ConfigError, FileError
+from pixpnet.files import MOST_YAML, is_there, read_text, sole_writer
 
 CHECKPOINT_NAME = re.compile(r"epoch=(\d+)-step=(\d+)\.ckpt")
 
@@ -151,12 +151,15 @@ class RunDirectory:
         Raises:
             CheckpointError: if the file that names it is damaged.
         """
-        if not self.best_model_file.is_file():
+        if not is_there(self.best_model_file):
             return None
         try:
-            return self.checkpoints / Path(self.best_model_file.read_text(encoding="utf-8").strip()).name
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{self.best_model_file} is damaged: {error}.") from error
+            name = Path(read_text(self.best_model_file, most=MOST_YAML).strip()).name
+        except FileError as error:
+            raise CheckpointError(f"{self.best_model_file} is damaged: {error}") from error
+        if not CHECKPOINT_NAME.fullmatch(name):
+            raise CheckpointError(f"{self.best_model_file} is damaged: it names no checkpoint.")
+        return self.checkpoints / name
 
     def checkpoint_file(self, *, epoch: int, step: int) -> Path:
         return self.checkpoints / f"epoch={epoch}-step={step}.ckpt"

@@ -302,6 +302,15 @@ def _check_sources(run: Run) -> None:
 
 
 def _best_checkpoint(run: RunDirectory) -> Path:
-    """The checkpoint that the run chose, else its last one."""
-    chosen = run.chosen_checkpoint()
-    return chosen if chosen is not None and chosen.is_file() else run.last_checkpoint()
+    """The checkpoint that the run chose, else its last one.
+
+    Raises:
+        CheckpointError: There is none, or the one that it chose is gone.
+    """
+    chosen, last = run.chosen_checkpoint(), run.last_checkpoint()
+    if chosen is not None and not chosen.is_file():
+        raise CheckpointError(
+            f"{chosen}, which {run.best_model_file} says that the run chose, is gone; another one, such as "
+            f"{last}, can be given in place of the run."
+        )
+    return chosen or last
