@@ -101,7 +101,10 @@ class EvaluationFiles:
         if not is_there(self.curves):
             return {}
         try:
-            for row in csv.DictReader(io.StringIO(read_text(self.curves), newline="")):
+            rows = csv.DictReader(io.StringIO(read_text(self.curves), newline=""))
+            if not set(CURVE_COLUMNS) <= set(rows.fieldnames or ()):
+                raise ValueError(f"its columns are not {', '.join(CURVE_COLUMNS)}")
+            for row in rows:
                 values = [float(row[name] or "nan") for name in CURVE_COLUMNS[2:]]
                 points[row["metric"] or "", row["method"] or None, None].append(values)
             return {key: Curve(*np.array(rows).T.copy()) for key, rows in points.items()}

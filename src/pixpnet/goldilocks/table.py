@@ -138,6 +138,8 @@ def read_rows(path: Path) -> list[Row]:
     except FileError as error:
         raise DataError(f"{path} is no table of Goldilocks results ({error})") from None
     whole = text[: text.rfind("\n") + 1]
+    if not whole and not _csv([list(COLUMNS)]).startswith(text):  # nor the beginning of one
+        raise DataError(f"{path} is no table of Goldilocks results: it begins with {text[:20]!r}.")
     reader = csv.DictReader(io.StringIO(whole))
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if whole and missing:

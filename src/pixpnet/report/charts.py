@@ -86,7 +86,10 @@ def read_charts(path: Path, config: Config) -> tuple[Chart, ...]:
         return ()
     charts = []
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        if "epoch" not in (reader.fieldnames or ()):
+            raise ValueError("it has no column epoch")
+        rows = list(reader)
         read = {
             measure: {split: _points(rows, f"{split}_{measure}") for split in SPLITS}
             for _, measure, _ in CHARTS

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from pixpnet.certificate import Certificate, certificate_file, verify
 from pixpnet.config import Config, config_to_yaml
 from pixpnet.errors import ConfigError, DataError, FileError
-from pixpnet.files import read_mapping, read_numbers, sha256_of
+from pixpnet.files import read_mapping, read_numbers, real_path, sha256_of
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.report.charts import Chart, read_charts
 from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_images
@@ -127,6 +127,10 @@ def collect(
     directory = RunDirectory.open(run_dir)
     run = load(run_dir, dataset_root=dataset_root)
     run.require_sources()
+    # What is wrong is better known before the work.
+    info = read_numbers(directory.model_info_file)
+    metrics = read_metrics(directory.results, checkpoint=run.checkpoint.name)
+    charts = read_charts(directory.metrics_file, run.config)
     names, album = readable_names(run.class_names), Album()
     gallery, field = Gallery(run, album, names), run.receptive_field()
     progress(0, STEPS, "looking at the test images")
@@ -153,17 +157,17 @@ def collect(
         dataset=run.config.dataset.name,
         network=run.config.model.network,
         lead=_lead(run, predictions, field.mean_percent),
-        run=directory.path.resolve().name,
+        run=real_path(directory.path).name,
         image_size=run.image_size,
-        facts=facts(run, predictions, field=field, info=read_numbers(directory.model_info_file)),
+        facts=facts(run, predictions, field=field, info=info),
         remarks=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
         examples=tuple(examples),
         confusion=confused,
         contrasts=tuple(contrasts),
         atlas=chapters,
         grounding=certificate,
-        metrics=read_metrics(directory.results, checkpoint=run.checkpoint.name),
-        charts=read_charts(directory.metrics_file, run.config),
+        metrics=metrics,
+        charts=charts,
         settings=settings(run.config),
         album=album,
     )

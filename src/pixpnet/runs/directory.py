@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pixpnet.config import Config
 from pixpnet.errors import CheckpointError, ConfigError, FileError
-from pixpnet.files import MOST_YAML, is_there, read_text, sole_writer
+from pixpnet.files import MOST_YAML, is_there, read_text, real_path, sole_writer
 
 CHECKPOINT_NAME = re.compile(r"epoch=(\d+)-step=(\d+)\.ckpt")
 
@@ -30,13 +30,14 @@ class RunDirectory:
         """Make a new, empty folder ``<log-dir>/<dataset>[__run-id][_DEBUG]/protonet/<timestamp>[_n]``.
 
         Raises:
-            ConfigError: if the log directory can't be written to.
+            ConfigError: if the log directory can't be written to, or its name is not UTF-8.
         """
         name = config.dataset.name.lower()
         name += f"__{config.run_id}" if config.run_id else ""
         name += "_DEBUG" if config.debug else ""
         stamp = (now or datetime.now()).strftime("%Y-%m-%dT%H_%M_%S")
         parent = Path(config.log_dir) / name / (config.model.name or "protonet")
+        cls(parent).check_name()
         try:
             parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -75,7 +76,7 @@ class RunDirectory:
         """
         runs = [path.parents[1] for path in Path(folder).rglob("results/config.yaml")]
         if not runs:
-            raise CheckpointError(f"there is no run in {Path(folder).resolve()}.")
+            raise CheckpointError(f"there is no run in {real_path(folder)}.")
         return cls(max(runs, key=lambda run: run.name))
 
     @classmethod
@@ -93,6 +94,19 @@ class RunDirectory:
         place = place.absolute()
         runs = (cls(folder) for folder in (place, *place.parents))
         return next((run for run in runs if run.config_file.is_file()), None)
+
+    def check_name(self) -> None:
+        """Check that a training run may lie here.
+
+        Raises:
+            ConfigError: TensorBoard can't write to a folder of this name.
+        """
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"log-dir, run-id: {self.path} is no name in UTF-8, as TensorBoard needs it; give another one"
+            ) from error
 
     def writing(self) -> AbstractContextManager[None]:
         """Be the run's only writer; raises FileError where another process is."""

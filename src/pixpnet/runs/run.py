@@ -32,7 +32,7 @@ from pixpnet.data import (
     without_unreadable,
 )
 from pixpnet.errors import CheckpointError, ConfigError, DataError
-from pixpnet.files import sha256_of
+from pixpnet.files import real_path, sha256_of
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint
@@ -224,7 +224,7 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
     except (ConfigError, CheckpointError) as error:
         raise CheckpointError(f"{file}: {error}") from error
     if dataset_root is not None:
-        config = replace(config, dataset=replace(config.dataset, root=str(Path(dataset_root).resolve())))
+        config = replace(config, dataset=replace(config.dataset, root=str(real_path(dataset_root))))
     run = Run(
         network=network.eval(),
         config=config,
