@@ -79,7 +79,7 @@ def birds(tmp_path_factory) -> Path:
 def tiny_arguments(birds):
     """Command-line arguments of a run of a few seconds; options given here win."""
 
-    def arguments(log_dir, **options) -> list[str]:
+    def arguments(log_dir, /, **options) -> list[str]:
         changed = {name.replace("__", ".").replace("_", "-"): value for name, value in options.items()}
         merged = {**TINY, "dataset.root": birds, "log-dir": log_dir, **changed}
         pairs = ([f"--{name}", str(value)] for name, value in merged.items() if value is not None)

@@ -19,6 +19,7 @@ from typing import IO, Any
 import yaml
 
 from pixpnet.errors import FileError, MissingDataError
+from pixpnet.records import checked
 from pixpnet.words import visible
 
 _logger = logging.getLogger(__name__)
@@ -81,20 +82,32 @@ def write_json(path: Path, values: object) -> None:
     write_text(path, json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_text(path: Path, *, most: int = 2**30) -> str:
-    """The text of a file, which is an ordinary one of so many bytes at most: no pipe, no device.
+MOST_BYTES = 2**30
+"""Of files that are read as a whole."""
+
+
+def check_ordinary(path: Path, *, most: int = MOST_BYTES) -> None:
+    """Check that a file is an ordinary one of so many bytes at most: no pipe, no device, no folder.
+
+    Raises:
+        FileError: It is something else, or too large.
+        OSError: There is none.
+    """
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise FileError(f"{path} can't be read: it is no ordinary file.")
+    if state.st_size > most:
+        raise FileError(f"{path} is not read: {state.st_size} bytes are more than {most}, which is the most.")
+
+
+def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
+    """The text of an ordinary file, as `check_ordinary` has it.
 
     Raises:
         FileError: It is missing, too large, can't be read or is not UTF-8.
     """
     try:
-        state = path.stat()
-        if not stat.S_ISREG(state.st_mode):
-            raise FileError(f"{path} can't be read: it is no ordinary file.")
-        if state.st_size > most:
-            raise FileError(
-                f"{path} is not read: {state.st_size} bytes are more than {most}, which is the most."
-            )
+        check_ordinary(path, most=most)
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path} can't be read: {error}.") from error
@@ -110,15 +123,39 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         FileError: It can't be read, or holds no mapping.
     """
-    is_json = path.suffix == ".json"
-    text = read_text(path) if is_json else read_text(path, most=MOST_YAML)
-    try:
-        values = json.loads(text) if is_json else yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise FileError(f"{path} can't be read: {str(error).splitlines()[0]}.") from error
+    values = read_json(path) if path.suffix == ".json" else _read_yaml(path)
     if not isinstance(values, dict):
         raise FileError(f"{path} should hold names and values, and doesn't.")
     return values
+
+
+def read_json(path: Path) -> Any:
+    """The plain values in a JSON file.
+
+    Raises:
+        FileError: It can't be read.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{path} can't be read: {error}.") from error
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(read_text(path, most=MOST_YAML))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise FileError(f"{path} can't be read: {str(error).splitlines()[0]}.") from error
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything has that name, be it a folder, a pipe or a link to nothing."""
+    return os.path.lexists(path)
+
+
+def real_path(path: str | Path) -> Path:
+    """The absolute path without links; a circle of links stays one."""
+    return Path(os.path.realpath(path))
 
 
 def read_if_there(path: Path) -> dict[str, Any]:
@@ -127,7 +164,19 @@ def read_if_there(path: Path) -> dict[str, Any]:
     Raises:
         FileError: As of `read_mapping`.
     """
-    return read_mapping(path) if path.exists() else {}
+    return read_mapping(path) if is_there(path) else {}
+
+
+def read_numbers(path: Path) -> dict[str, float]:
+    """The finite numbers in a YAML or JSON file by their names; none without the file.
+
+    Raises:
+        FileError: As of `read_mapping`, or a value is no number.
+    """
+    try:
+        return checked(dict[str, float], read_if_there(path))
+    except ValueError as error:
+        raise FileError(f"{path} is damaged: {error}.") from error
 
 
 def sha256_of(path: Path) -> str:

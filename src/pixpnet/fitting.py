@@ -34,7 +34,18 @@ from pixpnet.data import (
 )
 from pixpnet.errors import CheckpointError, ConfigError, DataError, PixPNetError
 from pixpnet.explanation import explain_images
-from pixpnet.files import read_if_there, sole_writer, write_json, write_text, write_yaml
+from pixpnet.files import (
+    MOST_YAML,
+    is_there,
+    read_if_there,
+    read_numbers,
+    read_text,
+    real_path,
+    sole_writer,
+    write_json,
+    write_text,
+    write_yaml,
+)
 from pixpnet.goldilocks import (
     PROTOTYPES_PER_CLASS,
     accuracies,
@@ -192,7 +203,7 @@ def plan_fit(
     config = config_from_yaml(shipped_configurations()[RECIPE[bool(models)]])
     dataset = DatasetConfig(
         name="FOLDER",
-        root=str(Path(folder).resolve()),
+        root=str(real_path(folder)),
         size=None if models else SCRATCH_SIZE,
         val_size=VALIDATION_SHARE,
         on_unreadable="error" if strict else "skip",
@@ -289,8 +300,8 @@ def fit(
         PixPNetError: Pixels outside a patch matter; all else is written then.
     """
     start = time.perf_counter()
-    pictures = Path(folder).resolve()
-    place = (Path("logs", "fit", pictures.name) if out is None else Path(out)).resolve()
+    pictures = real_path(folder)
+    place = real_path(Path("logs", "fit", pictures.name) if out is None else out)
     if place.is_relative_to(pictures):
         raise ConfigError(f"the results would lie among the pictures, in {place}; give another --out.")
     asked = {
@@ -303,13 +314,14 @@ def fit(
         "thumbnails": thumbnails,
     }
     with sole_writer(place):
-        if (place / "fit.yaml").is_file():
+        if is_there(place / "fit.yaml"):
             # Those of older versions say nothing of thumbnails.
             kept = {"thumbnails": True} | read_if_there(place / "settings.yaml")
             others = [f"{name} {kept.get(name)}" for name, value in asked.items() if kept.get(name) != value]
             if others:
                 raise ConfigError(f"{place} holds a fit with {', '.join(others)}; give another --out.")
-            config = config_from_yaml((place / "fit.yaml").read_text("utf-8"), source=str(place / "fit.yaml"))
+            text = read_text(place / "fit.yaml", most=MOST_YAML)
+            config = config_from_yaml(text, source=str(place / "fit.yaml"))
             config = replace(config, log_dir=str(place))
             tell(f"{place / 'fit.yaml'} is there: going on from it.")
         else:
@@ -454,7 +466,7 @@ def _trained(config: Config, place: Path) -> Path:
     """
     try:
         directory = RunDirectory.newest(place / config.dataset.name.lower())
-        found = config_from_yaml(directory.config_file.read_text("utf-8"))
+        found = config_from_yaml(read_text(directory.config_file, most=MOST_YAML))
         directory.last_checkpoint()
     except CheckpointError:
         return train(config)
@@ -473,10 +485,10 @@ def _trained(config: Config, place: Path) -> Path:
 def _shown(run: Run, run_dir: Path, place: Path, certificate: Certificate) -> Iterator[str]:
     """Test, certificate, calibration, explanations and report, told line by line."""
     images = run.image_set
-    scores = read_if_there(RunDirectory(run_dir).scores_file)
+    scores = read_numbers(RunDirectory(run_dir).scores_file)
     tested = Counter(record.label for record in images.test)
     count = sum(tested.values())
-    accuracy = float(scores["test_accuracy"])
+    accuracy = scores["test_accuracy"]
     interval = binomtest(round(accuracy * count), count).proportion_ci(method="wilson")
     label, most = tested.most_common(1)[0]
     yield (

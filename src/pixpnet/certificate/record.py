@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pixpnet.errors import DataError
+from pixpnet.records import checked
 from pixpnet.types import Box
 
 FORMAT = "pixpnet-certificate"
@@ -34,6 +35,12 @@ class Finding:
     """max |Δz|."""
     largest_similarity_change: float
     """Of the trial's prototype at the trial's cell."""
+
+    def __post_init__(self) -> None:
+        if not (self.trials > 0 and 0 <= self.failures <= self.trials and 0 <= self.unchanged <= self.trials):
+            raise ValueError(
+                f"of {self.trials} trials {self.failures} can't fail and {self.unchanged} change nothing"
+            )
 
     @property
     def share_failing(self) -> float:
@@ -168,14 +175,11 @@ class Certificate:
                 f"version {values.get('version')!r}); `pixpnet verify RUN_DIR` writes a new one."
             )
         try:
-            own = {name: values[name] for name in cls.__dataclass_fields__}
-            own["findings"] = tuple(Finding(**one) for one in own["findings"])
-            if own["worst_failure"] is not None:
-                worst = own["worst_failure"]
-                worst = {**worst, "cell": tuple(worst["cell"]), "box": Box(*worst["box"])}
-                own["worst_failure"] = FailedTrial(**worst)
-            return cls(**own)
-        except (KeyError, TypeError) as error:
+            found: Certificate = checked(cls, {name: values[name] for name in cls.__dataclass_fields__})
+            if not any(one.region == DISPLAYED for one in found.findings):
+                raise ValueError("it has no finding of the displayed boxes")
+            return found
+        except (KeyError, ValueError) as error:
             raise DataError(
                 f"The grounding certificate is damaged ({error}); `pixpnet verify RUN_DIR` writes a new one."
             ) from error

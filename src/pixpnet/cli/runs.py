@@ -88,7 +88,7 @@ def report(arguments: Sequence[str]) -> int:
         path = write_report(**options, progress=show)
     say(path)
     if is_opened:
-        webbrowser.open(path.resolve().as_uri())
+        webbrowser.open(path.absolute().as_uri())
     return 0
 
 

@@ -84,14 +84,17 @@ SIDE = Range(minimum=1, maximum=10_000)
 """Pixels of a network's input."""
 COUNT = Range(minimum=1, maximum=100_000)
 """What time and memory follow from: epochs, prototypes, trials."""
+LARGEST = 1e9
+"""More has no use, and what it is multiplied with may no longer be finite."""
 
 From0 = Annotated[int, FROM_0]
 From1 = Annotated[int, FROM_1]
 Seed = Annotated[int, SEED]
 Side = Annotated[int, SIDE]
 Count = Annotated[int, COUNT]
-Positive = Annotated[float, Range(above=0)]
-NotNegative = Annotated[float, Range(minimum=0)]
+Factor = Annotated[float, Range(minimum=-LARGEST, maximum=LARGEST)]
+Positive = Annotated[float, Range(above=0, maximum=LARGEST)]
+NotNegative = Annotated[float, Range(minimum=0, maximum=LARGEST)]
 BelowOne = Annotated[float, Range(minimum=0, below=1)]
 
 

@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 
 from pixpnet.config.options import (
     COUNT,
+    SIDE,
     BelowOne,
     Count,
+    Factor,
     From0,
     From1,
     KeyOf,
@@ -124,8 +126,8 @@ class ModelConfig:
     name: Literal["protonet"] | None = None
     feature_extractor: str | None = None
     feature_layer: str | None = None
-    tile: Positive | None = None
-    tile_stride: Positive | None = None
+    tile: Annotated[float, Range(above=0, maximum=SIDE.maximum)] | None = None
+    tile_stride: Annotated[float, Range(above=0, maximum=SIDE.maximum)] | None = None
     tile_input: Side | None = None
     pretrained: bool = True
     weights: str | None = None
@@ -140,8 +142,8 @@ class ModelConfig:
     add_on_activation: Annotated[str, KeyOf("pixpnet.prototypes:ADD_ON_ACTIVATIONS")] = "sigmoid"
     epsilon: Positive = 1e-6
     learn_prototypes: bool = True
-    incorrect_strength: float = -0.5
-    correct_strength: float = 1.0
+    incorrect_strength: Factor = -0.5
+    correct_strength: Factor = 1.0
     class_specific: bool = True
     readout_type: Annotated[str, KeyOf("pixpnet.prototypes:HEADS")] = "linear"
     distance: Annotated[str, KeyOf("pixpnet.prototypes:DISTANCES")] = "l2"
@@ -277,11 +279,11 @@ class LossConfig:
         l1: Size of the head's weights.
     """
 
-    xent: float = 1.0
+    xent: Factor = 1.0
     label_smoothing: BelowOne = 0.0
-    cluster: float = 0.8
-    separation: float = 0.08
-    l1: float = 1e-4
+    cluster: Factor = 0.8
+    separation: Factor = 0.08
+    l1: Factor = 1e-4
 
 
 @dataclass(frozen=True)

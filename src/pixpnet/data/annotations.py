@@ -19,6 +19,7 @@ from pixpnet.data.listing import below, pictures_below
 from pixpnet.data.spec import ImageSet
 from pixpnet.data.tables import BOX, Names, TableLine, box_columns, csv_columns, read_csv
 from pixpnet.errors import DataError
+from pixpnet.files import is_there
 from pixpnet.types import Box, ImageRecord
 
 PARTS, BOXES, MASKS = "parts.csv", "boxes.csv", "masks"
@@ -41,8 +42,8 @@ def annotated(images: ImageSet) -> ImageSet:
         DataError: Naming file and line: an image that is not there, a second line for one, or no number.
     """
     ids = {record.image_id for record in (*images.train, *images.test)}
-    parts = read_parts(images.root / PARTS, ids) if (images.root / PARTS).exists() else None
-    boxes = _read_boxes(images.root / BOXES, ids) if (images.root / BOXES).exists() else {}
+    parts = read_parts(images.root / PARTS, ids) if is_there(images.root / PARTS) else None
+    boxes = _read_boxes(images.root / BOXES, ids) if is_there(images.root / BOXES) else {}
     left_out = Counter(images.left_out)
     masks = _find_masks(images.root / MASKS, ids, left_out)
 

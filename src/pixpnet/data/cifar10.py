@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from pixpnet.errors import DataError
-from pixpnet.files import whole_folder
+from pixpnet.files import check_ordinary, whole_folder
 from pixpnet.types import Progress, no_progress
 
 BATCHES, UNPACKED = "cifar-10-batches-py", "cifar-10-png"
@@ -90,6 +90,7 @@ def _read_batch(path: Path, classes: int) -> tuple[UInt8[np.ndarray, "n 32 32 3"
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
+        check_ordinary(path)
         with path.open("rb") as file:
             content = _PlainUnpickler(file, encoding="latin1").load()
     except FileNotFoundError:

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from pixpnet.data.spec import DatasetSpec, ImageSet
 from pixpnet.data.tables import TableLine, read_columns, unique
 from pixpnet.errors import DataError
+from pixpnet.files import is_there
 from pixpnet.types import ImageRecord
 
 
@@ -38,7 +39,7 @@ def read_cub(root: Path, *, spec: DatasetSpec, part_locations: str = "parts/part
     split = _per_image(root / "train_test_split.txt", "<image id> <1 train, 0 test>", images)
     is_training = {image: row.flag("1 train, 0 test") for image, row in split.items()}
     boxes, masks = {}, {}
-    if (root / "bounding_boxes.txt").exists():
+    if is_there(root / "bounding_boxes.txt"):
         rows = _per_image(root / "bounding_boxes.txt", "<image id> <x> <y> <width> <height>", images)
         boxes = {image: row.box() for image, row in rows.items()}
     if (root / "segmentations").is_dir():
@@ -85,7 +86,7 @@ def _per_image(path: Path, layout: str, images: dict[int, TableLine]) -> dict[in
 def _read_labels(root: Path, images: dict[int, TableLine]) -> tuple[dict[int, int], tuple[str, ...]]:
     """Labels from 0, and the names of the classes."""
     rows = _per_image(root / "image_class_labels.txt", "<image id> <class id>", images)
-    if (root / "classes.txt").exists():
+    if is_there(root / "classes.txt"):
         classes = unique(read_columns(root / "classes.txt", "<class id> <name>"), "class id")
         names = {key: row.fields["name"] for key, row in classes.items()}
         class_of = {image: row.whole("class id") for image, row in rows.items()}
@@ -106,10 +107,16 @@ def _read_parts(
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "n q 2"], Bool[np.ndarray, "n q"]]:
     """Names, continuous points and visibility of every part in every image, in the order of `images`."""
     names = {}
-    if (root / "parts" / "parts.txt").exists():
+    if is_there(root / "parts" / "parts.txt"):
         rows = unique(read_columns(root / "parts" / "parts.txt", "<part id> <name>"), "part id")
         names = {key: row.fields["name"] for key, row in rows.items()}
-    locations = read_columns(path, "<image id> <part id> <x> <y> <visible>") if path.exists() else []
+        if not names:
+            raise DataError(f"{root / 'parts' / 'parts.txt'} names no part; remove it if there are none.")
+    locations = []
+    if is_there(path):
+        locations = read_columns(path, "<image id> <part id> <x> <y> <visible>")
+        if not locations:
+            raise DataError(f"{path} has no line; remove it if no part is marked.")
     parts = [row.whole("part id", least=-math.inf if names else 1) for row in locations]
     names = names or {key: f"part {key}" for key in range(1, max(parts, default=0) + 1)}
     column_of = {key: column for column, key in enumerate(sorted(names))}

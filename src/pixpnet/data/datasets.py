@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +20,8 @@ from pixpnet.data.listing import left_out_in_words
 from pixpnet.data.rgb import range_bits
 from pixpnet.data.sources import find_root, holds, missing
 from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
-from pixpnet.errors import ConfigError, DataError
+from pixpnet.errors import ConfigError, DataError, FileError
+from pixpnet.files import read_json
 from pixpnet.synthbirds import GENERATOR_VERSION, render_dataset
 from pixpnet.types import IMAGENET, STANDARD, Normalization, Progress, Reading, no_progress
 
@@ -125,9 +125,9 @@ def _check_rendered(root: Path, wanted: Mapping[str, int]) -> None:
     """Hold what a folder was rendered with against what is wanted."""
     path = root / "attributes.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["parameters"]
+        found = read_json(path)["parameters"]
         different = [name for name, value in wanted.items() if found[name] != value]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (FileError, KeyError, TypeError) as error:
         raise DataError(f"{path} does not tell what SynthBirds was rendered with: {error!r}.") from error
     if different:
         values = ", ".join(f"{name.replace('_', '-')} {found[name]}" for name in different)

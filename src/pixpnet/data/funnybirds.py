@@ -9,7 +9,6 @@ is visible where `MIN_PIXELS` or more show. Measuring them takes a while, so the
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ from pixpnet.data.decode import open_picture
 from pixpnet.data.spec import DatasetSpec, ImageSet
 from pixpnet.data.tables import TableLine, unique
 from pixpnet.errors import DataError, FileError
-from pixpnet.files import write_text
+from pixpnet.files import is_there, read_json, write_text
 from pixpnet.types import ImageRecord, Progress, no_progress
 
 _logger = logging.getLogger(__name__)
@@ -79,12 +78,12 @@ def _records(root: Path, split: str, classes: int) -> tuple[ImageRecord, ...]:
 
 
 def _read_list(path: Path) -> list[TableLine]:
+    if not is_there(path):
+        raise DataError(f"{path} is missing; wanted FunnyBirds as it is published.")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; wanted FunnyBirds as it is published.") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
+        entries = read_json(path)
+    except FileError as error:
+        raise DataError(str(error)) from error
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{path}: wanted a list of objects.")
     return [TableLine(path, number, entry, unit="entry") for number, entry in enumerate(entries)]
@@ -94,7 +93,7 @@ def _with_parts(
     root: Path, split: str, records: tuple[ImageRecord, ...], progress: Progress
 ) -> tuple[ImageRecord, ...]:
     path = root / f"part_points_{split}.csv"
-    if path.exists():
+    if is_there(path):
         table = read_parts(path, {record.image_id for record in records})
     else:
         table = _measure(root, split, records, progress)

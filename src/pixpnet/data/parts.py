@@ -27,7 +27,8 @@ from pixpnet.data.funnybirds import part_numbers
 from pixpnet.data.images import ClassificationImages
 from pixpnet.data.spec import ImageSet
 from pixpnet.data.transforms import evaluation_transform, first_transform, object_window
-from pixpnet.errors import DataError
+from pixpnet.errors import DataError, FileError
+from pixpnet.files import is_there, read_json
 from pixpnet.types import ImageRecord
 
 _WORD = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
@@ -112,10 +113,10 @@ def read_part_truth(images: ImageSet) -> PartTruth | None:
     """
     for name, read in _READERS.items():
         path = images.root / name
-        if path.is_file():
+        if is_there(path):
             try:
-                truth = read(images, json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                truth = read(images, read_json(path))
+            except (FileError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DataError(f"{path} does not tell the parts of each class: {error!r}.") from error
             if truth is not None:
                 return truth

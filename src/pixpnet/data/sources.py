@@ -27,7 +27,7 @@ from typing import IO
 from pixpnet.config import DatasetConfig
 from pixpnet.data.spec import Archive, DatasetSpec
 from pixpnet.errors import DataError, MissingDataError
-from pixpnet.files import locked, whole_folder
+from pixpnet.files import is_there, locked, whole_folder
 from pixpnet.types import Progress, no_progress
 
 _logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def find_root(
 
 def holds(place: Path, markers: Sequence[str]) -> bool:
     """Whether a folder has all of a set's marker files."""
-    return all((place / marker).exists() for marker in markers)
+    return all(is_there(place / marker) for marker in markers)
 
 
 def missing(spec: DatasetSpec, config: DatasetConfig) -> MissingDataError:

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from pixpnet.data.listing import plain
-from pixpnet.errors import DataError
+from pixpnet.errors import DataError, FileError
+from pixpnet.files import check_ordinary
 from pixpnet.types import Box
 
 BOX = ("x", "y", "width", "height")
@@ -223,12 +224,13 @@ def _decoded(content: bytes, path: Path) -> str:
 
 def _bytes(path: Path, layout: str, most: int = -1) -> bytes:
     try:
-        if path.exists() and not path.is_file():
-            raise DataError(f"{path} is no file; wanted a table of lines `{layout}`.")
+        check_ordinary(path)
         with path.open("rb") as file:
             return file.read(most)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; wanted a table of lines `{layout}`.") from None
+    except FileError as error:
+        raise DataError(f"{error} Wanted a table of lines `{layout}`.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
 

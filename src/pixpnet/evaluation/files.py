@@ -17,7 +17,7 @@ from pixpnet.errors import DataError, FileError
 from pixpnet.evaluation.metric import Curve, Evaluation, Key, Measurement
 from pixpnet.evaluation.table import METRICS
 from pixpnet.figures import FIGURE_FORMATS, BarPanel, CurveLine, bars_figure, curves_figure, save_figure
-from pixpnet.files import read_mapping, write_text, write_yaml
+from pixpnet.files import is_there, read_mapping, read_text, write_text, write_yaml
 from pixpnet.metrics import Estimate
 from pixpnet.pixel_space import mapping_title
 from pixpnet.runs import RunDirectory
@@ -86,7 +86,7 @@ class EvaluationFiles:
         Raises:
             DataError: A file is damaged.
         """
-        if not self.yaml.is_file():
+        if not is_there(self.yaml):
             return None
         try:
             return Evaluation.from_dict(read_mapping(self.yaml), self._read_curves())
@@ -98,15 +98,17 @@ class EvaluationFiles:
 
     def _read_curves(self) -> dict[Key, Curve]:
         points = defaultdict[Key, list[list[float]]](list)
-        if not self.curves.is_file():
+        if not is_there(self.curves):
             return {}
         try:
-            with self.curves.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    values = [float(row[name] or "nan") for name in CURVE_COLUMNS[2:]]
-                    points[row["metric"] or "", row["method"] or None, None].append(values)
+            rows = csv.DictReader(io.StringIO(read_text(self.curves), newline=""))
+            if not set(CURVE_COLUMNS) <= set(rows.fieldnames or ()):
+                raise ValueError(f"its columns are not {', '.join(CURVE_COLUMNS)}")
+            for row in rows:
+                values = [float(row[name] or "nan") for name in CURVE_COLUMNS[2:]]
+                points[row["metric"] or "", row["method"] or None, None].append(values)
             return {key: Curve(*np.array(rows).T.copy()) for key, rows in points.items()}
-        except (OSError, csv.Error, KeyError, ValueError) as error:
+        except (FileError, csv.Error, KeyError, ValueError) as error:
             raise DataError(f"its curves in {self.curves} can't be read ({error!r}).") from error
 
     def write(self, evaluation: Evaluation) -> None:

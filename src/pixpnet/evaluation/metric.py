@@ -15,6 +15,7 @@ from pixpnet.errors import ConfigError, DataError
 from pixpnet.evaluation.subject import Subject
 from pixpnet.metrics import PROTOCOLS, Estimate
 from pixpnet.pixel_space import MAPPINGS
+from pixpnet.records import checked
 
 VERSION = 1
 """Version of the file that an evaluation is kept in."""
@@ -192,25 +193,53 @@ class Measurement:
             "curve": None if self.curve is None else self.curve.checksum,
         }
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], curve: Curve | None = None) -> Measurement:
-        """The measurement of `to_dict`, with its curve."""
-        quantities = values["values"].items()
-        return cls(
-            metric=values["metric"],
-            method=values["method"],
-            protocol=values["protocol"],
-            settings=dict(values["settings"]),
-            values={name: _estimate(found) for name, found in quantities},
-            units={name: found["unit"] for name, found in quantities},
+
+class _WrittenQuantity(NamedTuple):
+    """An estimate with its unit, as `Measurement.to_dict` has it."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+    left_out: int
+    unit: str
+
+
+class _WrittenMeasurement(NamedTuple):
+    """What `Measurement.to_dict` gives."""
+
+    metric: str
+    method: str | None
+    protocol: str | None
+    settings: Mapping[str, int | float | str | None]
+    seconds: float
+    values: Mapping[str, _WrittenQuantity]
+    curve: str | None
+
+    def read(self, curves: Mapping[Key, Curve]) -> Measurement | None:
+        """The measurement; None where it has a curve that is not there."""
+        curve = curves.get((self.metric, self.method, self.protocol)) if self.curve else None
+        if self.curve and (curve is None or curve.checksum != self.curve):
+            return None
+        return Measurement(
+            metric=self.metric,
+            method=self.method,
+            protocol=self.protocol,
+            settings=self.settings,
+            values={name: Estimate(*found[:-1]) for name, found in self.values.items()},
+            units={name: found.unit for name, found in self.values.items()},
             curve=curve,
-            seconds=float(values["seconds"]),
+            seconds=self.seconds,
         )
 
 
-def _estimate(values: Mapping[str, Any]) -> Estimate:
-    value, low, high = (float(values[name]) for name in ("value", "low", "high"))
-    return Estimate(value, low, high, count=int(values["count"]), left_out=int(values["left_out"]))
+class _WrittenEvaluation(NamedTuple):
+    """What `Evaluation.to_dict` gives."""
+
+    version: int
+    checkpoint: str
+    checkpoint_sha256: str
+    measurements: tuple[_WrittenMeasurement, ...]
 
 
 @dataclass(frozen=True)
@@ -261,12 +290,9 @@ class Evaluation:
         if version != VERSION:
             raise DataError(f"this is no evaluation of version {VERSION}; its version is {version}.")
         try:
-            measurements = []
-            for one in values["measurements"]:
-                key = (one["metric"], one["method"], one["protocol"])
-                curve = (curves or {}).get(key)
-                if one["curve"] is None or (curve is not None and curve.checksum == one["curve"]):
-                    measurements.append(Measurement.from_dict(one, curve if one["curve"] else None))
-            return cls(values["checkpoint"], values["checkpoint_sha256"], tuple(measurements))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"the evaluation is damaged ({error!r}).") from error
+            written: _WrittenEvaluation = checked(_WrittenEvaluation, values)
+        except ValueError as error:
+            raise DataError(f"the evaluation is damaged ({error}).") from error
+        found = (one.read(curves or {}) for one in written.measurements)
+        measurements = tuple(one for one in found if one is not None)
+        return cls(written.checkpoint, written.checkpoint_sha256, measurements)

@@ -162,6 +162,8 @@ def _writer(out: str | Path | None, *, resume: bool) -> Callable[[_Predicted, in
 
     def write(predicted: _Predicted, top_k: int) -> None:
         head = lines.head(top_k)
+        if path.exists() and not path.is_file():
+            raise FileError(f"{path} could not be written: it is no ordinary file.")
         with sole_writer(path.parent, name=path.name):
             former, end = lines.read(path, head) if resume and path.exists() else ([], 0)
             rows = predicted(former)
@@ -231,6 +233,7 @@ def _csv_rows(path: Path, head: str) -> tuple[list[_Row], int]:
     """As `_Lines.read`; a name may have line ends in it, so lines are no rows."""
     position, line = 0, ""
     found, end = [], 0
+    _check_begin(path, ",".join(_OF_PICTURE))
 
     def lines(file: IO[bytes]) -> Iterator[str]:
         nonlocal position, line
@@ -260,12 +263,29 @@ def _csv_rows(path: Path, head: str) -> tuple[list[_Row], int]:
     return found, end
 
 
+def _check_begin(path: Path, wanted: str) -> None:
+    """Check that a file, which may have no whole line yet, begins as predictions do.
+
+    Raises:
+        FileError: It is something else, or can't be read.
+    """
+    begin = wanted.encode()
+    try:
+        with path.open("rb") as file:
+            first = file.read(len(begin))
+    except OSError as error:
+        raise FileError(f"{path} can't be read: {error}.") from error
+    if not begin.startswith(first):
+        raise FileError(f"{path} can't be resumed: it holds something else than predictions.")
+
+
 def _json_line(prediction: Prediction, top_k: int) -> str:
     return json.dumps(prediction.to_dict(), allow_nan=False) + "\n"
 
 
 def _json_rows(path: Path, head: str) -> tuple[list[_Row], int]:
     found, end = [], 0
+    _check_begin(path, '{"path": ')
     with path.open("rb") as file:
         for data in file:
             if not data.endswith(b"\n"):

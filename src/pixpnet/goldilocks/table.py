@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from pixpnet.errors import DataError, FileError
-from pixpnet.files import read_text, write_text
+from pixpnet.files import is_there, read_text, write_text
+from pixpnet.records import checked
 
 Mode = Literal["probe", "finetune"]
 Readout = Literal["average", "prototypes"]
@@ -107,7 +108,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "readout": get_args(Readout),
     "weights": get_args(Weights),
 }
-_CONVERTERS = {"int": int, "float": float}
+_CONVERTERS = {"int": int, "float": lambda text: checked(float, float(text))}
 _TYPES = {field.name: field.type for field in fields(Row)}
 
 
@@ -130,24 +131,23 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         DataError: The file is no such table; the error names the line.
     """
-    if not path.exists():
+    if not is_there(path):
         return []
     try:
         text = read_text(path)
     except FileError as error:
         raise DataError(f"{path} is no table of Goldilocks results ({error})") from None
     whole = text[: text.rfind("\n") + 1]
+    if not whole and not _csv([list(COLUMNS)]).startswith(text):  # nor the beginning of one
+        raise DataError(f"{path} is no table of Goldilocks results: it begins with {text[:20]!r}.")
     reader = csv.DictReader(io.StringIO(whole))
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if whole and missing:
         raise DataError(f"{path} is no table of Goldilocks results: it has no column {', '.join(missing)}.")
-    rows = []
-    for cells in reader:
-        try:
-            rows.append(_row(cells))
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{path}, line {reader.line_num}: {error}.") from None
-    return rows
+    try:
+        return [_row(cells) for cells in reader]
+    except (TypeError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error}.") from None
 
 
 def write_rows(path: Path, rows: Sequence[Row], ranks: Iterable[int]) -> None:

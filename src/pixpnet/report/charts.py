@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pixpnet.config import Config
-from pixpnet.errors import CheckpointError
+from pixpnet.errors import CheckpointError, FileError
+from pixpnet.files import is_there, read_text
 from pixpnet.words import percent
 
 WIDTH, HEIGHT = 400, 220
@@ -80,17 +82,19 @@ def read_charts(path: Path, config: Config) -> tuple[Chart, ...]:
     Raises:
         CheckpointError: The file is damaged.
     """
-    if not path.is_file():
+    if not is_there(path):
         return ()
     charts = []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        if "epoch" not in (reader.fieldnames or ()):
+            raise ValueError("it has no column epoch")
+        rows = list(reader)
         read = {
             measure: {split: _points(rows, f"{split}_{measure}") for split in SPLITS}
             for _, measure, _ in CHARTS
         }
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (FileError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise CheckpointError(
             f"{path} is damaged ({error!r}); without it the report has no curves."
         ) from error

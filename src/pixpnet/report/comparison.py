@@ -38,12 +38,8 @@ class RunNumber:
     """Whether it means nothing without the data that it was measured on."""
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
 def _accuracy(run: RunResults) -> float | None:
-    share = _number(run.scores.get("test_accuracy"))
+    share = run.scores.get("test_accuracy")
     return None if share is None else 100 * share
 
 
@@ -65,12 +61,10 @@ RUN_NUMBERS = (
     RunNumber(
         "Largest receptive field", "%", "low", lambda run: run.field.max_percent if run.field else None
     ),
-    RunNumber("Prototypes", "prototypes", "", lambda run: _number(run.config.model.num_prototypes)),
-    RunNumber("Parameters", "parameters", "low", lambda run: _number(run.info.get("total_parameters"))),
-    RunNumber(
-        "Multiply-adds for one image", "multiply-adds", "low", lambda run: _number(run.info.get("macs"))
-    ),
-    RunNumber("Training time", "s", "", lambda run: _number(run.info.get("train_time_total"))),
+    RunNumber("Prototypes", "prototypes", "", lambda run: run.config.model.num_prototypes),
+    RunNumber("Parameters", "parameters", "low", lambda run: run.info.get("total_parameters")),
+    RunNumber("Multiply-adds for one image", "multiply-adds", "low", lambda run: run.info.get("macs")),
+    RunNumber("Training time", "s", "", lambda run: run.info.get("train_time_total")),
 )
 
 

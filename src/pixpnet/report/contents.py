@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from pixpnet.certificate import Certificate, certificate_file, verify
 from pixpnet.config import Config, config_to_yaml
 from pixpnet.errors import ConfigError, DataError, FileError, MissingDataError
-from pixpnet.files import read_if_there, read_mapping, sha256_of
+from pixpnet.files import read_mapping, read_numbers, real_path, sha256_of
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.report.charts import Chart, read_charts
 from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_images
@@ -148,6 +148,10 @@ def collect(
     directory = RunDirectory.open(run_dir)
     run = load(run_dir, dataset_root=dataset_root)
     run.require_sources()
+    # What is wrong is better known before the work.
+    info = read_numbers(directory.model_info_file)
+    metrics = read_metrics(directory.results, checkpoint=run.checkpoint.name)
+    charts = read_charts(directory.metrics_file, run.config)
     names, album = readable_names(run.class_names), Album()
     gallery, field = Gallery(run, album, names), run.receptive_field()
     missing = _missing(run, is_told_where=dataset_root is not None)
@@ -179,9 +183,9 @@ def collect(
         dataset=run.config.dataset.name,
         network=run.config.model.network,
         lead=_lead(run, tested, field.mean_percent),
-        run=directory.path.resolve().name,
+        run=real_path(directory.path).name,
         image_size=run.image_size,
-        facts=facts(run, tested, field=field, info=read_if_there(directory.model_info_file)),
+        facts=facts(run, tested, field=field, info=info),
         remarks=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
         missing=missing,
         examples=tuple(examples),
@@ -189,8 +193,8 @@ def collect(
         contrasts=tuple(contrasts),
         atlas=chapters,
         grounding=certificate,
-        metrics=read_metrics(directory.results, checkpoint=run.checkpoint.name),
-        charts=read_charts(directory.metrics_file, run.config),
+        metrics=metrics,
+        charts=charts,
         settings=settings(run.config),
         album=album,
     )
@@ -217,7 +221,7 @@ def _tested(predictions: Predictions) -> Tested:
 
 def _tested_before(run: Run, directory: RunDirectory) -> Tested | None:
     """What the run measured of this network when it ended, and kept; None: it did not."""
-    scores, best = read_if_there(directory.scores_file), directory.chosen_checkpoint()
+    scores, best = read_numbers(directory.scores_file), directory.chosen_checkpoint()
     is_best = best is not None and best.name == run.checkpoint.name
     prefix = "best_" if is_best and "best_test_accuracy" in scores else ""
     accuracy, of_classes = (scores.get(f"{prefix}test_{name}") for name in ("accuracy", "weighted_accuracy"))
@@ -263,7 +267,7 @@ def _lead(run: Run, tested: Tested | None, mean_percent: float) -> str:
 
 
 def facts(
-    run: Run, tested: Tested | None, *, field: ReceptiveField, info: Mapping[str, Any]
+    run: Run, tested: Tested | None, *, field: ReceptiveField, info: Mapping[str, float]
 ) -> tuple[Fact, ...]:
     """What to know of a run first.
 
@@ -306,7 +310,7 @@ def facts(
         ),
         Fact("Data", config.dataset.name, f"{height}×{width} pixels{images}"),
     ]
-    if isinstance(seconds := info.get("train_time_total"), int | float):
+    if (seconds := info.get("train_time_total")) is not None:
         found.append(Fact("Training", duration(seconds), f"{config.train.epochs} epochs"))
     return tuple(found)
 

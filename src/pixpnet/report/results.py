@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pixpnet.config import Config, config_from_yaml
 from pixpnet.data import find_dataset
 from pixpnet.errors import CheckpointError, ConfigError, DataError, FileError, PixPNetError
 from pixpnet.evaluation import Evaluation, Key, Measurement
-from pixpnet.files import MOST_YAML, read_if_there, read_text
+from pixpnet.files import MOST_YAML, read_if_there, read_numbers, read_text, real_path
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs import RunDirectory
 
@@ -24,8 +23,8 @@ class RunResults:
     label: str
     """What tells it from the others."""
     config: Config
-    scores: Mapping[str, Any]
-    info: Mapping[str, Any]
+    scores: Mapping[str, float]
+    info: Mapping[str, float]
     measurements: Mapping[Key, Measurement]
     field: ReceptiveField | None
     """The receptive field of its prototypes' patches."""
@@ -61,7 +60,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[RunResults, ...]:
         raise ConfigError(f"{len(paths)} run to compare; name two run directories or more.")
     seen: dict[Path, Path] = {}
     for path in paths:
-        other = seen.setdefault(path.resolve(), path)
+        other = seen.setdefault(real_path(path), path)
         if other is not path:
             raise ConfigError(f"{path} is there twice; name different runs.")
     return tuple(_read(path, label) for path, label in zip(paths, labels(paths), strict=True))
@@ -73,7 +72,7 @@ def labels(paths: Sequence[Path]) -> tuple[str, ...]:
     >>> labels([Path("/logs/a/birds__1/protonet/2026-01-01"), Path("/logs/b/birds__1/protonet/2026-01-02")])
     ('a', 'b')
     """
-    parts = [path.resolve().parts for path in paths]
+    parts = [real_path(path).parts for path in paths]
     longest = max(map(len, parts))
     filled = [(*one, *("",) * (longest - len(one))) for one in parts]
     differing = [place for place in range(longest) if len({one[place] for one in filled}) > 1]
@@ -89,6 +88,7 @@ def _read(path: Path, label: str) -> RunResults:
     config = _config(directory)
     remarks: list[str] = []
     evaluation = _evaluation(directory)
+    scores, info = read_numbers(directory.scores_file), read_numbers(directory.model_info_file)
     chosen = directory.chosen_checkpoint()
     if evaluation is not None and chosen is not None and chosen.name != evaluation.checkpoint:
         remarks.append(
@@ -104,8 +104,8 @@ def _read(path: Path, label: str) -> RunResults:
         path=path,
         label=label,
         config=config,
-        scores=read_if_there(directory.scores_file),
-        info=read_if_there(directory.model_info_file),
+        scores=scores,
+        info=info,
         measurements={one.key: one for one in (evaluation.measurements if evaluation else ())},
         field=field,
         remarks=tuple(remarks),

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from pixpnet.data import loader
 from pixpnet.errors import CheckpointError, DataError, FileError
-from pixpnet.files import read_mapping, sha256_of, write_json
+from pixpnet.files import is_there, read_mapping, sha256_of, write_json
 from pixpnet.prototypes import PrototypeNetwork, PrototypeOutput
+from pixpnet.records import checked
 from pixpnet.runs.directory import RunDirectory
 from pixpnet.runs.manifest import read_manifest
 from pixpnet.runs.run import Run
@@ -93,7 +94,7 @@ def find_calibration(run: Run, *, batch_size: int = 32) -> Calibration:
         CheckpointError: The file is damaged.
     """
     directory = RunDirectory.of_checkpoint(run.checkpoint)
-    if directory is not None and directory.calibration_file.is_file():
+    if directory is not None and is_there(directory.calibration_file):
         found = _read(directory.calibration_file)
         if found.checkpoint_sha256 == sha256_of(run.checkpoint):
             return found
@@ -139,7 +140,7 @@ def calibrate(run: Run, *, batch_size: int = 32) -> Calibration:
 
 def _validation_images(run: Run) -> tuple[tuple[ImageRecord, ...], RunDirectory]:
     directory = RunDirectory.of_checkpoint(run.checkpoint)
-    if directory is None or not directory.images_file.is_file():
+    if directory is None or not is_there(directory.images_file):
         raise DataError(
             f"{run.checkpoint} lies in no run directory with its results/images.json, which tells the "
             "validation images; give a run directory as training left it."
@@ -169,9 +170,11 @@ def _temperature(logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> flo
 def _read(path: Path) -> Calibration:
     values = read_mapping(path)
     try:
-        found = Calibration(**{**values, "familiarity": tuple(map(float, values["familiarity"]))})
-        if not (found.familiarity and float(found.temperature) > 0):
-            raise ValueError("it holds no image")
-    except (KeyError, TypeError, ValueError) as error:
+        found: Calibration = checked(Calibration, values)
+        if not (found.familiarity and found.images > 0 and found.temperature > 0):
+            raise ValueError("it holds no image, or no temperature above 0")
+        if list(found.familiarity) != sorted(found.familiarity):
+            raise ValueError("its familiarity does not ascend")
+    except ValueError as error:
         raise CheckpointError(f"{path} is damaged ({error}); remove it to have it made anew.") from error
     return found

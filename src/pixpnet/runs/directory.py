@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 
 from pixpnet.config import Config
-from pixpnet.errors import CheckpointError, ConfigError
-from pixpnet.files import sole_writer
+from pixpnet.errors import CheckpointError, ConfigError, FileError
+from pixpnet.files import MOST_YAML, is_there, read_text, real_path, sole_writer
 from pixpnet.types import PrototypeSource
 
 CHECKPOINT_NAME = re.compile(r"epoch=(\d+)-step=(\d+)\.ckpt")
@@ -32,13 +32,14 @@ class RunDirectory:
         """Make a new, empty folder ``<log-dir>/<dataset>[__run-id][_DEBUG]/protonet/<timestamp>[_n]``.
 
         Raises:
-            ConfigError: if the log directory can't be written to.
+            ConfigError: if the log directory can't be written to, or its name is not UTF-8.
         """
         name = config.dataset.name.lower()
         name += f"__{config.run_id}" if config.run_id else ""
         name += "_DEBUG" if config.debug else ""
         stamp = (now or datetime.now()).strftime("%Y-%m-%dT%H_%M_%S")
         parent = Path(config.log_dir) / name / (config.model.name or "protonet")
+        cls(parent).check_name()
         try:
             parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,7 +78,7 @@ class RunDirectory:
         """
         runs = [path.parents[1] for path in Path(folder).rglob("results/config.yaml")]
         if not runs:
-            raise CheckpointError(f"there is no run in {Path(folder).resolve()}.")
+            raise CheckpointError(f"there is no run in {real_path(folder)}.")
         return cls(max(runs, key=lambda run: run.name))
 
     @classmethod
@@ -95,6 +96,19 @@ class RunDirectory:
         place = place.absolute()
         runs = (cls(folder) for folder in (place, *place.parents))
         return next((run for run in runs if run.config_file.is_file()), None)
+
+    def check_name(self) -> None:
+        """Check that a training run may lie here.
+
+        Raises:
+            ConfigError: TensorBoard can't write to a folder of this name.
+        """
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"log-dir, run-id: {self.path} is no name in UTF-8, as TensorBoard needs it; give another one"
+            ) from error
 
     def writing(self) -> AbstractContextManager[None]:
         """Be the run's only writer; raises FileError where another process is."""
@@ -161,12 +175,15 @@ class RunDirectory:
         Raises:
             CheckpointError: if the file that names it is damaged.
         """
-        if not self.best_model_file.is_file():
+        if not is_there(self.best_model_file):
             return None
         try:
-            return self.checkpoints / Path(self.best_model_file.read_text(encoding="utf-8").strip()).name
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{self.best_model_file} is damaged: {error}.") from error
+            name = Path(read_text(self.best_model_file, most=MOST_YAML).strip()).name
+        except FileError as error:
+            raise CheckpointError(f"{self.best_model_file} is damaged: {error}") from error
+        if not CHECKPOINT_NAME.fullmatch(name):
+            raise CheckpointError(f"{self.best_model_file} is damaged: it names no checkpoint.")
+        return self.checkpoints / name
 
     def checkpoint_file(self, *, epoch: int, step: int) -> Path:
         return self.checkpoints / f"epoch={epoch}-step={step}.ckpt"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pixpnet.data import Splits
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.files import read_mapping, sha256_of, write_text
+from pixpnet.records import checked
 from pixpnet.types import PrototypeSource
 
 _LISTED = 20
@@ -38,8 +39,8 @@ def read_manifest(path: Path) -> dict[str, ListedImage]:
         FileError: The file can't be read.
     """
     try:
-        return {image_id: ListedImage(*listed) for image_id, listed in read_mapping(path).items()}
-    except TypeError as error:
+        return checked(dict[str, ListedImage], read_mapping(path))
+    except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}.") from error
 
 

@@ -33,7 +33,7 @@ from pixpnet.data import (
     without_unreadable,
 )
 from pixpnet.errors import CheckpointError, ConfigError, DataError
-from pixpnet.files import sha256_of
+from pixpnet.files import real_path, sha256_of
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint
@@ -260,7 +260,7 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
     except (ConfigError, CheckpointError) as error:
         raise CheckpointError(f"{file}: {error}") from error
     if dataset_root is not None:
-        config = replace(config, dataset=replace(config.dataset, root=str(Path(dataset_root).resolve())))
+        config = replace(config, dataset=replace(config.dataset, root=str(real_path(dataset_root))))
     run = Run(
         network=network.eval(),
         config=config,
@@ -338,6 +338,15 @@ def _check_sources(run: Run) -> None:
 
 
 def _best_checkpoint(run: RunDirectory) -> Path:
-    """The checkpoint that the run chose, else its last one."""
-    chosen = run.chosen_checkpoint()
-    return chosen if chosen is not None and chosen.is_file() else run.last_checkpoint()
+    """The checkpoint that the run chose, else its last one.
+
+    Raises:
+        CheckpointError: There is none, or the one that it chose is gone.
+    """
+    chosen, last = run.chosen_checkpoint(), run.last_checkpoint()
+    if chosen is not None and not chosen.is_file():
+        raise CheckpointError(
+            f"{chosen}, which {run.best_model_file} says that the run chose, is gone; another one, such as "
+            f"{last}, can be given in place of the run."
+        )
+    return chosen or last

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pixpnet.errors import ConfigError, DataError
-from pixpnet.files import whole_folder
+from pixpnet.errors import ConfigError, DataError, FileError
+from pixpnet.files import read_json, whole_folder
 from pixpnet.synthbirds.picture import min_pixels, render_picture
 from pixpnet.synthbirds.species import MAX_CLASSES, PART_IDS, PARTS, Species, catalogue, differing_organs
 from pixpnet.types import Progress, no_progress
@@ -151,8 +151,8 @@ def is_rendered(
 ) -> bool:
     """Whether the folder is a whole SynthBirds of these parameters and of this generator."""
     try:
-        found = json.loads((Path(root) / "attributes.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        found = read_json(Path(root) / "attributes.json")
+    except FileError:
         return False
     wanted = asdict(Parameters(classes, size, train_images, test_images, seed))
     return (

@@ -21,7 +21,7 @@ from pixpnet.choices import choose
 from pixpnet.config import Config, config_from_yaml, config_to_yaml, validate
 from pixpnet.data import Splits, fingerprint, keep_features, open_splits
 from pixpnet.errors import CheckpointError, ConfigError, DataError
-from pixpnet.files import write_text
+from pixpnet.files import is_there, real_path, write_text
 from pixpnet.modes import evaluating
 from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
@@ -72,11 +72,12 @@ def resume(
 
     Raises:
         CheckpointError: if there is no such run, no usable checkpoint, or nothing left to do.
-        ConfigError: on_changed_data is neither.
+        ConfigError: on_changed_data is neither; the name of the folder is not UTF-8.
         DataError: The images have changed.
         FileError: Another process writes to the run.
     """
     directory = RunDirectory.open(run_dir)
+    directory.check_name()
     stops = choose(ON_CHANGED_DATA, on_changed_data, what="on-changed-data")
     is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started
     with directory.writing() if is_main else nullcontext():
@@ -114,7 +115,7 @@ def _check_images(
         DataError: They have changed, and that stops it.
     """
     file = directory.images_file
-    if not file.is_file():  # runs of older versions
+    if not is_there(file):  # runs of older versions
         _logger.warning("%s is missing: nobody can tell whether the images are those of the beginning", file)
         return
     changes = changes_since(file, splits, checkpoint.sources)
@@ -144,10 +145,10 @@ def _begin(
     execution = make_execution(config)
     accelerator = execution.accelerator
     seed = int(broadcast_object_list([seed])[0])
-    dataset = replace(config.dataset, root=str(Path(config.dataset.root).resolve()))
+    dataset = replace(config.dataset, root=str(real_path(config.dataset.root)))
     config = replace(config, seed=seed, dataset=dataset)
     if config.train.start_from is not None:
-        start_from = str(Path(config.train.start_from).resolve())
+        start_from = str(real_path(config.train.start_from))
         config = replace(config, train=replace(config.train, start_from=start_from))
     display = Display(Console(stderr=True), progress and accelerator.is_main_process)
     with seeded(seed, gpus=True):
