@@ -22,7 +22,7 @@ TRAIN_KEYS = (
     "epochs, backbone-epochs, start-from, freeze-backbone, kept-views, tie-prototypes, batch-size, "
     "accumulate-grad-batches, checkpoint, "
     "gradient-clip-norm, hparam-tune, stochastic-weight-averaging, val-every-n-epoch, push-prototypes, "
-    "push-every, readout-push-epochs, push-duplicate-filter, precision, compile"
+    "push-every, readout-push-epochs, push-duplicate-filter, thumbnails, precision, compile"
 )
 OUTSIDE = "seed, gpus, log-dir, run-id, profile, profiler, debug, tb-logging"
 SECTIONS = f"(sections: dataset, model, train, test, optimizer, loss; options outside: {OUTSIDE})"

@@ -32,6 +32,7 @@ def phases(folder):
         "validation": 4,
         "checkpoint": 4,
         "test": 1,
+        "thumbnails": 1,
         "sizes and speed": 1,
     }
 
