@@ -19,6 +19,9 @@ SIZE = (64, 80)
 NETWORKS = {
     "cut nowhere": lambda: build_tiled("small_resnet", tile=32, tile_input=48, pretrained=False),
     "a share": lambda: build_tiled("small_resnet", tile=0.5, tile_stride=0.4, pretrained=False),
+    "two networks": lambda: build_tiled(
+        "small_resnet+squeezenet1_1", tile=32, tile_input=64, pretrained=False
+    ),
     "grids": lambda: build_tiled("small_resnet", tile=32, layer="layer2", pretrained=False),
     "grids of resized tiles": lambda: build_tiled(
         "small_resnet", tile=40, tile_input=24, layer="stem", pretrained=False
@@ -224,6 +227,17 @@ def test_torchvisions_networks_lose_their_classifier_only(name, channels):
         assert build_tiled(name, tile=32, pretrained=False).out_channels == channels
 
 
+@torch.no_grad()
+def test_a_cell_holds_what_each_of_several_networks_gives():
+    torch.manual_seed(0)
+    names = ("small_resnet", "squeezenet1_1")
+    joint = at_random(build_tiled("+".join(names), tile=32, tile_input=48, pretrained=False))
+    images = torch.randn(1, 3, *SIZE)
+    each = [TiledBackbone(one, tile=32, tile_input=48)(images) for one in joint.network.networks]
+    assert [len(one[0]) for one in each] == [128, 512]
+    assert torch.equal(joint(images), torch.cat(each, dim=1))
+
+
 def test_weights_of_a_whole_network_fill_the_tiled_one(tmp_path):
     torch.manual_seed(1)
     whole = SmallResNet()
@@ -251,6 +265,9 @@ def test_tiles_that_cannot_be_laid_are_refused(options, said):
     [
         ("resnet18x", {"tile": 32}, "unknown backbone 'resnet18x'; nearest: resnet18"),
         ("vgg11", {"tile": 16}, "does not take images of 16x16"),
+        ("small_resnet+resnet18x", {"tile": 32}, "unknown backbone 'resnet18x'"),
+        ("small_resnet+resnet18", {"tile": 32, "layer": "layer2"}, "can't share a layer"),
+        ("small_resnet+resnet18", {"tile": 32, "weights": "file.pth"}, "or a file of weights"),
     ],
 )
 def test_networks_that_do_not_take_tiles_are_refused(name, options, said):

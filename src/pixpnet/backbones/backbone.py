@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock
@@ -73,6 +75,18 @@ class Backbone(nn.Module):
         return f"{self.name}, {self.layer}, {tuple(self.normalization)}"
 
 
+class JointNetwork(nn.Module):
+    """Several networks that look at the same pictures; their vectors [b d] lie behind one another."""
+
+    def __init__(self, networks: Sequence[Backbone]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.layer = networks[0].layer
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d 1 1"]:
+        return torch.cat([network(images) for network in self.networks], dim=1)
+
+
 def _conversion(normalization: Normalization) -> tuple[torch.Tensor, torch.Tensor]:
     """Scale and shift from ImageNet's normalisation to another."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in normalization)
@@ -123,6 +137,9 @@ CLASSES = 1000
 
 POOLED = "pooled output"
 """The layer of a whole network without its classifier."""
+
+JOINT = "+"
+"""Between the names of networks that look at the same tiles."""
 
 ARGUMENTS: dict[str, dict[str, bool]] = {
     "inception_v3": {"aux_logits": False, "init_weights": True},
@@ -206,6 +223,7 @@ def build_tiled(
 
     Args:
         name: One of `list_backbones`, any other network of torchvision, or `timm/NAME`; transformers too.
+            Several with + between them look at the same tiles: a cell holds what all of them give.
         tile: Side of a tile in pixels; below 1: as a share of the image's shorter side.
         tile_stride: From one tile to the next, in pixels or as a share. None: half a tile.
         tile_input: Side that each tile is resized to, by itself; None: as it is.
@@ -215,12 +233,17 @@ def build_tiled(
         weights: File of weights to load in place of the published ones.
 
     Raises:
-        ConfigError: Unknown name or layer, or the network does not take such tiles.
+        ConfigError: Unknown name or layer, the network does not take such tiles, or several networks are to
+            have one layer or one file of weights.
         DataError: Weights that cannot be had, read, or fitted.
     """
     side = tile_input or (round(tile) if tile >= 1 else None)
+    names = name.split(JOINT)
+    if len(names) > 1 and (layer or weights):
+        raise ConfigError(f"{name} is several networks: they can't share a layer or a file of weights.")
     if layer is None:
-        network = _build_whole(name, side, pretrained=pretrained, weights=weights)
+        networks = [_build_whole(one, side, pretrained=pretrained, weights=weights) for one in names]
+        network = networks[0] if len(networks) == 1 else JointNetwork(networks)
     else:
         network = build_backbone(name, layer=layer, pretrained=pretrained, weights=weights)
     return TiledBackbone(

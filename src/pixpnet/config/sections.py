@@ -92,7 +92,8 @@ class ModelConfig:
 
     Args:
         name: Kind of network.
-        feature_extractor: Backbone, e.g. resnet18, vgg16_bn, timm/tf_efficientnet_lite0.
+        feature_extractor: Backbone, e.g. resnet18, vgg16_bn, timm/tf_efficientnet_lite0; on tiles several,
+            with + between them.
         feature_layer: Layer where the backbone is cut; None: its last feature layer, or, of tiles, the whole
             network's pooled output.
         tile: Run the backbone on overlapping tiles of this side, each alone: a tile is a cell and its field.
