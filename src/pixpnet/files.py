@@ -86,7 +86,7 @@ MOST_BYTES = 2**30
 """Of files that are read as a whole."""
 
 
-def check_ordinary(path: Path, *, most: int = MOST_BYTES) -> None:
+def check_ordinary(path: Path, *, most: float = MOST_BYTES) -> None:
     """Check that a file is an ordinary one of so many bytes at most: no pipe, no device, no folder.
 
     Raises:

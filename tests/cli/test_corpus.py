@@ -139,6 +139,7 @@ def test_values_of_options(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folders = {"dataset.name": "folder", "dataset.root": birds / "images", "log-dir": tmp_path / "logs"}
+    folders |= {"dataset.name": "csv"} if option.help.startswith("CSV") else {}
     options = folders | {option.name: None, option.negative_name: None}
     arguments = tiny_arguments("", **options)
     found = {}
@@ -352,7 +353,6 @@ PLACES = {
     "train -c PATH": ".yaml",
     "train BEGIN --model.weights PATH": ".pt",
     "train BEGIN --model.weights=PATH": ".safetensors",
-    "train BEGIN --train.start-from PATH": ".ckpt",
     "train BEGIN --dataset.name csv --dataset.root FOLDER --dataset.table PATH": ".csv",
     "train --from PATH": "",
     "train --resume PATH": "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -90,6 +91,21 @@ def test_training(
     assert last.endswith(f"{run.last_checkpoint()}; go on with: pixpnet train --resume {run.path}")
     assert not [*run.path.rglob("*.partial"), *run.path.rglob(".lock")]
     assert _session(process.pid) == []
+
+
+def test_few_open_files(start: Callable, tmp_path: Path) -> None:
+    """One line before the work, and not one for each worker that can't begin."""
+    former, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20, most))
+    try:
+        process = start("data", "synthbirds", "--out", tmp_path / "birds", "--classes", 20, "--size", 64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (former, most))
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert told.startswith("pixpnet: error: only 20 files may be open at a time, and 64 are needed")
+    assert told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_signal_that_is_ignored_stays_so(start: Callable, tmp_path: Path) -> None:

@@ -55,6 +55,11 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(action, int):
             self.send_error(action)
             return
+        if str(action).startswith("to "):
+            self.send_response(302)
+            self.send_header("Location", action.partition(" ")[2])
+            self.end_headers()
+            return
         start = 0 if wanted is None or action == "no range" else int(wanted[6:-1])
         content = self.server.content
         if start >= len(content) > 0 and wanted:
@@ -68,7 +73,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes 0-{len(content) - 1}/{len(content)}")
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if action != "no length":
+        if str(action).startswith("length "):
+            self.send_header("Content-Length", action.partition(" ")[2])
+        elif action != "no length":
             self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         if action in ("drop", "stall"):
@@ -205,6 +212,12 @@ def test_a_server_in_trouble_is_asked_again_and_again(server, fetch):
         ([403], 1, "the server answered 403 Forbidden"),
         ([500], 3, "the server answered 500 Internal Server Error"),
         (["nothing"], 3, "the connection ended after 0 of 700000 bytes"),
+        (["length abc"], 1, "the server says that it sends 'abc' bytes"),
+        (["length -1"], 1, "the server says that it sends '-1' bytes"),
+        ([f"length {30 * '9'}"], 1, "bytes"),
+        (["to ftp://127.0.0.1/birds.tgz"], 1, "unknown url type: ftp"),
+        (["to file:///etc/passwd"], 1, "the server answered 302"),
+        (["to http://[/"], 1, "Invalid IPv6 URL"),
     ],
 )
 def test_a_refusal_says_what_to_do_by_hand(server, fetch, plan, requests, message):
@@ -341,6 +354,13 @@ UNSAFE = {
     "hard link": member("set/x", type=tarfile.LNKTYPE, linkname="../x"),
     "device": member("set/x", type=tarfile.CHRTYPE),
     "pipe": member("set/x", type=tarfile.FIFOTYPE),
+    "long name": member(f"set/{256 * 'x'}"),
+    "file and folder": member("set/images.txt/x"),
+    "folder and file": member("set/images"),
+    "link to nothing": member("set/x", type=tarfile.LNKTYPE, linkname="set/nothing"),
+    "sparse": member("set/x", pax_headers={"GNU.sparse.major": "0", "GNU.sparse.map": "1,x"}),
+    "sparse, newer": member("set/x", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}, size=9),
+    "of no size": member("set/x", pax_headers={"size": "-5"}),
 }
 
 

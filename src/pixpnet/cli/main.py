@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import pixpnet
 from pixpnet.allocator import keep_freed_memory
 from pixpnet.choices import did_you_mean
 from pixpnet.cli.console import any_encoding, say
-from pixpnet.errors import ConfigError, PixPNetError
+from pixpnet.errors import ConfigError, FileError, PixPNetError
 from pixpnet.log import start_logging
 from pixpnet.workers import ENDING
 
@@ -41,6 +42,9 @@ COMMANDS = {
 _GRACE = 15.0
 """Seconds from a signal to the end, whatever hangs: what is being written is whole or gone at any time."""
 
+
+_OPEN_FILES = 64
+"""What libraries, loaders and locks of a command take at least, with a few workers."""
 
 _NO_MEMORY = "(not enough|can't allocate|out of) memory"
 """How torch's allocators say it."""
@@ -119,6 +123,7 @@ def _exit_code(program: str, run: Callable[[], int], signals: Sequence[int]) -> 
     try:
         try:
             start_logging(os.environ)
+            _check_open_files()
             keep_freed_memory(os.environ)
             return run()
         except Exception as error:
@@ -142,8 +147,30 @@ def _exit_code(program: str, run: Callable[[], int], signals: Sequence[int]) -> 
         say(f"{program}: error: there is not enough memory; {_LESS}", error=True)
         return 1
     except OSError as error:  # a full disk, a folder that is a file, no permission
-        say(f"{program}: error: {error}", error=True)
+        sys.unraisablehook = lambda _: None  # what is half made then can't be taken apart in order, either
+        more = (
+            "; fewer of dataset.workers or a higher `ulimit -n` help" if error.errno == errno.EMFILE else ""
+        )
+        say(f"{program}: error: {error}{more}", error=True)
         return 1
+
+
+def _check_open_files() -> None:
+    """Check that processes and the pipes to them can be opened, or they fail in the middle with many words.
+
+    Raises:
+        FileError: The system's limit is too low.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= limit < _OPEN_FILES:
+        raise FileError(
+            f"only {limit} files may be open at a time, and {_OPEN_FILES} are needed; more may with "
+            f"`ulimit -n {8 * _OPEN_FILES}`, or as the administrator says."
+        )
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -6,12 +6,15 @@ connection, a stall or Ctrl-C left in `<file>.part` is kept, and the next call g
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import http.client
 import logging
 import lzma
+import math
 import os
+import re
 import shutil
 import socket
 import tarfile
@@ -27,15 +30,30 @@ from typing import IO
 from pixpnet.config import DatasetConfig
 from pixpnet.data.spec import Archive, DatasetSpec
 from pixpnet.errors import DataError, MissingDataError
-from pixpnet.files import is_there, locked, whole_folder
+from pixpnet.files import check_ordinary, is_there, locked, whole_folder
 from pixpnet.types import Progress, no_progress
+from pixpnet.words import visible
 
 _logger = logging.getLogger(__name__)
 
 _CHUNK = 1 << 18
 _WORTH_ANOTHER_TRY = frozenset((408, 425, 429, 500, 502, 503, 504))
-_BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
+_BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ValueError)
 _DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
+_DAMAGE += (ValueError, KeyError, ArithmeticError, RecursionError)  # of members that say what can't be
+_NO_FILES = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL)
+_NO_FILES += (errno.EILSEQ, errno.EFBIG, errno.ELOOP)
+"""Of members that no folder can hold."""
+_HANDLERS = (
+    urllib.request.ProxyHandler,
+    urllib.request.UnknownHandler,
+    urllib.request.HTTPHandler,
+    urllib.request.HTTPSHandler,
+    urllib.request.HTTPDefaultErrorHandler,
+    urllib.request.HTTPRedirectHandler,
+    urllib.request.HTTPErrorProcessor,
+)
+"""All that http and https need, and no other protocol, not after a redirection either."""
 
 
 def find_root(
@@ -133,6 +151,7 @@ def download(
 
     Raises:
         DataError: No network, a refusal (404), the wrong bytes; it says what to do by hand.
+        FileError: What is there is no ordinary file.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(f"{destination.name}.part")
@@ -213,7 +232,10 @@ def _fetch(url: str, file: IO[bytes], *, progress: Progress, timeout: float) -> 
     if start:
         request.add_header("Range", f"bytes={start}-")
     try:
-        response = urllib.request.urlopen(request, timeout=timeout)
+        opener = urllib.request.OpenerDirector()
+        for handler in _HANDLERS:
+            opener.add_handler(handler())
+        response = opener.open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:
             return  # nothing is missing, or it is another file: the MD5 tells
@@ -222,7 +244,10 @@ def _fetch(url: str, file: IO[bytes], *, progress: Progress, timeout: float) -> 
         if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             start = 0
             _empty(file)
-        total = start + int(response.headers.get("Content-Length") or 0)
+        length = response.headers.get("Content-Length") or "0"
+        if not re.fullmatch(r"[0-9]{1,18}", length):
+            raise ValueError(f"the server says that it sends {visible(length)!r} bytes")
+        total = start + int(length)
         while chunk := response.read1(_CHUNK):
             file.write(chunk)
             progress(file.tell(), max(file.tell(), total))
@@ -234,7 +259,7 @@ def _is_final(error: Exception) -> bool:
     """Whether another try is of no use."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code not in _WORTH_ANOTHER_TRY
-    return isinstance(getattr(error, "reason", None), socket.gaierror)
+    return isinstance(error, ValueError) or isinstance(getattr(error, "reason", None), (socket.gaierror, str))
 
 
 def _reason(error: Exception, timeout: float) -> str:
@@ -254,6 +279,7 @@ def _empty(file: IO[bytes]) -> None:
 
 
 def _md5(path: Path) -> str:
+    check_ordinary(path, most=math.inf)
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -280,6 +306,7 @@ def extract(archive: Path, destination: Path, *, folder: str, progress: Progress
             f"{archive} is not unpacked: this Python's tarfile can't refuse unsafe files (that of 3.10.12, "
             f"3.11.4 and later can); take a newer one, or unpack it by hand to {destination}."
         )
+    check_ordinary(archive, most=math.inf)
     size = archive.stat().st_size
     with whole_folder(destination) as whole:
         place = whole / ".unpacked"
@@ -292,7 +319,9 @@ def extract(archive: Path, destination: Path, *, folder: str, progress: Progress
                     return tarfile.data_filter(member, path)
 
                 tar.extractall(str(place), filter=told)
-        except _DAMAGE as error:
+        except (*_DAMAGE, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (None, *_NO_FILES):
+                raise  # a full disk
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
             raise DataError(
                 f"{archive} is damaged, cut short or not safe to unpack ({reason}); delete it and get it "
