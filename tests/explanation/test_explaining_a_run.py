@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -117,3 +120,19 @@ def test_a_run_reads_pictures_as_its_training_did(run: Run, tmp_path: Path) -> N
     stored, upright = (explain(one, tmp_path / "turned.png").image for one in (sideways, run))
     np.testing.assert_array_equal(upright, np.rot90(stored, -1))
     assert not (upright == stored).all()
+
+
+def test_a_notebook_shows_a_run_in_six_lines_and_an_explanation_as_a_picture_with_words(run: Run) -> None:
+    lines = repr(run).splitlines()
+    assert len(lines) == 6
+    assert max(map(len, lines)) < 200
+    for told in (run.config.model.network, f"{run.config.model.distance} distance", run.class_names[0]):
+        assert told in repr(run)
+    explanation = replace(explain_test(run, 0), name='<a "bird">')
+    shown = ElementTree.fromstring(explanation._repr_html_().replace('">', '"/>'))
+    words, data = shown.attrib["alt"], shown.attrib["src"].partition("base64,")[2]
+    assert words.startswith(f'<a "bird">: {explanation.class_name}, ')
+    assert f"prototype {explanation.evidence[0].prototype} of" in words
+    with Image.open(BytesIO(b64decode(data))) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 300

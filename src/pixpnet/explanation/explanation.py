@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,12 +27,13 @@ from pixpnet.figures import (
     Picture,
     contrast_figure,
     evidence_figure,
+    png_bytes,
     save_figure,
 )
 from pixpnet.files import write_json
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.types import PrototypeSource
-from pixpnet.words import decimal, probability
+from pixpnet.words import decimal, probability, visible
 
 FORMATS = (*FIGURE_FORMATS, "json")
 
@@ -248,6 +251,17 @@ class Explanation:
             "class_names": list(self.class_names),
             "evidence": [one.to_dict() for one in self.evidence],
         }
+
+    def _repr_html_(self) -> str:
+        """Its figure, as notebooks show it, with the words of it for those who don't see it."""
+        told = f"{self.name}: {self.class_name}, {probability(self.probability)}"
+        for one in self.evidence[:3]:
+            told += f"; prototype {one.prototype} of {one.class_name} {decimal(one.contribution, sign='+')}"
+        png = base64.b64encode(png_bytes(self.figure())).decode()
+        return (
+            f'<img style="max-width: 100%" alt="{html.escape(visible(told))}" '
+            f'src="data:image/png;base64,{png}">'
+        )
 
     def to_json(self) -> str:
         """`to_dict` as text."""

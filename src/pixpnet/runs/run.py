@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import torch
@@ -40,11 +41,12 @@ from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint
 from pixpnet.runs.directory import RunDirectory
 from pixpnet.runs.thumbnails import read_thumbnail
 from pixpnet.types import ImageRecord, Normalization, PrototypeSource
+from pixpnet.words import visible
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained network (on the CPU, in eval mode) and what is needed to use it."""
 
@@ -61,6 +63,23 @@ class Run:
     """Divides each colour channel after that."""
     epoch: int
     checkpoint: Path
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        field = self.receptive_field()
+        rows, columns = field.grid_size
+        names = shorten(visible(", ".join(self.class_names)), 80, placeholder=" …")
+        pixels = f"{rows}×{columns} patches, each {field.mean_percent:.1f} % of the image on average"
+        return "\n".join(
+            (
+                f"Run {self.checkpoint}",
+                f"  network     {self.config.model.network}",
+                f"  images      {height}×{width} pixels: {pixels}",
+                f"  prototypes  {self.network.num_prototypes:,}, {self.config.model.distance} distance",
+                f"  classes     {len(self.class_names):,}: {names}",
+                f"  data        {self.config.dataset.name} in {self.config.dataset.root}",
+            )
+        )
 
     def require_sources(self) -> None:
         """Check that the prototypes are training patches.
