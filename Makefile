@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format soak clean
 
 demo: .venv/.installed
 	$(BIN)/pixpnet demo $(ARGS)
@@ -22,6 +22,10 @@ lint: .venv/.installed-dev
 format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Commands killed at random moments, for half an hour; ARGS="--minutes 5" is shorter.
+soak: .venv/.installed-dev
+	$(BIN)/python benchmarks/soak.py $(ARGS)
 
 clean:
 	rm -rf .venv build dist htmlcov .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis

@@ -150,11 +150,18 @@ def test_main_is_the_entry_point() -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [MemoryError(), RuntimeError("[enforce fail at alloc] DefaultCPUAllocator: can't allocate memory: ...")],
+    ("error", "size"),
+    [
+        (MemoryError(), ""),
+        (MemoryError("Unable to allocate 57.6 GiB for an array with shape (3,)"), " for 61.8 GB at once"),
+        (
+            RuntimeError("can't allocate memory: you tried to allocate 40000000000 bytes."),
+            " for 40 GB at once",
+        ),
+    ],
 )
 def test_too_little_memory_is_one_line(
-    pixpnet: Callable, monkeypatch: pytest.MonkeyPatch, error: Exception
+    pixpnet: Callable, monkeypatch: pytest.MonkeyPatch, error: Exception, size: str
 ) -> None:
     def fails(*_: object, **__: object) -> None:
         raise error
@@ -162,5 +169,5 @@ def test_too_little_memory_is_one_line(
     monkeypatch.setattr("pixpnet.runs.load", fails)
     ended = pixpnet("verify", "run")
     assert ended.code == 1
-    assert ended.err.startswith("pixpnet: error: there is not enough memory; smaller batches")
+    assert ended.err.startswith(f"pixpnet: error: there is not enough memory{size}; smaller batches")
     assert ended.err.count("\n") == 1

@@ -50,6 +50,12 @@ _NO_MEMORY = "(not enough|can't allocate|out of) memory"
 """How torch's allocators say it."""
 _LESS = "smaller batches (train.batch-size, test.batch-size), fewer prototypes or a smaller network take less"
 
+_HINTS = {
+    errno.EMFILE: "; fewer of dataset.workers or a higher `ulimit -n` help",
+    errno.ENOMEM: f"; {_LESS}",
+}
+"""What helps against errors of the system."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``pixpnet`` and return its exit code.
@@ -144,15 +150,22 @@ def _exit_code(program: str, run: Callable[[], int], signals: Sequence[int]) -> 
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search(_NO_MEMORY, str(error)):
             raise
-        say(f"{program}: error: there is not enough memory; {_LESS}", error=True)
+        say(f"{program}: error: there is not enough memory{_asked_for(error)}; {_LESS}", error=True)
         return 1
     except OSError as error:  # a full disk, a folder that is a file, no permission
         sys.unraisablehook = lambda _: None  # what is half made then can't be taken apart in order, either
-        more = (
-            "; fewer of dataset.workers or a higher `ulimit -n` help" if error.errno == errno.EMFILE else ""
-        )
-        say(f"{program}: error: {error}{more}", error=True)
+        say(f"{program}: error: {error}{_HINTS.get(error.errno or 0, '')}", error=True)
         return 1
+
+
+def _asked_for(error: Exception) -> str:
+    """How much memory was asked for at once, as torch and numpy say it."""
+    found = re.search(r"allocate ([\d.]+ (?:[KMGT]iB|bytes))", str(error))
+    if found is None:
+        return ""
+    number, unit = found[1].split()
+    size = float(number) * {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}[unit]
+    return f" for {size / 1e9:.3g} GB at once"
 
 
 def _check_open_files() -> None:
