@@ -28,7 +28,7 @@ from pixpnet.cli import main
 from pixpnet.config import OPTIONS, SECTIONS, Option
 from pixpnet.errors import PixPNetError
 from pixpnet.evaluation import EvaluationFiles
-from pixpnet.report import read_runs, write_report
+from pixpnet.report import read_charts, read_runs
 from pixpnet.runs import Run, RunDirectory, calibrate, find_calibration, load
 
 SET = ["--classes", "3", "--size", "64", "--train-images", "10", "--test-images", "4"]
@@ -261,7 +261,9 @@ READERS: dict[str, Callable[[Run, Path], object]] = {
     ).read(),
     "results/calibration.json": lambda run, _: find_calibration(run),
     "results/images.json": lambda run, _: calibrate(run),
-    "csv/version_0/metrics.csv": lambda run, _: write_report(run.checkpoint.parents[3], images=1),
+    "csv/version_0/metrics.csv": lambda run, _: read_charts(
+        RunDirectory(run.checkpoint.parents[3]).metrics_file, run.config
+    ),
     "THUMBNAIL": lambda run, _: run.source_image(run.sources[0]),
     "CHECKPOINT": lambda run, _: load(run.checkpoint),
 }
