@@ -113,7 +113,6 @@ DEEP_IMPORTS = {
     "figures/test_goldilocks_figure.py: figures.goldilocks": "any labels, also those that no figure has",
     "goldilocks/test_goldilocks_features.py: goldilocks.stages": "gradients of heads that are gone later",
     "pixel_space/test_prp_network.py: pixel_space.relevance_pass": "features that no patch is compared with",
-    "report/test_report_numbers.py: report.charts": "logs of other runs than the one that is trained here",
     "report/test_report_numbers.py: report.evidence": "boxes and pictures of other sizes than the run's",
     "synthbirds/test_synthbirds.py: synthbirds.picture": "birds in poses that no scene is sure to have",
 }

@@ -28,8 +28,8 @@ from pixpnet.cli import main
 from pixpnet.config import OPTIONS, SECTIONS, Option
 from pixpnet.errors import PixPNetError
 from pixpnet.evaluation import EvaluationFiles
-from pixpnet.report import read_runs, write_report
-from pixpnet.runs import Run, calibrate, find_calibration, load
+from pixpnet.report import read_charts, read_runs
+from pixpnet.runs import Run, RunDirectory, calibrate, find_calibration, load
 
 SET = ["--classes", "3", "--size", "64", "--train-images", "10", "--test-images", "4"]
 
@@ -261,10 +261,14 @@ READERS: dict[str, Callable[[Run, Path], object]] = {
     ).read(),
     "results/calibration.json": lambda run, _: find_calibration(run),
     "results/images.json": lambda run, _: calibrate(run),
-    "csv/version_0/metrics.csv": lambda run, _: write_report(run.checkpoint.parents[3], images=1),
+    "csv/version_0/metrics.csv": lambda run, _: read_charts(
+        RunDirectory(run.checkpoint.parents[3]).metrics_file, run.config
+    ),
+    "THUMBNAIL": lambda run, _: run.source_image(run.sources[0]),
     "CHECKPOINT": lambda run, _: load(run.checkpoint),
 }
 """File of a run -> what reads it in the run, or beside another one."""
+BINARY = ("THUMBNAIL", "CHECKPOINT")
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +294,8 @@ def damaged(finished: Path, loaded: Run, tmp_path: Path) -> Callable[..., str | 
     def damaged(file: str, damage: Damage, *, may_work: bool) -> str | None:
         folder = Path(shutil.copytree(finished, tmp_path / "run", copy_function=os.link))
         run = replace(loaded, checkpoint=folder / loaded.checkpoint.relative_to(finished))
-        place = run.checkpoint if file == "CHECKPOINT" else folder / file
+        thumbnail = RunDirectory(folder).thumbnail_file(loaded.sources[0])
+        place = {"CHECKPOINT": run.checkpoint, "THUMBNAIL": thumbnail}.get(file, folder / file)
         damage(place)
         try:
             with bounded():
@@ -308,7 +313,7 @@ def damaged(finished: Path, loaded: Run, tmp_path: Path) -> Callable[..., str | 
 
 @pytest.mark.parametrize("file", READERS)
 def test_files_of_a_run(file: str, damaged: Callable[..., str | None], finished: Path) -> None:
-    others = {f"{name} in its place": finished / name for name in READERS if name not in (file, "CHECKPOINT")}
+    others = {f"{name} in its place": finished / name for name in READERS if name not in (file, *BINARY)}
     foreign = FOREIGN | {name: _with_bytes(path.read_bytes()) for name, path in others.items()}
     if file == "results/scores.yaml":  # both of them hold some numbers
         del foreign["results/model_info.yaml in its place"]
@@ -318,7 +323,7 @@ def test_files_of_a_run(file: str, damaged: Callable[..., str | None], finished:
     is_needed = file in ("results/config.yaml", "CHECKPOINT")
     found["missing"] = damaged(file, Path.unlink, may_work=not is_needed)
     # What is left of a text may be a text.
-    found |= {what: damaged(file, cut, may_work=file != "CHECKPOINT") for what, cut in TRUNCATED.items()}
+    found |= {what: damaged(file, cut, may_work=file not in BINARY) for what, cut in TRUNCATED.items()}
     assert _of(found) == {}
 
 

@@ -17,8 +17,16 @@ from pixpnet.config import Config
 from pixpnet.errors import CheckpointError, DataError
 from pixpnet.evaluation import Evaluation, EvaluationFiles, Measurement
 from pixpnet.metrics import Estimate
-from pixpnet.report import Cell, Checked, Predictions, check, confusion, object_shares, read_metrics
-from pixpnet.report.charts import read_charts
+from pixpnet.report import (
+    Cell,
+    Checked,
+    Predictions,
+    check,
+    confusion,
+    object_shares,
+    read_charts,
+    read_metrics,
+)
 from pixpnet.report.evidence import Album, cut_out, shown_images
 from pixpnet.runs import load
 from pixpnet.types import Box, PrototypeSource

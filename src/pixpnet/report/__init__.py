@@ -1,5 +1,6 @@
 """Reports of runs, and runs side by side: HTML files that need no server and no network, and Markdown."""
 
+from pixpnet.report.charts import read_charts
 from pixpnet.report.comparison import Comparison, compare, read_runs, to_html, to_markdown
 from pixpnet.report.contents import Report, collect
 from pixpnet.report.page import render, write_report
@@ -20,6 +21,7 @@ __all__ = [
     "compare",
     "confusion",
     "object_shares",
+    "read_charts",
     "read_metrics",
     "read_runs",
     "render",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,7 +33,7 @@ from pixpnet.data import (
     without_unreadable,
 )
 from pixpnet.errors import CheckpointError, ConfigError, DataError
-from pixpnet.files import real_path, sha256_of
+from pixpnet.files import is_there, real_path, sha256_of
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint
@@ -234,7 +233,7 @@ class Run:
         """The run's own copy of a source's image; None: it has none."""
         directory = RunDirectory.of_checkpoint(self.checkpoint)
         file = None if directory is None else directory.thumbnail_file(source)
-        return file if file is not None and os.path.lexists(file) else None
+        return file if file is not None and is_there(file) else None
 
     @cached_property
     def _source_images(self) -> ClassificationImages:
