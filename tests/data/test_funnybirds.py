@@ -119,7 +119,7 @@ TRAIN = "dataset_train.json"
 WRONG = {
     "no classes": ("classes.json", None, "classes.json is missing; wanted FunnyBirds as it is published"),
     "no test": ("dataset_test.json", None, "dataset_test.json is missing"),
-    "no json": (TRAIN, "[{", "dataset_train.json cannot be read"),
+    "no json": (TRAIN, "[{", "dataset_train.json can't be read"),
     "an object": (TRAIN, "{}", "dataset_train.json: wanted a list of objects"),
     "nothing": (TRAIN, "[]", "dataset_train.json: wanted a list of objects"),
     "class missing": (TRAIN, '[{"class": 1}]', "entry 0: wanted class_idx as a whole number, got None"),
