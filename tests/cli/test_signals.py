@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -27,12 +26,21 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts a command in a session of its own, which is killed in the end."""
+    """Starts a command, after one of the shell, in a session of its own, which is killed in the end."""
     begun: list[subprocess.Popen] = []
 
-    def start(*arguments: str | Path) -> subprocess.Popen:
+    def start(*arguments: str | Path, before: str = ":") -> subprocess.Popen:
         process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, *map(str, arguments)],
+            [
+                "bash",
+                "-c",
+                f'{before}; exec "$@"',
+                "bash",
+                sys.executable,
+                "-c",
+                COMMAND,
+                *map(str, arguments),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -95,12 +103,8 @@ def test_training(
 
 def test_few_open_files(start: Callable, tmp_path: Path) -> None:
     """One line before the work, and not one for each worker that can't begin."""
-    former, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (20, most))
-    try:
-        process = start("data", "synthbirds", "--out", tmp_path / "birds", "--classes", 20, "--size", 64)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (former, most))
+    birds = ("data", "synthbirds", "--out", tmp_path / "birds", "--classes", "20", "--size", "64")
+    process = start(*birds, before="ulimit -n 20")
     _, told = process.communicate(timeout=30)
     assert process.returncode == 1
     assert told.startswith("pixpnet: error: only 20 files may be open at a time, and 64 are needed")
