@@ -275,6 +275,11 @@ def test_networks_that_do_not_take_tiles_are_refused(name, options, said):
         build_tiled(name, pretrained=False, **options)
 
 
+def test_several_networks_are_for_tiles():
+    with pytest.raises(ConfigError, match=r"several networks, .* give model.tile too"):
+        build_backbone("small_resnet+resnet18", pretrained=False)
+
+
 def test_a_cut_backbone_is_still_traced():
     backbone = build_backbone("small_resnet", layer="stem", pretrained=False)
     assert receptive_field(backbone, (64, 64)).full_size == (7, 7)

@@ -33,8 +33,10 @@ from pixpnet.runs import Run, RunDirectory, calibrate, find_calibration, load
 
 SET = ["--classes", "3", "--size", "64", "--train-images", "10", "--test-images", "4"]
 
-SECONDS, BYTES = 120, 2 * 2**30
-"""What a command may take at most; seconds, of a busy machine that measures coverage: a hang has no end."""
+SECONDS, BYTES = 10, 2 * 2**30
+"""What a command may take at most, in processor time: others on the machine take no part of it."""
+WAITING = 120
+"""Seconds by the clock: what waits, for a pipe say, has no end."""
 
 
 class Began(BaseException):
@@ -54,16 +56,19 @@ def bounded() -> Iterator[None]:
 
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     former, most = resource.getrlimit(resource.RLIMIT_AS)
-    handler = signal.signal(signal.SIGALRM, hung)
+    handlers = {number: signal.signal(number, hung) for number in (signal.SIGALRM, signal.SIGPROF)}
     hook = register_optimizer_step_pre_hook(_begin)
     resource.setrlimit(resource.RLIMIT_AS, (taken + BYTES, most))
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, WAITING)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         resource.setrlimit(resource.RLIMIT_AS, (former, most))
-        signal.signal(signal.SIGALRM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         hook.remove()
 
 

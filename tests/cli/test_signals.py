@@ -28,6 +28,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
     """Starts a command, after one of the shell, in a session of its own, which is killed in the end."""
     begun: list[subprocess.Popen] = []
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 
     def start(*arguments: str | Path, before: str = ":") -> subprocess.Popen:
         process = subprocess.Popen(
@@ -54,6 +55,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+    signal.signal(signal.SIGHUP, former)
 
 
 def _until(condition: Callable[[], object], process: subprocess.Popen) -> None:
@@ -95,7 +97,7 @@ def test_training(
     assert process.returncode == CODES[number], told
     assert "Traceback" not in told, told
     last = told.splitlines()[-1]
-    assert last.startswith("pixpnet: interrupted")
+    assert last.startswith("pixpnet: interrupted"), told
     assert last.endswith(f"{run.last_checkpoint()}; go on with: pixpnet train --resume {run.path}")
     assert not [*run.path.rglob("*.partial"), *run.path.rglob(".lock")]
     assert _session(process.pid) == []
@@ -114,11 +116,8 @@ def test_few_open_files(start: Callable, tmp_path: Path) -> None:
 
 def test_a_signal_that_is_ignored_stays_so(start: Callable, tmp_path: Path) -> None:
     """As under nohup."""
-    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        process = start("data", "synthbirds", "--out", tmp_path / "birds", "--classes", 3, "--size", 64)
-    finally:
-        signal.signal(signal.SIGHUP, former)
+    birds = ("data", "synthbirds", "--out", tmp_path / "birds", "--classes", "3", "--size", "64")
+    process = start(*birds, before="trap '' HUP")
     _until(lambda: [*tmp_path.rglob("images/*/*.png")], process)
     process.send_signal(signal.SIGHUP)
     _, told = process.communicate(timeout=60)

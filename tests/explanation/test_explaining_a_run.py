@@ -128,10 +128,10 @@ def test_a_notebook_shows_a_run_in_six_lines_and_an_explanation_as_a_picture_wit
     assert max(map(len, lines)) < 200
     for told in (run.config.model.network, f"{run.config.model.distance} distance", run.class_names[0]):
         assert told in repr(run)
-    explanation = replace(explain_test(run, 0), name='<a "bird">')
+    explanation = replace(explain_test(run, 0), name='<a "bird">\x1b')
     shown = ElementTree.fromstring(explanation._repr_html_().replace('">', '"/>'))
     words, data = shown.attrib["alt"], shown.attrib["src"].partition("base64,")[2]
-    assert words.startswith(f'<a "bird">: {explanation.class_name}, ')
+    assert words.startswith(f'<a "bird">\\x1b: {explanation.class_name}, ')
     assert f"prototype {explanation.evidence[0].prototype} of" in words
     with Image.open(BytesIO(b64decode(data))) as picture:
         assert picture.format == "PNG"

@@ -329,6 +329,8 @@ def _construct(name: str, *, num_classes: int | None = None) -> nn.Module:
         timm_models.import_timm()
     if timm_models.is_timm(name):
         return timm_models.build_timm(name, pretrained=False, num_classes=num_classes)
+    if JOINT in name:
+        raise ConfigError(f"{name} is several networks, which look at tiles together: give model.tile too.")
     known = list_backbones()
     if name.startswith(timm_models.PREFIX):
         known = [timm_models.PREFIX + other for other in timm_models.timm_names()]

@@ -153,17 +153,19 @@ def config_to_yaml(config: Config) -> str:
 
 
 def _checked(given: Iterable[Given]) -> Config:
-    given = list(given)
     config = Config()
-    for one, value in zip(given, _converted(given), strict=True):
-        config = _with(config, one.option, _typed(one, value))
+    for one in given:
+        config = _with(config, one.option, _typed(one))
     validate(config)
     return config
 
 
-def _typed(given: Given, value: Any) -> Any:
-    """The converted value, in its range."""
+def _typed(given: Given) -> Any:
+    """The value of the option's type, in its range."""
     option = given.option
+    value: Any = given.value
+    if value is not None and option.type is not str:
+        value = _convert(option, value)
     if not option.accepts(value):
         raise _refusal(option, given.value, spelled=given.spelled)
     if option.name == "dataset.name":
@@ -171,30 +173,18 @@ def _typed(given: Given, value: Any) -> Any:
     return not value if given.negative else value
 
 
-def _converted(given: Sequence[Given]) -> list[Any]:
-    """Texts as numbers, flags and lists, by jsonargparse; as they are where they are none.
-
-    All at once, as each call takes milliseconds; one by one where an option comes twice or has a wrong value.
-    """
+def _convert(option: Option, value: str | list[str]) -> Any:
+    """Texts as a number, a flag or a list, by jsonargparse; as they are where they are none."""
     from jsonargparse import ArgumentError
 
-    nested: dict[str, Any] = {}
-    keys = []
-    for option, value, *_ in given:
-        # YAML 1.1 would read 1:30 as the number 90.
-        is_text = value is None or option.type is str or ":" in "".join(value)
-        keys.append("" if is_text else f"{option.section}.{option.field}".removeprefix("."))
-        if not is_text:
-            (nested.setdefault(option.section, {}) if option.section else nested)[option.field] = value
-    read = [key for key in keys if key]
+    if ":" in "".join(value):  # YAML 1.1 would read 1:30 as the number 90
+        return value
+    key = f"{option.section}.{option.field}".removeprefix(".")
+    nested = {option.section: {option.field: value}} if option.section else {option.field: value}
     try:
-        if len(set(read)) == len(read):
-            found = _parser().parse_object(nested, defaults=False)
-            return [found[key] if key else one.value for key, one in zip(keys, given, strict=True)]
+        return _parser().parse_object(nested, defaults=False)[key]
     except ArgumentError:
-        if len(given) == 1:
-            return [given[0].value]
-    return [value for one in given for value in _converted([one])]
+        return value
 
 
 @cache

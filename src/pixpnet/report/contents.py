@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from pixpnet.certificate import Certificate, certificate_file, verify
 from pixpnet.config import Config, config_to_yaml
 from pixpnet.errors import ConfigError, DataError, FileError, MissingDataError
-from pixpnet.files import read_mapping, read_numbers, real_path, sha256_of
+from pixpnet.files import is_there, read_mapping, read_numbers, real_path, sha256_of
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.report.charts import Chart, read_charts
 from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_images
@@ -207,7 +207,7 @@ def _missing(run: Run, *, is_told_where: bool) -> str | None:
         DataError: It has changed; or someone told where it is, and it isn't there.
     """
     try:
-        assert run.image_set
+        _ = run.image_set
     except MissingDataError as error:
         if is_told_where:
             raise
@@ -225,9 +225,7 @@ def _tested_before(run: Run, directory: RunDirectory) -> Tested | None:
     is_best = best is not None and best.name == run.checkpoint.name
     prefix = "best_" if is_best and "best_test_accuracy" in scores else ""
     accuracy, of_classes = (scores.get(f"{prefix}test_{name}") for name in ("accuracy", "weighted_accuracy"))
-    if not (isinstance(accuracy, float) and isinstance(of_classes, float)):
-        return None
-    if not directory.images_file.is_file():
+    if accuracy is None or of_classes is None or not is_there(directory.images_file):
         return None
     images = sum(image.split == "test" for image in read_manifest(directory.images_file).values())
     return Tested(accuracy, of_classes, images, when="when it was trained")

@@ -98,7 +98,6 @@ def render(report: Report) -> str:
         .render(
             report=report,
             parts=[part for part in PARTS if part.shows(report)],
-            has_uses=report.confusion is not None,
             groups=GROUPS,
             hero=_hero(report.examples),
             top=TOP,

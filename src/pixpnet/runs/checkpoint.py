@@ -20,8 +20,9 @@ from torch import Tensor
 from pixpnet.config import SIDE
 from pixpnet.errors import CheckpointError, FileError
 from pixpnet.files import write_atomically
+from pixpnet.records import checked
 from pixpnet.runs.directory import CHECKPOINT_NAME
-from pixpnet.types import Box, PrototypeSource
+from pixpnet.types import PrototypeSource
 from pixpnet.words import visible
 
 FORMAT = "pixpnet-checkpoint"
@@ -201,18 +202,6 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 """Field of a checkpoint -> what it should be, in words and as a test."""
 
-_SOURCE_RULES: dict[str, Callable[[Any], bool]] = {
-    "prototype": _is_whole,
-    "image_id": lambda value: isinstance(value, str),
-    "path": lambda value: isinstance(value, str),
-    "label": _is_whole,
-    "class_name": lambda value: isinstance(value, str),
-    "sha256": lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
-    "cell": lambda value: _are(value, 2, _is_whole),
-    "box": lambda value: _are(value, 4, _is_number),
-    "distance_before": _is_number,
-}
-
 
 def _source(path: Path, number: int, source: object, class_names: Sequence[str]) -> PrototypeSource:
     """The source of the prototype of that number.
@@ -220,22 +209,24 @@ def _source(path: Path, number: int, source: object, class_names: Sequence[str])
     Raises:
         CheckpointError: It is none.
     """
-    if not isinstance(source, dict) or set(source) != set(_SOURCE_RULES):
+    what = f"the source of prototype {number}"
+    try:
+        if not isinstance(source, dict):
+            raise ValueError(f"{what} should be names and values, and is {_shown(source)}")
+        found: PrototypeSource = checked(PrototypeSource, source, what)
+        if min(found.cell) < 0:
+            raise ValueError(f"{what} has a damaged cell: {found.cell}")
+        if not re.fullmatch("[0-9a-f]{64}", found.sha256):
+            raise ValueError(f"{what} has a damaged sha256: {_shown(found.sha256)}")
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}.") from error
+    label, name = found.label, found.class_name
+    if found.prototype != number or not 0 <= label < len(class_names) or class_names[label] != name:
         raise CheckpointError(
-            f"{path}: the source of prototype {number} should hold {', '.join(_SOURCE_RULES)}."
+            f"{path}: {what} is said to be that of prototype {found.prototype} and of class {label}, "
+            f"{_shown(name)}; there are {len(class_names)} classes."
         )
-    for name, holds in _SOURCE_RULES.items():
-        if not holds(source[name]):
-            raise CheckpointError(
-                f"{path}: the source of prototype {number} has a damaged {name}: {_shown(source[name])}."
-            )
-    label, name = source["label"], source["class_name"]
-    if source["prototype"] != number or label >= len(class_names) or class_names[label] != name:
-        raise CheckpointError(
-            f"{path}: the source of prototype {number} is said to be that of prototype {source['prototype']} "
-            f"and of class {label}, {_shown(name)}; there are {len(class_names)} classes."
-        )
-    return PrototypeSource(**{**source, "box": Box(*source["box"]), "cell": tuple(source["cell"])})
+    return found
 
 
 def _tensor_fault(value: object) -> str | None:

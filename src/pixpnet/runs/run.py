@@ -67,18 +67,17 @@ class Run:
         height, width = self.image_size
         field = self.receptive_field()
         rows, columns = field.grid_size
-        names = shorten(visible(", ".join(self.class_names)), 80, placeholder=" …")
+        names = shorten(", ".join(self.class_names), 80, placeholder=" …")
         pixels = f"{rows}×{columns} patches, each {field.mean_percent:.1f} % of the image on average"
-        return "\n".join(
-            (
-                f"Run {self.checkpoint}",
-                f"  network     {self.config.model.network}",
-                f"  images      {height}×{width} pixels: {pixels}",
-                f"  prototypes  {self.network.num_prototypes:,}, {self.config.model.distance} distance",
-                f"  classes     {len(self.class_names):,}: {names}",
-                f"  data        {self.config.dataset.name} in {self.config.dataset.root}",
-            )
+        lines = (
+            f"Run {self.checkpoint}",
+            f"  network     {self.config.model.network}",
+            f"  images      {height}×{width} pixels: {pixels}",
+            f"  prototypes  {self.network.num_prototypes:,}, {self.config.model.distance} distance",
+            f"  classes     {len(self.class_names):,}: {names}",
+            f"  data        {self.config.dataset.name} in {self.config.dataset.root}",
         )
+        return "\n".join(map(visible, lines))
 
     def require_sources(self) -> None:
         """Check that the prototypes are training patches.
@@ -227,7 +226,7 @@ class Run:
         """
         self.require_sources()
         if not all(map(self._thumbnail_file, self.sources)):
-            assert self._source_images
+            _ = self._source_images
 
     def _thumbnail_file(self, source: PrototypeSource) -> Path | None:
         """The run's own copy of a source's image; None: it has none."""
