@@ -124,8 +124,6 @@ PATCHES = {
     "backbones/test_weights.py: weights_module.hub_weights": "downloads without a network",
     "cli/test_data_check.py: datasets.prepare": "a data set that is not there is not fetched",
     "cli/test_verify.py: Run.receptive_field": "a wrong field is what a certificate is for",
-    "data/test_cache.py: cache._CONTAINER_LIMITS": "the limit of a container",
-    "data/test_cache.py: cache._machine_memory": "a machine of 8 kB",
     "data/test_cache.py: cache.memory_budget": "room for all images, or for one less",
     "data/test_cache.py: pictures.load_image": "which files are decoded",
     "data/test_loading.py: pixpnet.data.images.free_cores": "machines with other cores",

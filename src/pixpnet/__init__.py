@@ -13,7 +13,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pixpnet.allocator import keep_freed_memory
     from pixpnet.backbones import build_backbone, build_tiled
     from pixpnet.certificate import verify
     from pixpnet.config import Config
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from pixpnet.evaluation import evaluate
     from pixpnet.explanation import explain, predict
     from pixpnet.fitting import fit
+    from pixpnet.memory import keep_freed_memory
     from pixpnet.pixel_space import pixel_space_map
     from pixpnet.prototypes import PrototypeNetwork
     from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field
@@ -83,7 +83,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "explain": "explanation",
     "fit": "fitting",
-    "keep_freed_memory": "allocator",
+    "keep_freed_memory": "memory",
     "load": "runs",
     "pixel_space_map": "pixel_space",
     "predict": "explanation",

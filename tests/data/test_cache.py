@@ -29,6 +29,7 @@ from pixpnet.data import (
     pictures,
 )
 from pixpnet.errors import DataError
+from pixpnet.memory import machine_memory
 from pixpnet.types import Box, ImageRecord, Normalization
 
 memory_cache, file_cache = CACHES["ram"], CACHES["disk"]
@@ -125,17 +126,10 @@ def test_memory_keeps_as_many_as_there_is_room_for(records, decoded, monkeypatch
     assert same(pixels(records, memory_cache(records, geometry=GEOMETRY)), pixels(records))
 
 
-def test_the_room_is_a_quarter_of_the_memory_for_all_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "_machine_memory", lambda: 8000)
-    monkeypatch.setattr(cache, "_CONTAINER_LIMITS", (str(tmp_path / "limit"),))
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert cache.memory_budget() == 2000
-    (tmp_path / "limit").write_text("max\n")
-    assert cache.memory_budget() == 2000
-    (tmp_path / "limit").write_text("4000\n")
-    assert cache.memory_budget() == 1000
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert cache.memory_budget() == 250
+def test_the_room_is_a_quarter_of_the_memory_for_all_processes(monkeypatch):
+    for processes in (1, 4):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert cache.memory_budget() == machine_memory() // 4 // processes
 
 
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -144,3 +144,20 @@ def test_other_errors_pass():
 
     with pytest.raises(RuntimeError, match="shapes"):
         with_fitting_batch(work, 3)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"train__freeze_backbone": "", "train__backbone_epochs": 0}], ids=str
+)
+def test_a_step_that_the_machine_cannot_hold_is_refused(options, tiny_arguments, tmp_path, monkeypatch):
+    (tmp_path / "limit").write_text("100000\n")
+    monkeypatch.setattr("pixpnet.memory._CONTAINER_LIMITS", (str(tmp_path / "limit"),))
+    with pytest.raises(ConfigError, match=r"^a step of training with .* images takes at least 0\."):
+        train(parse_config(tiny_arguments(tmp_path / "logs", **options)), progress=False)
+    assert not (tmp_path / "logs").exists()
+
+
+def test_prototypes_that_the_machine_cannot_hold_are_refused(tiny_arguments, tmp_path):
+    options = {"model__num_prototypes": 99_999, "model__prototype_dim": 100_000}
+    with pytest.raises(ConfigError, match=r"^a network of 99,999 prototypes .* takes at least 40 GB"):
+        train(parse_config(tiny_arguments(tmp_path, **options)), progress=False)

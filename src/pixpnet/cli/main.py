@@ -14,11 +14,11 @@ from importlib import import_module
 from types import FrameType
 
 import pixpnet
-from pixpnet.allocator import keep_freed_memory
 from pixpnet.choices import did_you_mean
 from pixpnet.cli.console import any_encoding, say
 from pixpnet.errors import ConfigError, FileError, PixPNetError
 from pixpnet.log import start_logging
+from pixpnet.memory import LESS, keep_freed_memory
 from pixpnet.workers import ENDING
 
 COMMANDS = {
@@ -48,11 +48,9 @@ _OPEN_FILES = 64
 
 _NO_MEMORY = "(not enough|can't allocate|out of) memory"
 """How torch's allocators say it."""
-_LESS = "smaller batches (train.batch-size, test.batch-size), fewer prototypes or a smaller network take less"
-
 _HINTS = {
     errno.EMFILE: "; fewer of dataset.workers or a higher `ulimit -n` help",
-    errno.ENOMEM: f"; {_LESS}",
+    errno.ENOMEM: f"; {LESS}",
 }
 """What helps against errors of the system."""
 
@@ -150,7 +148,7 @@ def _exit_code(program: str, run: Callable[[], int], signals: Sequence[int]) -> 
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search(_NO_MEMORY, str(error)):
             raise
-        say(f"{program}: error: there is not enough memory{_asked_for(error)}; {_LESS}", error=True)
+        say(f"{program}: error: there is not enough memory{_asked_for(error)}; {LESS}", error=True)
         return 1
     except OSError as error:  # a full disk, a folder that is a file, no permission
         sys.unraisablehook = lambda _: None  # what is half made then can't be taken apart in order, either

@@ -29,6 +29,7 @@ from PIL import Image
 from pixpnet.data.pictures import prepared_size
 from pixpnet.data.spec import Geometry
 from pixpnet.errors import DataError
+from pixpnet.memory import machine_memory
 from pixpnet.types import ImageRecord
 
 _logger = logging.getLogger(__name__)
@@ -36,7 +37,6 @@ _logger = logging.getLogger(__name__)
 MEMORY_SHARE = 4
 """The cache in memory takes at most one part in so many of the machine's (or the container's) memory."""
 
-_CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _FORMAT = "pixpnet pixels 2"
 
 
@@ -222,17 +222,7 @@ def cache_folder() -> Path:
 
 def memory_budget() -> int:
     """Bytes for the cache of one training process: its part of a quarter of the memory there is."""
-    limits = [_machine_memory()]
-    for place in map(Path, _CONTAINER_LIMITS):
-        text = place.read_text().strip() if place.is_file() else "max"
-        if text.isdigit():
-            limits.append(int(text))
-    return min(limits) // MEMORY_SHARE // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
-def _machine_memory() -> int:
-    """Bytes; 4 GiB where the system (Windows) has no such call."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 4 * 2**30
+    return machine_memory() // MEMORY_SHARE // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _make_room(path: Path, length: int, way_out: str) -> None:

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pixpnet.allocator import keep_freed_memory
 from pixpnet.errors import ConfigError, PixPNetError
 from pixpnet.goldilocks.table import Row
 from pixpnet.log import start_logging
+from pixpnet.memory import keep_freed_memory
 from pixpnet.types import Progress
 from pixpnet.workers import begin_worker, born_deaf
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pixpnet.choices import choose
 from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError
+from pixpnet.memory import require_memory
 from pixpnet.prototypes.add_on import build_add_on
 from pixpnet.prototypes.distances import (
     SIMILARITIES,
@@ -252,6 +253,10 @@ def build_network(
         )
     distance = find_distance(config.distance)
     k = config.prototype_kernel_size
+    require_memory(
+        4 * len(own_class) * (config.prototype_dim * k * k + num_classes),
+        f"a network of {len(own_class):,} prototypes [{config.prototype_dim} {k} {k}]",
+    )
     add_on = build_add_on(
         config.add_on_layers_type,
         int(backbone.out_channels),  # pyright: ignore[reportArgumentType]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,11 +12,13 @@ from typing import TypeVar
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from pixpnet.config import Config
 from pixpnet.data import Sample, Splits
 from pixpnet.errors import ConfigError, PixPNetError
+from pixpnet.memory import require_memory
 from pixpnet.modes import keeping_modes
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.seeds import seeded
@@ -58,6 +61,56 @@ def _free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def require_step(network: PrototypeNetwork, config: Config, splits: Splits, *, cells: int) -> None:
+    """Check that a step of training fits into the memory of a CPU's machine.
+
+    Counted is what has to be there at once: weights and gradients, a batch, what the backbone keeps of it for
+    the way back, and the distance of each patch to each prototype.
+
+    Args:
+        network: As it begins.
+        config: Of the run.
+        splits: What it learns from.
+        cells: Of an image's feature grid.
+
+    Raises:
+        ConfigError: It does not fit.
+    """
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    backbone, size = network.backbone, min(config.train.batch_size, len(splits.train.records))
+    of_image: float
+    if config.train.freeze_backbone:
+        of_image = 4 * cells * int(backbone.out_channels)  # pyright: ignore[reportArgumentType]
+    else:
+        of_image = 4 * 3 * math.prod(splits.image_size) + _kept_of_image(backbone, splits.image_size)
+    of_image += 4 * cells * (network.num_prototypes + config.model.prototype_dim)
+    if config.train.precision == "bf16":
+        of_image /= 2
+    require_memory(2 * 4 * weights + size * of_image, f"a step of training with batches of {size:,} images")
+
+
+def _kept_of_image(backbone: nn.Module, image_size: tuple[int, int]) -> float:
+    """Bytes that a backbone keeps of an image for the way back, as tensors without values tell it."""
+    values: dict[str, Tensor] = {}
+    for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers()):
+        values[name] = torch.empty_like(tensor, device="meta").requires_grad_(tensor.requires_grad)
+    own = {tensor.untyped_storage()._cdata for tensor in values.values()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = 0 if storage._cdata in own else storage.nbytes()
+        return tensor
+
+    images = torch.empty(2, 3, *image_size, device="meta")
+    try:
+        with keeping_modes(backbone), torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
+            _features = functional_call(backbone.train(), values, (images,))
+    except (RuntimeError, NotImplementedError) as error:
+        _logger.debug("what %s keeps is not known: %s", type(backbone).__name__, error)
+    return sum(kept.values()) / len(images)
 
 
 def require_gpu(device: torch.device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 from contextlib import nullcontext
@@ -29,7 +30,7 @@ from pixpnet.runs import Checkpoint, RunDirectory, changes_since, load, load_che
 from pixpnet.seeds import seeded
 from pixpnet.training.learner import RATE_COLUMNS, Learner
 from pixpnet.training.loop import make_execution
-from pixpnet.training.memory import find_batch_size, require_gpu
+from pixpnet.training.memory import find_batch_size, require_gpu, require_step
 from pixpnet.training.plan import plan_epochs
 from pixpnet.training.profiling import make_profiler
 from pixpnet.training.state import TrainState
@@ -168,6 +169,8 @@ def _begin(
         _start_from(config.train.start_from, network, splits)
     config = replace(config, dataset=replace(config.dataset, bits=splits.image_set.reading.bits))
     field = _patch_field(backbone, splits.image_size, network.kernel_size)
+    if accelerator.device.type == "cpu":
+        require_step(network, config, splits, cells=math.prod(field.grid_size))
     # Channels last makes convolutions faster on CPUs, too.
     backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network = network.to(accelerator.device)
