@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from pixpnet.evaluation import evaluate
     from pixpnet.explanation import explain, predict
+    from pixpnet.exporting import export
     from pixpnet.fitting import fit
     from pixpnet.memory import keep_freed_memory
     from pixpnet.pixel_space import pixel_space_map
@@ -53,6 +54,7 @@ __all__ = [
     "build_tiled",
     "evaluate",
     "explain",
+    "export",
     "fit",
     "keep_freed_memory",
     "load",
@@ -82,6 +84,7 @@ _HOMES = {
     "build_tiled": "backbones",
     "evaluate": "evaluation",
     "explain": "explanation",
+    "export": "exporting",
     "fit": "fitting",
     "keep_freed_memory": "memory",
     "load": "runs",

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from scipy.stats import binomtest
 from torch.nn import functional
 
 from pixpnet.backbones import TiledBackbone, backbone_of, is_on_disk, usual_tile_input
@@ -60,7 +59,7 @@ from pixpnet.runs import Run, RunDirectory, calibrate, changes_since, load
 from pixpnet.seeds import seeded
 from pixpnet.training import features_in_place, make_execution, resume, train
 from pixpnet.types import Progress, no_progress
-from pixpnet.words import duration, percent
+from pixpnet.words import accuracy_in_words, duration, percent
 
 BACKBONES = (
     *(f"timm/tf_efficientnet_lite{number}" for number in range(3)),
@@ -489,12 +488,10 @@ def _shown(run: Run, run_dir: Path, place: Path, certificate: Certificate) -> It
     tested = Counter(record.label for record in images.test)
     count = sum(tested.values())
     accuracy = scores["test_accuracy"]
-    interval = binomtest(round(accuracy * count), count).proportion_ci(method="wilson")
     label, most = tested.most_common(1)[0]
     yield (
-        f"Test: {percent(accuracy)} of {count} pictures (95 % interval {percent(interval.low)} to "
-        f"{percent(interval.high)}); "
-        f"always saying {run.class_names[label]} would be right for {percent(most / count)}."
+        f"Test: {accuracy_in_words(accuracy, count)}; always saying "
+        f"{run.class_names[label]} would be right for {percent(most / count)}."
     )
     yield certificate.verdict
     calibration = calibrate(run)

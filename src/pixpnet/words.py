@@ -150,3 +150,29 @@ def readable_names(names: Sequence[str]) -> tuple[str, ...]:
 def _rounded(value: float, unit: str) -> str:
     digits = _DIGITS.get(unit, 0 if float(value).is_integer() else 1)
     return f"{value + 0.0:,.{digits}f}".replace("-", "−")
+
+
+def in_markdown(text: str) -> str:
+    r"""Text that stays as it is in Markdown, also in a cell of a table.
+
+    >>> in_markdown("a|b*c")
+    'a\\|b\\*c'
+    """
+    for sign in "\\|*<[":
+        text = text.replace(sign, "\\" + sign)
+    return visible(" ".join(text.splitlines()))
+
+
+def accuracy_in_words(accuracy: float, images: int) -> str:
+    """A share of so many images that were told right, with Wilson's interval of 95 %.
+
+    >>> accuracy_in_words(71 / 72, 72)
+    '98.6 % of 72 images (95 % interval 92.5 % to 99.8 %)'
+    """
+    from scipy.stats import binomtest  # half a second that `pixpnet --help` does without
+
+    interval = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
+    return (
+        f"{percent(accuracy)} of {images:,} images (95 % interval {percent(interval.low)} to "
+        f"{percent(interval.high)})"
+    )

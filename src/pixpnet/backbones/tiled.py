@@ -136,6 +136,8 @@ class TiledBackbone(nn.Module):
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d h w"]:
         height, width = images.shape[2:]
         layout = self.layout((height, width))
+        if torch.compiler.is_compiling():  # in one piece, as the number of images may be any
+            return self._grid(images, layout)
         at_once = TILES_AT_ONCE.get(images.device.type, TILES_AT_ONCE["cpu"])
         tiles_each = len(layout.tops) * len(layout.lefts)
         # By itself each image gives the same, to the last bit, in any batch; a GPU wants more at once.
@@ -175,16 +177,16 @@ class TiledBackbone(nn.Module):
         return receptive_field(nn.Sequential(_Resize(tile, side), self.network), (tile, tile))
 
     def _grid(
-        self, images: Float[Tensor, "b 3 H W"], layout: Layout, at_once: int
+        self, images: Float[Tensor, "b 3 H W"], layout: Layout, at_once: int | None = None
     ) -> Float[Tensor, "b d h w"]:
         tiles = torch.cat(list(_tiles(images, layout)))
         learns = torch.is_grad_enabled() and any(one.requires_grad for one in self.network.parameters())
         parts = []
-        for part in tiles.split(at_once):
+        for part in [tiles] if at_once is None else tiles.split(at_once):
             cells = checkpoint(self._cells, part, use_reentrant=False) if learns else self._cells(part)
             assert isinstance(cells, Tensor)
             parts.append(cells)
-        shape = (len(layout.tops), len(layout.lefts), len(images))
+        shape = (len(layout.tops), len(layout.lefts), images.shape[0])
         cells = torch.cat(parts).unflatten(0, shape)  # [tops lefts b d rows columns], the last two of a tile
         grid = cells.permute(2, 3, 0, 4, 1, 5).flatten(4, 5).flatten(2, 3)
         if layout.is_sorted:

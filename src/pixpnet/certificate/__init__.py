@@ -7,6 +7,7 @@ from pixpnet.certificate.trials import (
     Trial,
     certificate_file,
     certify,
+    find_certificate,
     verify,
     write_certificate,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Trial",
     "certificate_file",
     "certify",
+    "find_certificate",
     "verify",
     "write_certificate",
 ]

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from pixpnet.certificate.record import DISPLAYED, Certificate, FailedTrial, Finding
 from pixpnet.data import ClassificationImages
-from pixpnet.errors import CheckpointError, ConfigError, DataError
-from pixpnet.files import sha256_of, write_json
+from pixpnet.errors import CheckpointError, ConfigError, DataError, FileError
+from pixpnet.files import read_mapping, sha256_of, write_json
 from pixpnet.modes import evaluating
 from pixpnet.pixel_space import region_mappings
 from pixpnet.prototypes import PrototypeNetwork
@@ -372,6 +372,15 @@ def certificate_file(checkpoint: Path) -> Path:
     if run is not None:
         return run.results / "certificate.json"
     return checkpoint.with_name(f"{checkpoint.stem}.certificate.json")
+
+
+def find_certificate(run: Run) -> Certificate | None:
+    """The certificate in the run's file; None if it is missing, can't be read, or is another network's."""
+    try:
+        found = Certificate.from_dict(read_mapping(certificate_file(run.checkpoint)))
+    except (FileError, DataError):
+        return None
+    return found if found.checkpoint_sha256 == sha256_of(run.checkpoint) else None
 
 
 class _Pixels:

@@ -31,6 +31,7 @@ COMMANDS = {
     "verify": ("runs", "try whether pixels outside the displayed boxes matter"),
     "evaluate": ("evaluate", "measure how good its explanations are"),
     "report": ("runs", "write one HTML file that shows a run"),
+    "export": ("export", "write a network for others: a folder that stands alone, ONNX, torch"),
     "compare": ("runs", "runs side by side, as Markdown and HTML"),
     "rf": ("rf", "receptive fields of every layer of a backbone"),
     "goldilocks": ("goldilocks", "which layer of which backbone is just right"),

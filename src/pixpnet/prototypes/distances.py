@@ -28,6 +28,9 @@ _CHUNK = 2**25
 _FEWEST_CONTENDERS = 16
 """At least so many cells are compared exactly where rounding hides which one is nearest."""
 
+_COMPILED_CONTENDERS = 4
+"""So many are, always, in a compiled or exported network, where no shape may depend on values."""
+
 
 class Embedded(NamedTuple):
     """Patches or prototypes as a distance compares them."""
@@ -101,9 +104,11 @@ class Distance:
         The distance is `trained` at that cell, never that of the search, whose rounding errors the log
         similarity would magnify by 1/ε. Cells that the search can't tell apart are compared by `exact`. Only
         where so many are that close, in so many images, that comparing all would take longer than the
-        search, it is sixteen of them, and the patch found may be farther than the nearest by a rounding error
-        of the search.
+        search (or the network is compiled), it is sixteen (four) of them, and the patch found may be farther
+        than the nearest by a rounding error of the search.
         """
+        if torch.compiler.is_compiling():
+            return self._nearest_of_group(patches, prototypes)
         size = max(1, _CHUNK // (len(prototypes.rows) * max(patches.rows.shape[-2:])))
         parts = [
             self._nearest_of_group(Embedded(rows, offsets), prototypes)
@@ -143,27 +148,45 @@ class Distance:
         cells = distances.argmin(-1)
         ceilings = distances.gather(-1, cells[..., None]).squeeze(-1)
         ceilings += self.search_tolerance(patches, prototypes)
+        if torch.compiler.is_compiling():
+            every = torch.arange(cells.shape[0], device=cells.device)[:, None].expand_as(cells)
+            contenders = min(distances.shape[-1], _COMPILED_CONTENDERS)
+            return self._exactly_nearest(patches, every, prototypes, distances, ceilings, contenders)
         runners_up = distances.scatter(-1, cells[..., None], torch.inf).amin(-1)
         images, numbers = (runners_up <= ceilings).nonzero(as_tuple=True)
         affordable = _CHUNK // (patches.rows.shape[-1] * max(1, len(images)))
         contenders = min(distances.shape[-1], max(_FEWEST_CONTENDERS, affordable))
         size = max(1, _CHUNK // ((contenders + 1) * patches.rows.shape[-1]))
         for image, number in zip(images.split(size), numbers.split(size), strict=True):
-            searched = distances[image, number]
-            near = searched <= ceilings[image, number][:, None]
-            lowest, candidates = searched.masked_fill(~near, torch.inf).topk(contenders, largest=False)
-            # The first near cell is compared too, for where more than so many cells are alike.
-            candidates = torch.cat([near.to(torch.uint8).argmax(-1, keepdim=True), candidates], dim=1)
-            exact = self.exact(
-                Embedded(
-                    patches.rows[image[:, None], candidates], patches.offsets[image[:, None], candidates]
-                ),
-                Embedded(*_each(prototypes.rows[number], prototypes.offsets[number])),
+            own = Embedded(prototypes.rows[number], prototypes.offsets[number])
+            cells[image, number] = self._exactly_nearest(
+                patches, image, own, distances[image, number], ceilings[image, number], contenders
             )
-            exact[:, 1:].masked_fill_(lowest.isinf(), torch.inf)
-            is_nearest = exact == exact.amin(1, keepdim=True)
-            cells[image, number] = candidates.masked_fill(~is_nearest, distances.shape[-1]).amin(1)
         return cells
+
+    def _exactly_nearest(
+        self,
+        patches: Embedded,
+        images: Int[Tensor, "*m"],
+        prototypes: Embedded,
+        searched: Float[Tensor, "*m n"],
+        ceilings: Float[Tensor, "*m"],
+        contenders: int,
+    ) -> Int[Tensor, "*m"]:
+        """Cell of the nearest patch of each image, of those below the ceiling, compared exactly."""
+        num_patches = searched.shape[-1]
+        near = searched <= ceilings[..., None]
+        lowest, candidates = searched.masked_fill(~near, torch.inf).topk(contenders, largest=False)
+        # The first near cell is compared too, for where more than so many cells are alike.
+        candidates = torch.cat([near.to(torch.uint8).argmax(-1, keepdim=True), candidates], dim=-1)
+        flat = candidates + num_patches * images[..., None]
+        exact = self.exact(
+            Embedded(patches.rows.flatten(0, 1)[flat], patches.offsets.flatten()[flat]),
+            Embedded(*_each(*prototypes)),
+        )
+        exact[..., 1:].masked_fill_(lowest.isinf(), torch.inf)
+        is_nearest = exact == exact.amin(-1, keepdim=True)
+        return candidates.masked_fill(~is_nearest, num_patches).amin(-1)
 
 
 class EmbeddedDistance(Distance):
@@ -187,7 +210,7 @@ class EmbeddedDistance(Distance):
         patch_norms = scale * patches.rows.square().sum(-1) + patches.offsets
         prototype_norms = scale * prototypes.rows.square().sum(-1) + prototypes.offsets
         base = patch_norms[:, None, :] + prototype_norms[..., :, None]
-        products = prototypes.rows.expand(len(patches.rows), -1, -1)
+        products = prototypes.rows.expand(patches.rows.shape[0], -1, -1)
         return torch.baddbmm(base, products, patches.rows.transpose(1, 2), alpha=-2 * scale)
 
     def search_tolerance(self, patches: Embedded, prototypes: Embedded) -> Float[Tensor, "b p"]:

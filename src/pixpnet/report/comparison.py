@@ -266,12 +266,12 @@ def to_markdown(comparison: Comparison) -> str:
     """One table, with warnings before it and notes after it."""
     lines = [f"# Comparison of {len(comparison.labels)} runs", ""]
     for warning in comparison.warnings:
-        lines += [f"> **Warning:** {_in_markdown(warning)}", ""]
-    lines += _markdown_table([("", *map(_in_markdown, comparison.labels)), *_markdown_rows(comparison)])
+        lines += [f"> **Warning:** {in_markdown(warning)}", ""]
+    lines += _markdown_table([("", *map(in_markdown, comparison.labels)), *_markdown_rows(comparison)])
     lines += ["", LEGEND, ""]
-    lines += [f"- {_in_markdown(note)}" for note in comparison.notes]
+    lines += [f"- {in_markdown(note)}" for note in comparison.notes]
     lines += [
-        f"- {_in_markdown(label)}: `{visible(path)}`"
+        f"- {in_markdown(label)}: `{visible(path)}`"
         for label, path in zip(comparison.labels, comparison.paths, strict=True)
     ]
     return "\n".join(lines) + "\n"
@@ -279,9 +279,9 @@ def to_markdown(comparison: Comparison) -> str:
 
 def _markdown_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
     for group in comparison.groups:
-        yield (f"*{_in_markdown(group.title)}*", *("" for _ in comparison.labels))
+        yield (f"*{in_markdown(group.title)}*", *("" for _ in comparison.labels))
         for row in group.rows:
-            yield (_in_markdown(_row_title(row)), *map(_cell, row.cells))
+            yield (in_markdown(_row_title(row)), *map(_cell, row.cells))
 
 
 def _row_title(row: TableRow) -> str:
@@ -290,7 +290,7 @@ def _row_title(row: TableRow) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = f"**{_in_markdown(cell.text)}**" if cell.is_best else _in_markdown(cell.text)
+    text = f"**{in_markdown(cell.text)}**" if cell.is_best else in_markdown(cell.text)
     return f"{text} [{cell.interval}]" if cell.interval else text
 
 
@@ -303,14 +303,3 @@ def _markdown_table(rows: list[tuple[str, ...]]) -> list[str]:
         for row in (rows[0], rule, *rows[1:])
     ]
     return [f"| {' | '.join(row)} |" for row in padded]
-
-
-def _in_markdown(text: str) -> str:
-    r"""Text that stays as it is in a cell.
-
-    >>> _in_markdown("a|b*c")
-    'a\\|b\\*c'
-    """
-    for sign in "\\|*<[":
-        text = text.replace(sign, "\\" + sign)
-    return visible(" ".join(text.splitlines()))

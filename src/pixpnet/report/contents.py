@@ -6,23 +6,22 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import yaml
 from jaxtyping import Float32
 
-from pixpnet.certificate import Certificate, certificate_file, verify
+from pixpnet.certificate import Certificate, find_certificate, verify
 from pixpnet.config import Config, config_to_yaml
-from pixpnet.errors import ConfigError, DataError, FileError, MissingDataError
-from pixpnet.files import is_there, read_mapping, read_numbers, real_path, sha256_of
+from pixpnet.errors import ConfigError, MissingDataError
+from pixpnet.files import read_numbers, real_path
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.report.charts import Chart, read_charts
 from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_images
 from pixpnet.report.predictions import Confusion, Predictions, confusion, predict
 from pixpnet.report.prototypes import Chapter, Checked, Remark, atlas, check, object_shares
 from pixpnet.report.tables import MetricTable, read_metrics
-from pixpnet.runs import Run, RunDirectory, load, read_manifest
+from pixpnet.runs import Run, RunDirectory, load
 from pixpnet.types import Progress, no_progress
 from pixpnet.words import duration, percent, readable_names
 
@@ -110,16 +109,6 @@ class Report:
     album: Album
 
 
-class Tested(NamedTuple):
-    """How a run does on its test images."""
-
-    accuracy: float
-    class_accuracy: float
-    images: int
-    when: str = ""
-    """Where it is not measured now."""
-
-
 def collect(
     run_dir: str | Path,
     *,
@@ -157,7 +146,7 @@ def collect(
     missing = _missing(run, is_told_where=dataset_root is not None)
     progress(0, STEPS, "looking at the test images")
     predictions = None if missing else predict(run.network, run.test_images)
-    tested = _tested_before(run, directory) if predictions is None else _tested(predictions)
+    tested = run.tested() if predictions is None else _tested(predictions)
     weights = run.network.class_weights().cpu().numpy()
     confused = None if predictions is None else confusion(predictions, names, pairs=PAIRS)
     progress(1, STEPS, "looking at the prototypes")
@@ -176,7 +165,7 @@ def collect(
     pairs = () if confused is None else confused.pairs[:CONTRASTS]
     contrasts = [gallery.versus(pair.example) for pair in pairs]
     progress(3, STEPS, "trying the receptive fields")
-    certificate = _kept_certificate(run) if missing else grounding(run)
+    certificate = grounding(run, is_missing=missing is not None)
     if missing:
         _logger.warning("the report leaves out what needs the data set: %s", missing)
     return Report(
@@ -217,18 +206,6 @@ def _missing(run: Run, *, is_told_where: bool) -> str | None:
 
 def _tested(predictions: Predictions) -> Tested:
     return Tested(predictions.accuracy, predictions.class_accuracy, len(predictions.labels))
-
-
-def _tested_before(run: Run, directory: RunDirectory) -> Tested | None:
-    """What the run measured of this network when it ended, and kept; None: it did not."""
-    scores, best = read_numbers(directory.scores_file), directory.chosen_checkpoint()
-    is_best = best is not None and best.name == run.checkpoint.name
-    prefix = "best_" if is_best and "best_test_accuracy" in scores else ""
-    accuracy, of_classes = (scores.get(f"{prefix}test_{name}") for name in ("accuracy", "weighted_accuracy"))
-    if accuracy is None or of_classes is None or not is_there(directory.images_file):
-        return None
-    images = sum(image.split == "test" for image in read_manifest(directory.images_file).values())
-    return Tested(accuracy, of_classes, images, when="when it was trained")
 
 
 def _subject(
@@ -338,20 +315,15 @@ def _say(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def grounding(run: Run, *, trials: int = TRIALS) -> Grounding:
+def grounding(run: Run, *, is_missing: bool = False, trials: int = TRIALS) -> Grounding | None:
     """The certificate of a run's network: the one in its file, else one of fewer trials.
+
+    is_missing: the data set is gone, so that none can be made; None then, where there is none.
 
     Raises:
         DataError: There are fewer than two test images.
     """
-    return _kept_certificate(run) or Grounding(verify(run, trials=trials), is_short=True)
-
-
-def _kept_certificate(run: Run) -> Grounding | None:
-    """The certificate in the run's file; None if it is missing, can't be read, or is another network's."""
-    try:
-        certificate = Certificate.from_dict(read_mapping(certificate_file(run.checkpoint)))
-    except (FileError, DataError):
-        return None
-    is_its = certificate.checkpoint_sha256 == sha256_of(run.checkpoint)
-    return Grounding(certificate, is_short=False) if is_its else None
+    kept = find_certificate(run)
+    if kept is not None:
+        return Grounding(kept, is_short=False)
+    return None if is_missing else Grounding(verify(run, trials=trials), is_short=True)

@@ -2,17 +2,20 @@
 
 from pixpnet.runs.calibration import Calibration, calibrate, familiarity, find_calibration
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pixpnet.runs.directory import MetricsFile, RunDirectory, writing_to
+from pixpnet.runs.directory import MODEL_FILE, MetricsFile, RunDirectory, writing_to
 from pixpnet.runs.manifest import changes_since, read_manifest, write_manifest
-from pixpnet.runs.run import Run, load
+from pixpnet.runs.model_folder import write_model
+from pixpnet.runs.run import Run, Tested, load
 from pixpnet.runs.thumbnails import keep_thumbnails
 
 __all__ = [
+    "MODEL_FILE",
     "Calibration",
     "Checkpoint",
     "MetricsFile",
     "Run",
     "RunDirectory",
+    "Tested",
     "calibrate",
     "changes_since",
     "familiarity",
@@ -23,5 +26,6 @@ __all__ = [
     "read_manifest",
     "save_checkpoint",
     "write_manifest",
+    "write_model",
     "writing_to",
 ]

@@ -8,7 +8,7 @@ import pickle
 import re
 import reprlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -91,6 +91,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint.")
+    return checkpoint_of(_saved(path), path)
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    """What a file of `save_checkpoint` holds; raises CheckpointError."""
     try:
         with path.open("rb") as file:
             _check_archive(file)
@@ -110,6 +115,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{path} has checkpoint version {_shown(content.get('version'))}; this PixPNet reads version "
             f"{VERSION}."
         )
+    return content
+
+
+def checkpoint_of(content: Mapping[str, Any], path: Path) -> Checkpoint:
+    """The fields of a checkpoint, every one held against what it should be.
+
+    Args:
+        content: What a file holds; names that are none of a checkpoint's are passed over.
+        path: That file, for messages.
+
+    Raises:
+        CheckpointError: It is not so.
+    """
     missing = sorted(REQUIRED - set(content))
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}.")

@@ -18,6 +18,9 @@ from pixpnet.errors import CheckpointError, ConfigError, FileError
 from pixpnet.files import MOST_YAML, is_there, read_text, real_path, sole_writer
 from pixpnet.types import PrototypeSource
 
+MODEL_FILE = "model.safetensors"
+"""Tensors of a network that stands alone (`save_model`), in a folder of its own."""
+
 CHECKPOINT_NAME = re.compile(r"epoch=(\d+)-step=(\d+)\.ckpt")
 
 
@@ -83,7 +86,9 @@ class RunDirectory:
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> RunDirectory | None:
-        """The run that a checkpoint lies in; None for one that lies elsewhere."""
+        """The run that a checkpoint lies in, or the folder of a model; None for one that lies elsewhere."""
+        if checkpoint.name == MODEL_FILE:
+            return cls(checkpoint.parent)
         if len(checkpoint.parents) > 3:
             run = cls(checkpoint.parents[3])
             if run.checkpoints == checkpoint.parent and run.config_file.is_file():

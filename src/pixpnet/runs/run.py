@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,16 +34,28 @@ from pixpnet.data import (
     without_unreadable,
 )
 from pixpnet.errors import CheckpointError, ConfigError, DataError
-from pixpnet.files import is_there, real_path, sha256_of
+from pixpnet.files import is_there, read_numbers, real_path, sha256_of
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint
-from pixpnet.runs.directory import RunDirectory
+from pixpnet.runs.directory import MODEL_FILE, RunDirectory
+from pixpnet.runs.manifest import read_manifest
+from pixpnet.runs.model_folder import read_model
 from pixpnet.runs.thumbnails import read_thumbnail
 from pixpnet.types import ImageRecord, Normalization, PrototypeSource
 from pixpnet.words import visible
 
 _logger = logging.getLogger(__name__)
+
+
+class Tested(NamedTuple):
+    """How a run does on its test images."""
+
+    accuracy: float
+    class_accuracy: float
+    images: int
+    when: str = ""
+    """Where it is not measured now."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,6 +129,20 @@ class Run:
             geometry=self.geometry if geometry is None else geometry,
             normalization=self.normalization,
         )
+
+    def tested(self) -> Tested | None:
+        """What the run measured of this network when its training ended, and kept; None: it did not."""
+        directory = RunDirectory.of_checkpoint(self.checkpoint)
+        if directory is None or not is_there(directory.images_file):
+            return None
+        scores, best = read_numbers(directory.scores_file), directory.chosen_checkpoint()
+        is_best = best is not None and best.name == self.checkpoint.name
+        prefix = "best_" if is_best and "best_test_accuracy" in scores else ""
+        found = [scores.get(f"{prefix}test_{name}") for name in ("accuracy", "weighted_accuracy")]
+        if None in found:
+            return None
+        images = sum(image.split == "test" for image in read_manifest(directory.images_file).values())
+        return Tested(*found, images, when="when it was trained")
 
     def read_dataset(self) -> ImageSet:
         """The run's data set, from where the run had it (or `load` was told that it lies).
@@ -255,10 +282,10 @@ class Run:
 
 
 def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
-    """A run directory's best (else last) network, or that of a ``.ckpt`` file.
+    """A run directory's best (else last) network, that of a ``.ckpt`` file, or a model that stands alone.
 
     Args:
-        path: The folder, or the file.
+        path: The folder of the run or of `pixpnet export`, or the file.
         dataset_root: Where the run's data lies now, if it has moved: what ``dataset.root`` was in training.
 
     Raises:
@@ -268,9 +295,11 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
     if dataset_root is not None and not Path(dataset_root).is_dir():
         raise DataError(f"there is no folder {dataset_root} (the dataset root).")
     file = Path(path)
-    if file.suffix != ".ckpt":
+    if (file / MODEL_FILE).is_file():
+        file = file / MODEL_FILE
+    elif file.suffix not in (".ckpt", Path(MODEL_FILE).suffix):
         file = _best_checkpoint(RunDirectory.open(file))
-    saved = load_checkpoint(file)
+    saved = load_checkpoint(file) if file.suffix == ".ckpt" else read_model(file)
     try:
         config = config_from_yaml(saved.config_yaml)
         network = _network(saved, config)

@@ -1,0 +1,275 @@
+"""Networks for others: what is exported says the same as the run, and stands alone."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from pixpnet import (
+    CheckpointError,
+    ConfigError,
+    FileError,
+    UnsupportedOperationError,
+    explain,
+    export,
+    load,
+    predict,
+)
+from pixpnet.backbones import backbone_of
+from pixpnet.cli import main
+from pixpnet.files import read_json, write_json
+from pixpnet.prototypes import build_network
+from pixpnet.runs import Run
+from pixpnet.words import percent
+
+DOCS = Path(__file__).parents[1] / "docs" / "howto" / "export.md"
+
+CUT = {"feature_extractor": "small_resnet", "feature_layer": "layer2"}
+TILES = {"feature_extractor": "small_resnet", "tile": 32.0, "feature_layer": None, "tile_input": 48}
+NETWORKS = {
+    "cut, L2, log, linear head, 2 × 2 cells": CUT
+    | {"distance": "l2", "prototype_activation": "log", "readout_type": "linear", "prototype_kernel_size": 2},
+    "cut, cosine, linear, sparse head": CUT
+    | {"distance": "cosine", "prototype_activation": "linear", "readout_type": "sparse"},
+    "tiles, cosine, linear, mean head": TILES
+    | {"distance": "cosine", "prototype_activation": "linear", "readout_type": "mean"},
+    "a layer in tiles, L2, linear, sum head": TILES
+    | {
+        "distance": "l2",
+        "prototype_activation": "linear",
+        "readout_type": "proto",
+        "feature_layer": "layer1",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run) -> Run:
+    return load(tiny_run)
+
+
+def another(run: Run, **options) -> Run:
+    """The run with another, untrained network."""
+    model = replace(run.config.model, **options)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = backbone_of(model, with_weights=False)
+        network = build_network(model, num_classes=len(run.class_names), backbone=backbone).eval()
+    return replace(run, network=network, config=replace(run.config, model=model))
+
+
+def images(run: Run, count: int):
+    return torch.rand(count, 3, *run.image_size, generator=torch.Generator().manual_seed(count))
+
+
+def wanted(run: Run, given):
+    """Logits, similarities and similarity maps as the run itself has them, and its boxes."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in run.normalization)
+    with torch.no_grad():
+        z = run.network.features((given - mean) / std)
+        output = run.network.from_features(z)
+        maps = run.network.similarity_maps(z).flatten(2)
+    return (
+        output.logits,
+        output.similarities,
+        maps,
+        torch.as_tensor(run.receptive_field().boxes).flatten(0, 1),
+    )
+
+
+def in_torch(path: Path):
+    extra = {"pixpnet": ""}
+    module = torch.export.load(path, extra_files=extra).module()
+    return module, json.loads(extra["pixpnet"])
+
+
+def in_onnxruntime(path: Path):
+    session = onnxruntime.InferenceSession(path)
+    about = json.loads(session.get_modelmeta().custom_metadata_map["pixpnet"])
+    return lambda given: [*map(torch.as_tensor, session.run(None, {"images": given.numpy()}))], about
+
+
+READERS = {"torch": in_torch, "onnx": in_onnxruntime}
+
+
+@pytest.mark.parametrize(
+    ("format", "name"), [("torch", next(iter(NETWORKS))), *(("onnx", name) for name in NETWORKS)]
+)
+def test_a_file_says_the_same_of_any_number_of_pictures(run, name, format, tmp_path):
+    own = another(run, **NETWORKS[name])
+    call, about = READERS[format](export(own, tmp_path / "file", format=format))
+    for count in (1, 3):
+        given = images(own, count)
+        logits, similarities, cells, boxes = call(given)
+        own_logits, own_similarities, maps, own_boxes = wanted(own, given)
+        torch.testing.assert_close(logits, own_logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(similarities, own_similarities, atol=1e-4, rtol=1e-4)
+        # Where two tiles see the same pixels, rounding tells which cell is best.
+        there = maps.gather(2, cells[..., None])[..., 0]
+        torch.testing.assert_close(there, own_similarities, atol=1e-4, rtol=1e-4)
+        assert torch.equal(boxes, own_boxes[cells])
+    assert about["class_names"] == list(own.class_names)
+    assert [tuple(one["box"]) for one in about["prototypes"]] == [tuple(one.box) for one in own.sources]
+    contributed = similarities.double() @ torch.tensor(about["class_weights"], dtype=torch.float64)
+    torch.testing.assert_close(contributed.float(), logits, atol=1e-4, rtol=1e-4)
+
+
+def test_the_example_needs_neither_torch_nor_pixpnet(run, birds, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 42
+    without = "import sys\nsys.modules['torch'] = sys.modules['pixpnet'] = None\n"
+    (tmp_path / "classify.py").write_text(without + code, encoding="utf-8")
+    photo = tmp_path / "photo.png"
+    Image.open(min(birds.rglob("*test*.png"))).resize((150, 100)).save(photo)
+    export(run, tmp_path / "model.onnx", format="onnx")
+    called = [sys.executable, "classify.py", "model.onnx", photo.name, "out.png"]
+    told = subprocess.run(called, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split("\n")
+    explanation = explain(run, photo)
+    assert told[0] == explanation.class_name
+    assert [line.split()[1] for line in told[1:4]] == [
+        one.source.image_id for one in explanation.evidence[:3]
+    ]
+    drawn, seen = Image.open(tmp_path / "out.png"), run.input_of(photo)
+    assert drawn.size == seen.shape[:0:-1]
+    box = explanation.evidence[0].box
+    assert drawn.getpixel((int(box.left), int(box.top))) == (255, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def model(run, tmp_path_factory) -> Path:
+    return export(run, tmp_path_factory.mktemp("models") / "model", licence="CC0-1.0")
+
+
+@pytest.fixture
+def copied(model, tmp_path) -> Path:
+    return shutil.copytree(model, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def photo(birds) -> Path:
+    return min(birds.rglob("*test*.png"))
+
+
+def test_a_folder_stands_alone(run, copied, photo, tmp_path, capsys):
+    found = load(copied)
+    assert (found.sources, found.class_names) == (run.sources, run.class_names)
+    assert all(
+        torch.equal(found.network.state_dict()[name], one) for name, one in run.network.state_dict().items()
+    )
+    assert str(run.config.dataset.root) not in (copied / "config.json").read_text("utf-8")
+    ours, theirs = (explain(one, photo).to_dict() for one in (run, found))
+    assert ours == theirs
+    for source in run.sources:
+        assert np.array_equal(found.source_image(source), run.source_image(source))
+    (row,), (expected,) = (list(predict(one, photo)) for one in (found, run))
+    assert row == expected
+    assert row.unfamiliar is not None
+    assert main(["explain", str(copied), str(photo), "--out", str(tmp_path / "figures")]) == 0
+    assert main(["explain", str(copied), "--atlas", "--out", str(tmp_path / "figures")]) == 0
+
+
+def test_a_card_tells_what_it_is(run, model):
+    card = (model / "README.md").read_text("utf-8")
+    assert card.startswith("---\nlibrary_name: pixpnet\n")
+    assert "license: CC0-1.0" in card
+    tested = run.tested()
+    assert f"{percent(tested.accuracy)} of {tested.images} images (95 % interval" in card
+    assert ", ".join(run.class_names) in card
+    assert f"{run.receptive_field().mean_percent:.1f} % of the picture" in card
+
+
+def test_pictures_stay_where_they_may_not_go(run, tmp_path):
+    model = export(run, tmp_path / "model", thumbnails=False)
+    assert not (model / "thumbnails").exists()
+
+
+def tensors_of(folder: Path, **changed):
+    """Write other tensors, and let the rest say that they are right."""
+    from pixpnet.files import sha256_of
+
+    file = folder / "model.safetensors"
+    save_file(load_file(file) | changed, file)
+    write_json(folder / "config.json", read_json(folder / "config.json") | {"sha256": sha256_of(file)})
+
+
+def with_field(name, value):
+    def change(folder: Path):
+        write_json(folder / "config.json", read_json(folder / "config.json") | {name: value})
+
+    return change
+
+
+FAULTS = {
+    "one bit is another": (
+        lambda folder: (folder / "model.safetensors").write_bytes(
+            (data := (folder / "model.safetensors").read_bytes())[:-1] + bytes([data[-1] ^ 1])
+        ),
+        "is not the file that config.json beside it was written for",
+    ),
+    "no tensors": (lambda folder: (folder / "model.safetensors").write_bytes(b"no"), "is no model"),
+    "no configuration": (lambda folder: (folder / "config.json").unlink(), "is no model"),
+    "another shape": (
+        lambda folder: tensors_of(folder, prototypes=torch.zeros(6, 9, 1, 1)),
+        "prototypes have shape",
+    ),
+    "another precision": (
+        lambda folder: tensors_of(folder, prototypes=load(folder).network.prototypes.data.double()),
+        "prototypes is torch.float64",
+    ),
+    "not finite": (
+        lambda folder: tensors_of(folder, prototypes=load(folder).network.prototypes.data * torch.nan),
+        "not finite",
+    ),
+    "of something else": (with_field("format", "model"), "is no model of PixPNet"),
+    "of another version": (with_field("version", 2), "another version than 1"),
+    "classes are a number": (with_field("class_names", 3), "class_names should be"),
+    "no sources": (with_field("sources", [1]), "source of prototype 0"),
+    "no options": (with_field("config", {"model": {"nmae": 1}}), "nmae"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_damaged_folder_is_refused(fault, copied):
+    change, said = FAULTS[fault]
+    change(copied)
+    with pytest.raises(CheckpointError, match=said):
+        load(copied)
+
+
+def test_what_cannot_be_exported_is_told(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"format='onx' is none of .*did you mean onnx"):
+        export(run, tmp_path / "model", format="onx")
+    (tmp_path / "there").touch()
+    with pytest.raises(FileError, match="there is there already"):
+        export(run, tmp_path / "there")
+    with pytest.raises(CheckpointError, match="not training patches"):
+        export(replace(run, sources=()), tmp_path / "model")
+
+    class Deciding(torch.nn.Module):
+        out_channels = 3
+
+        def forward(self, given):
+            return given[:, :, :2, :2] if given.sum() > 0 else given[:, :, 2:4, 2:4]
+
+    own = another(run)
+    own.network.backbone = Deciding()
+    for format in READERS:
+        with pytest.raises((UnsupportedOperationError, ConfigError)):
+            export(own, tmp_path / "model", format=format)
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_command_says_where(run, tiny_run, tmp_path, capsys):
+    assert main(["export", str(tiny_run), str(tmp_path / "model"), "--no-thumbnails"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "model")
+    assert load(tmp_path / "model").class_names == run.class_names
