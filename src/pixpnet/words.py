@@ -164,10 +164,10 @@ def in_markdown(text: str) -> str:
 
 
 def accuracy_in_words(accuracy: float, images: int) -> str:
-    """A share of so many images that were told right, with Wilson's interval of 95 %.
+    r"""A share of so many images that were told right, with Wilson's interval of 95 %.
 
     >>> accuracy_in_words(71 / 72, 72)
-    '98.6 % of 72 images (95 % interval 92.5 % to 99.8 %)'
+    '98.6\xa0% of 72 images (95 % interval 92.5\xa0% to 99.8\xa0%)'
     """
     from scipy.stats import binomtest  # half a second that `pixpnet --help` does without
 
