@@ -15,7 +15,7 @@ from pixpnet.pixel_space import MAPPINGS, mapping_title
 from pixpnet.report.page import asset, templates
 from pixpnet.report.results import RunResults, read_runs  # noqa: F401 - all of a comparison from here
 from pixpnet.report.tables import MISSING, Cell, TableRow, metric_title
-from pixpnet.words import number_in_words, spaced, unbroken, visible
+from pixpnet.words import in_markdown, number_in_words, spaced, unbroken, visible
 
 LEGEND = (
     "**Bold**: the best of the row, where one way is better (↑ more, ↓ less) and the runs were measured "

@@ -21,7 +21,7 @@ from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_image
 from pixpnet.report.predictions import Confusion, Predictions, confusion, predict
 from pixpnet.report.prototypes import Chapter, Checked, Remark, atlas, check, object_shares
 from pixpnet.report.tables import MetricTable, read_metrics
-from pixpnet.runs import Run, RunDirectory, load
+from pixpnet.runs import Run, RunDirectory, Tested, load
 from pixpnet.types import Progress, no_progress
 from pixpnet.words import duration, percent, readable_names
 

@@ -138,11 +138,13 @@ class Run:
         scores, best = read_numbers(directory.scores_file), directory.chosen_checkpoint()
         is_best = best is not None and best.name == self.checkpoint.name
         prefix = "best_" if is_best and "best_test_accuracy" in scores else ""
-        found = [scores.get(f"{prefix}test_{name}") for name in ("accuracy", "weighted_accuracy")]
-        if None in found:
+        accuracy, of_classes = (
+            scores.get(f"{prefix}test_{name}") for name in ("accuracy", "weighted_accuracy")
+        )
+        if accuracy is None or of_classes is None:
             return None
         images = sum(image.split == "test" for image in read_manifest(directory.images_file).values())
-        return Tested(*found, images, when="when it was trained")
+        return Tested(accuracy, of_classes, images, when="when it was trained")
 
     def read_dataset(self) -> ImageSet:
         """The run's data set, from where the run had it (or `load` was told that it lies).
