@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -25,8 +25,9 @@ from pixpnet.data.transforms import (
     to_normalized,
     training_transform,
 )
+from pixpnet.metrics import box_mask
 from pixpnet.seeds import seeded, stable_seed
-from pixpnet.types import ImageRecord, Normalization
+from pixpnet.types import Box, ImageRecord, Normalization
 from pixpnet.workers import stand_apart
 
 _Item = TypeVar("_Item", Image.Image, AnnotatedImage)
@@ -94,6 +95,21 @@ class ClassificationImages(Dataset[Sample]):
         image, window = load_window(record, geometry=self.geometry)
         item = annotate(image, record, window=window, mask=load_mask(record, window=window))
         return self._finish(self._first(item), stable_seed(self.seed, self.epoch, index, 0))
+
+    def pixels_of_object(self, index: int) -> Bool[Tensor, "H W"] | None:
+        """The pixels of the object in an image: those of its mask, else of its box.
+
+        None where neither is there, or where what the network sees of it shows no object.
+        """
+        item = self.annotated(index)
+        if item.mask is not None:
+            pixels = item.mask.as_subclass(Tensor)[0] > 0
+        elif item.box is not None:
+            box = Box(*item.box.as_subclass(Tensor)[0].tolist())
+            pixels = box_mask(box, image_size=(item.image.height, item.image.width))
+        else:
+            return None
+        return pixels if pixels.any() else None
 
     def pixels(self, index: int) -> Image.Image:
         """The image before normalisation (of view 0)."""

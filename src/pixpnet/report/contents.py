@@ -20,9 +20,9 @@ from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.report.charts import Chart, read_charts
 from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_images
 from pixpnet.report.predictions import Confusion, Predictions, confusion, predict
-from pixpnet.report.prototypes import Chapter, Checked, Remark, atlas, check, object_shares
+from pixpnet.report.prototypes import Chapter, Checked, Remark, atlas, check
 from pixpnet.report.tables import MetricTable, read_metrics
-from pixpnet.runs import Run, RunDirectory, load, read_manifest
+from pixpnet.runs import Run, RunDirectory, load, object_shares, read_manifest
 from pixpnet.types import Progress, no_progress
 from pixpnet.words import duration, percent, readable_names
 
@@ -161,7 +161,7 @@ def collect(
     weights = run.network.class_weights().cpu().numpy()
     confused = None if predictions is None else confusion(predictions, names, pairs=PAIRS)
     progress(1, STEPS, "looking at the prototypes")
-    on_object = () if missing else object_shares(run, run.image_set)
+    on_object = () if missing else object_shares(run.images(run.image_set.train), run.sources)
     chapters = atlas(
         run,
         predictions,

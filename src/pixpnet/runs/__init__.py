@@ -3,11 +3,22 @@
 from pixpnet.runs.calibration import Calibration, calibrate, familiarity, find_calibration
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixpnet.runs.directory import MetricsFile, RunDirectory, writing_to
+from pixpnet.runs.inspection import (
+    BACKGROUND,
+    COSINE,
+    TOP,
+    nearly_equal_pairs,
+    object_shares,
+    times_on_top,
+)
 from pixpnet.runs.manifest import changes_since, read_manifest, write_manifest
 from pixpnet.runs.run import Run, load
 from pixpnet.runs.thumbnails import keep_thumbnails
 
 __all__ = [
+    "BACKGROUND",
+    "COSINE",
+    "TOP",
     "Calibration",
     "Checkpoint",
     "MetricsFile",
@@ -20,8 +31,11 @@ __all__ = [
     "keep_thumbnails",
     "load",
     "load_checkpoint",
+    "nearly_equal_pairs",
+    "object_shares",
     "read_manifest",
     "save_checkpoint",
+    "times_on_top",
     "write_manifest",
     "writing_to",
 ]
