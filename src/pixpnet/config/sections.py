@@ -197,6 +197,8 @@ class TrainConfig:
         push_prototypes: Project prototypes onto training patches.
         push_every: Epochs between projections; also after the first and the last epoch.
         readout_push_epochs: Epochs of the head alone after each projection.
+        prune: In the end take away prototypes that are nearly equal to another one, on the background or
+            unused, each where no validation image is lost by it.
         push_duplicate_filter: What no two prototypes may share: their source image, their patch, or nothing.
         thumbnails: Keep the prototypes' training images in the run, at the network's size, so that it can be
             shown without its data set (off, where the images' licence forbids it).
@@ -220,6 +222,7 @@ class TrainConfig:
     push_prototypes: bool = True
     push_every: From1 = 10
     readout_push_epochs: Annotated[int, Range(minimum=0, maximum=COUNT.maximum)] = 20
+    prune: bool = False
     push_duplicate_filter: Literal["sample", "patch", "none"] = "sample"
     thumbnails: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"

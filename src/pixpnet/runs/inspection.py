@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from pixpnet.data import ClassificationImages
+from pixpnet.errors import CheckpointError
+from pixpnet.files import is_there, read_mapping, write_json
 from pixpnet.metrics import box_mask
 from pixpnet.prototypes import Distance
+from pixpnet.records import checked
 from pixpnet.types import PrototypeSource
 
 COSINE = 0.99
@@ -71,3 +77,67 @@ def object_shares(
 
 def _share(pixels: Bool[Tensor, "H W"] | None, box: Bool[Tensor, "H W"]) -> float | None:
     return None if pixels is None or not box.any() else float(pixels[box].float().mean())
+
+
+REASONS = {
+    "nearly equal": "nearly equal to another one of their class",
+    "background": "on the background",
+    "unused": f"in no training or validation image among the {TOP} that speak most",
+}
+"""Why a prototype was pruned -> what is said of several."""
+
+
+class PrunedPrototype(NamedTuple):
+    """A prototype that was taken away; numbers are those before."""
+
+    prototype: int
+    class_name: str
+    image: str
+    """Path of its training image, as of its source."""
+    reason: str
+    """One of REASONS."""
+    heir: int | None
+    """The nearly equal one that speaks for it now."""
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What `train.prune` took away of a run's network."""
+
+    before: int
+    """Prototypes."""
+    images: int
+    """Validation images that had a say."""
+    right_before: int
+    right: int
+    """Of these images, with the prototypes that were kept."""
+    pruned: tuple[PrunedPrototype, ...]
+
+    def __str__(self) -> str:
+        """One sentence."""
+        counts = Counter(one.reason for one in self.pruned)
+        why = ", ".join(f"{counts[reason]} {words}" for reason, words in REASONS.items() if counts[reason])
+        return (
+            f"{len(self.pruned)} of {self.before} prototypes were pruned{': ' if why else ''}{why}; "
+            f"{self.right} of {self.images} validation images are right, before {self.right_before}"
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Pruning | None:
+        """What a run's file says; None: there is none.
+
+        Raises:
+            CheckpointError: It is damaged.
+            FileError: It can't be read.
+        """
+        if not is_there(path):
+            return None
+        try:
+            return checked(cls, read_mapping(path))
+        except ValueError as error:
+            raise CheckpointError(f"{path} is damaged: {error}.") from error
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        values = asdict(self)
+        write_json(path, {**values, "pruned": [one._asdict() for one in self.pruned]})
