@@ -82,7 +82,10 @@ class LinearHead(Head):
 
     def prune(self, keep: Int[Tensor, "n"]) -> None:
         super().prune(keep)
-        self.weight = nn.Parameter(self.weight.detach()[:, keep], requires_grad=self.weight.requires_grad)
+        # In memory as it would be if it had been made so: sums depend on it in their last bits.
+        kept = self.weight.detach()[:, keep]
+        kept = kept.contiguous() if self.weight.is_contiguous() else kept.T.contiguous().T
+        self.weight = nn.Parameter(kept, requires_grad=self.weight.requires_grad)
 
     @torch.no_grad()
     def hand_over(self, prototype: int, *, to: int) -> None:

@@ -1,6 +1,6 @@
 """Trained networks on the disk: the run directory, its checkpoints, and reading them back."""
 
-from pixpnet.runs.calibration import Calibration, calibrate, familiarity, find_calibration
+from pixpnet.runs.calibration import Calibration, calibrate, familiarity, find_calibration, keep_calibration
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixpnet.runs.directory import MetricsFile, RunDirectory, writing_to
 from pixpnet.runs.inspection import (
@@ -32,6 +32,7 @@ __all__ = [
     "changes_since",
     "familiarity",
     "find_calibration",
+    "keep_calibration",
     "keep_thumbnails",
     "load",
     "load_checkpoint",

@@ -18,7 +18,8 @@ from pixpnet.training.projection import SimilarityTable
 from pixpnet.types import PrototypeSource
 
 TOLERANCE = 0.01
-"""Share of the validation images' cross-entropy by which it may rise: nearly equal is not equal."""
+"""By so much the validation images' cross-entropy may rise, that is, by so many percent the (geometric) mean
+probability of their classes may fall: nearly equal is not equal."""
 
 
 def prune_prototypes(
@@ -56,7 +57,7 @@ def prune_prototypes(
         head = _without(network.head, candidates[:trying], kept)
         read_out(head, training.of(kept))
         attempt = _Attempt.at(head, kept, validation)
-        if attempt.right >= before.right and attempt.loss <= (1 + TOLERANCE) * before.loss:
+        if attempt.right >= before.right and attempt.loss <= before.loss + TOLERANCE:
             spared, found = trying, attempt
         else:
             too_many = trying

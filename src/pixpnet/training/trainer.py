@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from pixpnet.data import loader as make_loader
 from pixpnet.files import write_text, write_yaml
 from pixpnet.prototypes import Head, PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
-from pixpnet.runs import RunDirectory, keep_thumbnails, load_checkpoint, object_shares
+from pixpnet.runs import RunDirectory, keep_calibration, keep_thumbnails, load_checkpoint, object_shares
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.learner import RATE_COLUMNS, ParameterGroup, build_optimizer
 from pixpnet.training.loop import Learning, TrainedEpoch, score, train_epochs
@@ -35,6 +37,27 @@ from pixpnet.training.pruning import prune_prototypes
 from pixpnet.training.state import TrainState
 from pixpnet.training.summary import announcement, closing_rows, epoch_line, model_info
 from pixpnet.training.tools import EpochBar, Tools
+
+UNEVEN = 3
+"""How many times as many training images the largest class has as the smallest, where balance auto is on."""
+
+
+def is_uneven(labels: Sequence[int]) -> bool:
+    """Whether the largest class has UNEVEN times as many images as the smallest, or more.
+
+    >>> is_uneven([0, 0, 0, 1]), is_uneven([0, 0, 1])
+    (True, False)
+    """
+    counts = Counter(labels).values()
+    return max(counts) >= UNEVEN * min(counts)
+
+
+BALANCES: dict[str, Callable[[Sequence[int]], bool]] = {
+    "off": lambda labels: False,
+    "on": lambda labels: True,
+    "auto": is_uneven,
+}
+"""What train.balance says -> whether classes of these images are drawn equally often."""
 
 SPLITS = ("train", "val", "test")
 """In the names of what is logged."""
@@ -279,9 +302,11 @@ class Trainer:
         self._log(scores)
         last = directory.last_checkpoint()
         best = directory.checkpoints / (state.position.best_checkpoint or last.name)
-        if self.config.train.checkpoint:
-            of_best = dict(scores) if best == last else self._score_checkpoint(best)
-            scores |= {f"best_{name}": value for name, value in of_best.items()}
+        with nullcontext() if best == last else self._holding(best):
+            if self.config.train.checkpoint:
+                of_best = dict(scores) if best == last else self._score(self.splits.test, "test")
+                scores |= {f"best_{name}": value for name, value in of_best.items()}
+            self._calibrate(best)
         if not tools.execution.accelerator.is_main_process:
             return
         if self.config.train.thumbnails:
@@ -305,15 +330,31 @@ class Trainer:
         rows = closing_rows(state.network, self.field, scores=scores, info=info, run=directory.path)
         tools.display.closing_table("PixPNet", rows)
 
-    def _score_checkpoint(self, path: Path) -> dict[str, float]:
-        """Test scores of another checkpoint's network; the run's own network comes back."""
+    @contextmanager
+    def _holding(self, path: Path) -> Iterator[None]:
+        """The network has the values of another checkpoint for a while."""
         network: PrototypeNetwork = self.state.network
         own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         network.load_state_dict(load_checkpoint(path).network)
         try:
-            return self._score(self.splits.test, "test")
+            yield
         finally:
             network.load_state_dict(own)
+
+    def _calibrate(self, checkpoint: Path) -> None:
+        """Keep what the validation images say of the predictions of a checkpoint, whose values are held."""
+        images = self.splits.validation
+        if images is None or not self.tools.execution.accelerator.is_main_process:
+            return
+        with self.tools.profiler.phase("calibration"):
+            keep_calibration(
+                self.directory,
+                self.state.learner.network,
+                images,
+                checkpoint=checkpoint,
+                batch_size=self._test_batch_size,
+                workers=self.config.dataset.workers,
+            )
 
     @property
     def _test_batch_size(self) -> int:
@@ -330,6 +371,7 @@ class Trainer:
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
             workers=self.config.dataset.workers,
+            balanced=shuffle and BALANCES[self.config.train.balance](images.labels),
         )
 
     def _log(self, values: dict[str, float]) -> None:
