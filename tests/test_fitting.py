@@ -192,5 +192,10 @@ def test_classes_of_one_picture_and_under_strict_unreadable_pictures_are_told(ph
     folder = min((tmp_path / "few").iterdir())
     for path in sorted(folder.iterdir())[1:]:
         path.unlink()
-    with pytest.raises(DataError, match=f"these have one: {folder.name}"):
+    with pytest.raises(DataError, match=f"these have one: {folder.name} \\(--min-images 2"):
         plan_fit(tmp_path / "few")
+    shutil.copytree(photographs / folder.name, tmp_path / "few" / "third")
+    plan = plan_fit(tmp_path / "few", min_images=2, backbones=[])
+    assert f"classes left out, with so few images: 1 ({folder.name}: 1)" in "\n".join(plan.lines())
+    assert plan.config.dataset.min_images == 2
+    assert plan.config.model.num_prototypes == 20

@@ -55,7 +55,7 @@ from pixpnet.goldilocks import (
 )
 from pixpnet.prototypes import build_network
 from pixpnet.report import write_report
-from pixpnet.runs import Run, RunDirectory, calibrate, changes_since, load
+from pixpnet.runs import Run, RunDirectory, changes_since, find_calibration, load
 from pixpnet.seeds import seeded
 from pixpnet.training import features_in_place, make_execution, resume, train
 from pixpnet.types import Progress, no_progress
@@ -176,6 +176,7 @@ def plan_fit(
     backbones: Sequence[str] | None = None,
     seed: int = 42,
     strict: bool = False,
+    min_images: int = 1,
     bars: Bars = no_bars,
 ) -> FitPlan:
     """Look at a folder of photographs, and say what `fit` would do with it.
@@ -188,6 +189,7 @@ def plan_fit(
             list: a small network is trained from scratch.
         seed: Draws validation images, prototypes and order.
         strict: Stop at pictures that can't be read, in place of leaving them out.
+        min_images: Classes of fewer pictures are left out.
         bars: Shows how far long work is.
 
     Raises:
@@ -205,6 +207,7 @@ def plan_fit(
         root=str(real_path(folder)),
         size=None if models else SCRATCH_SIZE,
         val_size=VALIDATION_SHARE,
+        min_images=min_images,
         on_unreadable="error" if strict else "skip",
         normalization=config.dataset.normalization,
     )
@@ -212,7 +215,10 @@ def plan_fit(
     counts = Counter(record.label for record in (*images.train, *images.test))
     few = [name for label, name in enumerate(images.class_names) if counts[label] < 2]
     if few:
-        raise DataError(f"{folder}: a class needs two pictures or more; these have one: {', '.join(few)}.")
+        raise DataError(
+            f"{folder}: a class needs two pictures or more; these have one: {', '.join(few)} (--min-images 2 "
+            "leaves them out)."
+        )
     with bars("looking at the pictures") as progress:
         check = check_dataset(images, progress=progress)
     if strict and check.damaged:
@@ -227,7 +233,8 @@ def plan_fit(
         num_prototypes=PROTOTYPES_PER_CLASS * images.num_classes,
         feature_extractor=None if models else config.model.feature_extractor,
     )
-    config = replace(config, dataset=dataset, model=model, seed=seed)
+    train_config = replace(config.train, balance="auto")
+    config = replace(config, dataset=dataset, model=model, train=train_config, seed=seed)
     return FitPlan(config, splits, check, tuple(_candidates(config, models, max_field)), minutes, max_field)
 
 
@@ -272,6 +279,7 @@ def fit(
     trials: int = 30,
     seed: int = 42,
     strict: bool = False,
+    min_images: int = 1,
     thumbnails: bool = True,
     tell: Tell = lambda line: None,
     bars: Bars = no_bars,
@@ -288,6 +296,7 @@ def fit(
         trials: Of the certificate.
         seed: Draws validation images, prototypes and order.
         strict: Stop at pictures that can't be read.
+        min_images: Leave out classes of fewer pictures.
         thumbnails: Keep the prototypes' training pictures in the run, at the network's size.
         tell: Told, line by line, what was found and done.
         bars: Shows how far long work is.
@@ -310,12 +319,13 @@ def fit(
         "backbones": None if backbones is None else list(backbones),
         "seed": seed,
         "strict": strict,
+        "min-images": min_images,
         "thumbnails": thumbnails,
     }
     with sole_writer(place):
         if is_there(place / "fit.yaml"):
-            # Those of older versions say nothing of thumbnails.
-            kept = {"thumbnails": True} | read_if_there(place / "settings.yaml")
+            # Those of older versions say nothing of these.
+            kept = {"thumbnails": True, "min-images": 1} | read_if_there(place / "settings.yaml")
             others = [f"{name} {kept.get(name)}" for name, value in asked.items() if kept.get(name) != value]
             if others:
                 raise ConfigError(f"{place} holds a fit with {', '.join(others)}; give another --out.")
@@ -331,6 +341,7 @@ def fit(
                 backbones=backbones,
                 seed=seed,
                 strict=strict,
+                min_images=min_images,
                 bars=bars,
             )
             for line in plan.lines():
@@ -494,7 +505,7 @@ def _shown(run: Run, run_dir: Path, place: Path, certificate: Certificate) -> It
         f"{run.class_names[label]} would be right for {percent(most / count)}."
     )
     yield certificate.verdict
-    calibration = calibrate(run)
+    calibration = find_calibration(run)
     yield (
         f"Probabilities are calibrated on {calibration.images} validation images (temperature "
         f"{calibration.temperature:.2f})."

@@ -13,8 +13,8 @@ from PIL import Image
 from real_layouts import write_image, write_tree
 
 from pixpnet.config import DatasetConfig
-from pixpnet.data import FORMATS, load_image, object_pixels, read_dataset, set_aside
-from pixpnet.errors import DataError
+from pixpnet.data import FORMATS, check_dataset, load_image, object_pixels, read_dataset, set_aside
+from pixpnet.errors import ConfigError, DataError
 from pixpnet.types import Box, ImageRecord
 
 
@@ -441,3 +441,24 @@ def test_masks_of_every_kind(tmp_path, mode, values, wanted):
     image.save(tmp_path / "mask.png")
     found = object_pixels(Image.open(tmp_path / "mask.png"))
     np.testing.assert_array_equal(found.ravel(), np.array(wanted, dtype=bool))
+
+
+def test_classes_of_too_few_images_are_left_out_and_named(tmp_path, caplog):
+    write_tree(tmp_path, ("",), ("ant", "cat", "dog"), 6)
+    write_tree(tmp_path, ("",), ("bee",), 2)
+    whole, images = read(tmp_path), read(tmp_path, min_images=3)
+    assert images.class_names == ("ant", "cat", "dog")
+    assert images.small_classes == {"bee": 2}
+    assert "classes of fewer than 3 images are left out: bee (2)" in caplog.text
+    for split in ("train", "test"):
+        old, new = (
+            [(one.image_id, found.class_names[one.label]) for one in getattr(found, split)]
+            for found in (whole, images)
+        )
+        assert new == [(name, label) for name, label in old if label != "bee"]
+    assert "classes left out, with so few images: 1 (bee: 2)" in "\n".join(check_dataset(images).lines())
+    assert read(tmp_path, min_images=2).class_names == whole.class_names
+    with pytest.raises(DataError, match=r"no class has 7 images.*ant \(6\), bee \(2\)"):
+        read(tmp_path, min_images=7)
+    with pytest.raises(ConfigError, match=r"min-images: is for dataset\.name folder or csv, not for S"):
+        read_dataset(DatasetConfig(name="synthbirds", root=str(tmp_path), min_images=2))

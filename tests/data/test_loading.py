@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from real_layouts import write_tree
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data import EpochBatches, loader, open_splits, worker_count
@@ -73,6 +74,33 @@ def test_global_randomness_is_left_alone(images):
 def test_without_shuffling_images_come_in_order(images):
     index = torch.cat([batch.index for batch in load(images, shuffle=False, epoch=9)])
     assert index.tolist() == [*range(12), *range(12)]
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_balanced_classes_are_drawn_equally_often(tmp_path, views):
+    """Of ten times as many images; the same ones in every call, each view as often as the others."""
+    write_tree(tmp_path, ("train",), ("ant",), 40)
+    write_tree(tmp_path, ("train",), ("bee",), 4)
+    write_tree(tmp_path, ("test",), ("ant", "bee"), 1)
+    config = DatasetConfig(name="folder", root=str(tmp_path), size=16, val_size=0.0, augment_factor=views)
+    images = open_splits(config, seed=3).train
+
+    def drawn(**options):
+        options = {"batch_size": 8, "shuffle": True, "seed": 3, "epoch": 1, "balanced": True, **options}
+        batches = loader(images, **options).batch_sampler
+        return [draw.position for batch in batches for draw in batch]
+
+    positions = [position for epoch in range(1, 31) for position in drawn(epoch=epoch)]
+    counts = Counter(images.labels[position % 44] for position in positions)
+    assert sum(counts.values()) == 30 * 44 * views
+    assert 0.85 < counts[0] / counts[1] < 1.18
+    assert set(positions) == set(range(44 * views))
+    of_bees = Counter(position for position in positions if images.labels[position % 44] == 1)
+    assert max(of_bees.values()) < 1.5 * min(of_bees.values())
+    torch.manual_seed(99)
+    assert drawn() == drawn() != drawn(epoch=2)
+    uneven = Counter(images.labels[position % 44] for position in drawn(balanced=False))
+    assert uneven == {0: 40 * views, 1: 4 * views}
 
 
 sizes = {

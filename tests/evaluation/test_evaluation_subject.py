@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pixpnet.errors import DataError
-from pixpnet.evaluation import Subject, pixels_of_object
+from pixpnet.evaluation import Subject
 from pixpnet.prototypes import LinearHead
 from pixpnet.runs import load
 
@@ -81,16 +81,16 @@ def test_random_maps_depend_on_image_and_purpose_only(subject: Subject) -> None:
 
 
 def test_objects_and_progress(subject: Subject) -> None:
-    mask = pixels_of_object(subject.images, 0)
+    mask = subject.images.pixels_of_object(0)
     assert mask is not None
     assert 0.02 < mask.float().mean() < 0.7
     boxed = replace(subject.records[0], mask=None)
     bare = replace(boxed, box=None)
     others = Subject(subject.run, image_set=replace(subject.image_set, test=(boxed, bare)))
-    box = pixels_of_object(others.images, 0)
+    box = others.images.pixels_of_object(0)
     assert box is not None
     assert (mask & box).sum() > 0.95 * mask.sum()
-    assert pixels_of_object(others.images, 1) is None
+    assert others.images.pixels_of_object(1) is None
     steps: list[tuple[int, int]] = []
     others.on_step = lambda done, total: steps.append((done, total))
     assert list(others.track("ab")) == ["a", "b"]

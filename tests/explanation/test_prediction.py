@@ -67,7 +67,9 @@ def test_unfamiliar_is_a_share_of_the_validation_images(run: Run, paths: list[Pa
     calibration = find_calibration(run)
     records = [record for record in run.image_set.train if record.image_id in set(validation_ids(run))]
     shares = [one.unfamiliar for one in predict(run, [record.path for record in records])]
-    assert sorted(shares) == pytest.approx([place / len(records) for place in range(len(records))])
+    # Training has measured them in other batches: with the last bits an image may be one place further.
+    places = [place / len(records) for place in range(len(records))]
+    assert sorted(shares) == pytest.approx(places, abs=1 / len(records) + 1e-6)
     sure = replace(calibration, familiarity=(-1e9, 1e9))
     assert {one.unfamiliar for one in predict(run, paths, calibration=sure)} == {0.5}
 

@@ -82,14 +82,32 @@ def test_class_agnostic_prototypes_cannot_be_summed():
 
 @pytest.mark.parametrize("name", HEADS)
 def test_pruning_keeps_the_weights_of_those_kept(name):
+    """But for a mean, which is that of those kept."""
     head = HEADS[name](UNEVEN, **STRENGTHS)
     with torch.no_grad():
         for weight in head.parameters():
             weight.normal_().requires_grad_(False)
     keep = torch.tensor([3, 0])
     similarities = torch.rand(4, 5)
-    expected = plain_logits(dense_weight(name, head, UNEVEN)[:, keep], similarities[:, keep])
+    weight = dense_weight(name, head, UNEVEN[keep] if name == "mean" else UNEVEN)
+    expected = plain_logits(weight if name == "mean" else weight[:, keep], similarities[:, keep])
     head.prune(keep)
     assert torch.equal(head.own_class, UNEVEN[keep])
     torch.testing.assert_close(head(similarities[:, keep]), expected)
     assert not any(weight.requires_grad for weight in head.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "takes_over"), [("linear", True), ("sparse", True), ("proto", False), ("mean", False)]
+)
+def test_an_heir_speaks_for_both(name, takes_over):
+    head = HEADS[name](UNEVEN, **STRENGTHS)
+    with torch.no_grad():
+        for weight in head.parameters():
+            weight.normal_()
+    similarities = torch.rand(4, 5)
+    similarities[:, 1] = similarities[:, 0]
+    before = head(similarities)
+    head.hand_over(0, to=1)
+    similarities[:, 0] = 0
+    assert torch.allclose(head(similarities), before) == takes_over

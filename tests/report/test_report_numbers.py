@@ -23,12 +23,11 @@ from pixpnet.report import (
     Predictions,
     check,
     confusion,
-    object_shares,
     read_charts,
     read_metrics,
 )
 from pixpnet.report.evidence import Album, cut_out, shown_images
-from pixpnet.runs import load
+from pixpnet.runs import load, object_shares
 from pixpnet.types import Box, PrototypeSource
 from pixpnet.words import percent, readable_names
 
@@ -179,7 +178,8 @@ def test_warnings_come_first():
 
 def test_shares_of_the_object_are_the_masks(tiny_run):
     run = load(tiny_run)
-    for one, share in zip(run.sources, object_shares(run, run.image_set), strict=True):
+    shares = object_shares(run.images(run.image_set.train), run.sources)
+    for one, share in zip(run.sources, shares, strict=True):
         mask = np.asarray(
             Image.open((run.image_set.root / "segmentations" / one.path[7:]).with_suffix(".png"))
         )
@@ -190,14 +190,14 @@ def test_shares_of_the_object_are_the_masks(tiny_run):
 @pytest.mark.parametrize("box", [Box(16, 8, 48, 64), Box(15.5, 23.5, 31.5, 39.5)])
 def test_without_masks_the_bounding_box_tells(tiny_run, box):
     run = load(tiny_run)
-    image_set = run.image_set
-    boxed = tuple(replace(record, mask=None, box=box) for record in image_set.train)
+    records = run.image_set.train
+    boxed = tuple(replace(record, mask=None, box=box) for record in records)
     pixels = np.array([[box.contains(x + 0.5, y + 0.5) for x in range(64)] for y in range(64)])
-    for one, share in zip(run.sources, object_shares(run, replace(image_set, train=boxed)), strict=True):
+    for one, share in zip(run.sources, object_shares(run.images(boxed), run.sources), strict=True):
         left, top, right, bottom = (int(side) for side in one.box)
         assert share == pytest.approx(pixels[top:bottom, left:right].mean())
-    bare = tuple(replace(record, mask=None, box=None) for record in image_set.train)
-    assert set(object_shares(run, replace(image_set, train=bare))) == {None}
+    bare = tuple(replace(record, mask=None, box=None) for record in records)
+    assert set(object_shares(run.images(bare), run.sources)) == {None}
 
 
 def write_metrics(path: Path, *lines: str) -> Path:

@@ -20,8 +20,18 @@ from pixpnet.synthbirds import render_dataset
 
 @pytest.fixture
 def folder(tiny_run: Path, tmp_path: Path) -> Path:
-    """A copy of a run, to write to."""
-    return Path(shutil.copytree(tiny_run, tmp_path / "a" / "run"))
+    """A copy of a run without a calibration, to write to."""
+    copy = Path(shutil.copytree(tiny_run, tmp_path / "a" / "run"))
+    (copy / "results" / "calibration.json").unlink()
+    return copy
+
+
+def test_training_keeps_it(tiny_run: Path, folder: Path) -> None:
+    run = load(tiny_run)
+    kept, made = find_calibration(run), calibrate(load(folder))
+    assert kept.checkpoint_sha256 == made.checkpoint_sha256
+    assert kept.familiarity == pytest.approx(made.familiarity, rel=1e-5)
+    assert kept.temperature == pytest.approx(made.temperature, rel=1e-3)
 
 
 def validation_outputs(run: Run):

@@ -34,6 +34,7 @@ def phases(folder):
         "test": 1,
         "thumbnails": 1,
         "sizes and speed": 1,
+        "calibration": 1,
     }
 
 

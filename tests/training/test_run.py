@@ -43,6 +43,7 @@ def test_the_run_directory_is_complete(tiny_run):
         "csv/version_0/hparams.yaml",
         "csv/version_0/metrics.csv",
         "results/best_model_path.txt",
+        "results/calibration.json",
         "results/config.yaml",
         "results/images.json",
         "results/model_info.yaml",
@@ -53,6 +54,7 @@ def test_the_run_directory_is_complete(tiny_run):
     assert set(scores) == {f"test_{measure}" for measure in MEASURES}
     info = yaml.safe_load((tiny_run / "results/model_info.yaml").read_text())
     assert set(info) == {
+        "prototypes",
         "model_size",
         "trainable_parameters",
         "total_parameters",

@@ -75,7 +75,7 @@ def _check(arguments: Sequence[str]) -> int:
     _add_name_and_root(parser)
     out_help = "the sheet, a PNG (default: logs/data/<name>.png)"
     parser.add_argument("--out", type=file_to_write, metavar="FILE", help=out_help)
-    _add_numbers(parser, *_OF_SYNTHBIRDS, "test_size", "max_pixels", "bits", "mask_label")
+    _add_numbers(parser, *_OF_SYNTHBIRDS, "test_size", "min_images", "max_pixels", "bits", "mask_label")
     for name in ("table", "columns", "group_by"):
         parser.take(name)
     for name in ("on_unreadable", "orientation"):

@@ -28,6 +28,7 @@ def fit(arguments: Sequence[str]) -> int:
     parser.take("trials", type=number_in(FROM_1), metavar="N")
     parser.take("seed", type=number_in(SEED), metavar="N")
     parser.take("strict")
+    parser.take("min_images", type=number_in(FROM_1), metavar="N")
     thumbnails = "keep no copies of the prototypes' training pictures in the run, as their licence forbids it"
     parser.add_argument("--no-thumbnails", dest="thumbnails", action="store_false", help=thumbnails)
     parser.add_argument("--dry-run", action="store_true", help="only say what was found and would be done")

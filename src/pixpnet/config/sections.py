@@ -42,6 +42,7 @@ class DatasetConfig:
         test_images: SYNTHBIRDS: test images per class.
         seed: Seed of what is made once: SYNTHBIRDS' images, and the test images of a FOLDER or CSV without.
         test_size: FOLDER, CSV: share of each class for the test, where the files tell none.
+        min_images: FOLDER, CSV: classes of fewer images are left out, and named.
         table: CSV: file with the labels, in the root; None: the one that has columns for image and label.
         columns: CSV: its columns, as image=<column>,label=<column>,split=<column>; None: by usual names.
         group_by: CSV: column whose equal values (a patient, a camera) stay on one side of test and
@@ -72,6 +73,7 @@ class DatasetConfig:
     test_images: Annotated[int, Range(minimum=1, maximum=10_000)] = 30
     seed: Seed = 0
     test_size: Annotated[float, Range(above=0, below=1)] = 0.2
+    min_images: From1 = 1
     table: str | None = None
     columns: str | None = None
     group_by: str | None = None
@@ -187,6 +189,8 @@ class TrainConfig:
             from beside the image itself.
         tie_prototypes: With freeze-backbone: from the start each prototype is a training patch, and stays it
             while the add-on layers learn, so that projection changes nothing.
+        balance: Whether an epoch draws classes equally often, images of small ones several times: off, on, or
+            auto (where the largest class has three times as many images as the smallest, or more).
         batch_size: Images per step and process.
         accumulate_grad_batches: Batches whose gradients are added before a step.
         checkpoint: Also keep, and test, the projected network that is best on validation.
@@ -197,6 +201,8 @@ class TrainConfig:
         push_prototypes: Project prototypes onto training patches.
         push_every: Epochs between projections; also after the first and the last epoch.
         readout_push_epochs: Epochs of the head alone after each projection.
+        prune: In the end take away prototypes that are nearly equal to another one, on the background or
+            unused, each where no validation image is lost by it.
         push_duplicate_filter: What no two prototypes may share: their source image, their patch, or nothing.
         thumbnails: Keep the prototypes' training images in the run, at the network's size, so that it can be
             shown without its data set (off, where the images' licence forbids it).
@@ -210,6 +216,7 @@ class TrainConfig:
     freeze_backbone: bool = False
     kept_views: Annotated[int, Range(minimum=0, maximum=1000)] = 0
     tie_prototypes: bool = False
+    balance: Annotated[str, KeyOf("pixpnet.training:BALANCES")] = "off"
     batch_size: Count = 128
     accumulate_grad_batches: From1 | None = None
     checkpoint: bool = False
@@ -220,6 +227,7 @@ class TrainConfig:
     push_prototypes: bool = True
     push_every: From1 = 10
     readout_push_epochs: Annotated[int, Range(minimum=0, maximum=COUNT.maximum)] = 20
+    prune: bool = False
     push_duplicate_filter: Literal["sample", "patch", "none"] = "sample"
     thumbnails: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -167,6 +167,9 @@ class DatasetCheck:
         if self.images.part_names:
             shares = (f"{name} {100 * share:.0f} %" for name, share in self.part_visibility())
             yield f"visible parts: {', '.join(shares)}"
+        if small := self.images.small_classes:
+            named = [f"{name}: {count}" for name, count in small.items()]
+            yield f"classes left out, with so few images: {_some(named)}"
         if self.images.left_out:
             yield f"files left out: {left_out_in_words(self.images.left_out)}"
             if any(kind.startswith((".", "without a suffix")) for kind in self.images.left_out):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -320,7 +321,10 @@ def read_dataset(config: DatasetConfig, *, progress: Progress = no_progress) -> 
     for option in ("table", "columns", "group_by"):
         if getattr(config, option) is not None and spec.open is not open_labelled:
             raise ConfigError(f"dataset.{to_kebab(option)}: is for dataset.name csv, not for {spec.name}")
-    images = _with_reading(spec.open(spec, config, progress), reading_of(config))
+    if config.min_images > 1 and spec.open not in (open_folder, open_labelled):
+        raise ConfigError(f"dataset.min-images: is for dataset.name folder or csv, not for {spec.name}")
+    images = _without_small_classes(spec.open(spec, config, progress), config.min_images)
+    images = _with_reading(images, reading_of(config))
     if images.left_out:
         _logger.warning("%s: files are left out: %s", images.root, left_out_in_words(images.left_out))
     if spec.num_classes not in (None, images.num_classes):
@@ -331,6 +335,30 @@ def read_dataset(config: DatasetConfig, *, progress: Progress = no_progress) -> 
         wanted = _NORMALIZATIONS[config.normalization]
         return replace(images, spec=replace(images.spec, normalization=wanted))
     return images
+
+
+def _without_small_classes(images: ImageSet, least: int) -> ImageSet:
+    """The set without classes of fewer images, which are named; the others are numbered anew.
+
+    Raises:
+        DataError: There is no other.
+    """
+    counts = Counter(record.label for record in (*images.train, *images.test))
+    small = {name: counts[label] for label, name in enumerate(images.class_names) if counts[label] < least}
+    if not small:
+        return images
+    told = ", ".join(f"{name} ({count})" for name, count in small.items())
+    if len(small) == images.num_classes:
+        raise DataError(f"{images.root}: no class has {least} images (dataset.min-images): {told}.")
+    _logger.warning("%s: classes of fewer than %d images are left out: %s", images.root, least, told)
+    kept = [label for label, name in enumerate(images.class_names) if name not in small]
+    number = {label: place for place, label in enumerate(kept)}
+    train, test = (
+        tuple(replace(one, label=number[one.label]) for one in records if one.label in number)
+        for records in (images.train, images.test)
+    )
+    names = tuple(images.class_names[label] for label in kept)
+    return replace(images, class_names=names, train=train, test=test, small_classes=small)
 
 
 def reading_of(config: DatasetConfig) -> Reading:

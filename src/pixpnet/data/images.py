@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 
 from pixpnet.data.cache import ImageCache
 from pixpnet.data.masks import load_mask
@@ -25,8 +26,9 @@ from pixpnet.data.transforms import (
     to_normalized,
     training_transform,
 )
+from pixpnet.metrics import box_mask
 from pixpnet.seeds import seeded, stable_seed
-from pixpnet.types import ImageRecord, Normalization
+from pixpnet.types import Box, ImageRecord, Normalization
 from pixpnet.workers import stand_apart
 
 _Item = TypeVar("_Item", Image.Image, AnnotatedImage)
@@ -95,6 +97,21 @@ class ClassificationImages(Dataset[Sample]):
         item = annotate(image, record, window=window, mask=load_mask(record, window=window))
         return self._finish(self._first(item), stable_seed(self.seed, self.epoch, index, 0))
 
+    def pixels_of_object(self, index: int) -> Bool[Tensor, "H W"] | None:
+        """The pixels of the object in an image: those of its mask, else of its box.
+
+        None where neither is there, or where what the network sees of it shows no object.
+        """
+        item = self.annotated(index)
+        if item.mask is not None:
+            pixels = item.mask.as_subclass(Tensor)[0] > 0
+        elif item.box is not None:
+            box = Box(*item.box.as_subclass(Tensor)[0].tolist())
+            pixels = box_mask(box, image_size=(item.image.height, item.image.width))
+        else:
+            return None
+        return pixels if pixels.any() else None
+
     def pixels(self, index: int) -> Image.Image:
         """The image before normalisation (of view 0)."""
         return self._finish(self._prepared(index), stable_seed(self.seed, self.epoch, index, 0)).copy()
@@ -122,8 +139,8 @@ class EpochBatches(Sampler[list[Draw]]):
 
     In training (`shuffle`) the order is drawn from (seed, epoch) and padded from its start, so that all
     processes have the same number of batches; a last batch of a single image is left out (batch norm cannot
-    train on it), unless it is the only one. Otherwise the images come in order, each exactly once over all
-    processes.
+    train on it), unless it is the only one. With `weights` as many images are drawn by these odds, some of
+    them several times. Otherwise the images come in order, each exactly once over all processes.
     """
 
     length: int
@@ -134,6 +151,7 @@ class EpochBatches(Sampler[list[Draw]]):
     epoch: int
     rank: int
     world_size: int
+    weights: list[float] | None = None
 
     def __iter__(self) -> Iterator[list[Draw]]:
         positions = self._positions()
@@ -156,7 +174,10 @@ class EpochBatches(Sampler[list[Draw]]):
         order = list(range(self.length))
         if self.shuffle:
             generator = torch.Generator().manual_seed(stable_seed(self.seed, self.epoch, "order"))
-            order = torch.randperm(self.length, generator=generator).tolist()
+            if self.weights is None:
+                order = torch.randperm(self.length, generator=generator).tolist()
+            else:
+                order = [*WeightedRandomSampler(self.weights, self.length, generator=generator)]
         return [order[turn % self.length] for turn in range(self.rank, self._padded_length, self.world_size)]
 
 
@@ -180,9 +201,11 @@ def loader(
     rank: int = 0,
     world_size: int = 1,
     workers: int | None = 0,
+    balanced: bool = False,
 ) -> EpochLoader:
     """Batches of one epoch for one of `world_size` processes; see `EpochBatches` for their order.
 
+    With `balanced` (in training) every class is drawn as often as any other, but for chance.
     `workers` processes load (0: this one; None: as `worker_count` says). Order and pixels do not depend on
     their number, and torch's global random state is left alone.
     """
@@ -195,6 +218,7 @@ def loader(
         epoch=epoch,
         rank=rank,
         world_size=world_size,
+        weights=_equal_odds(images) if balanced else None,
     )
     return EpochLoader(
         images,
@@ -205,6 +229,12 @@ def loader(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else every iteration draws from torch's global one
     )
+
+
+def _equal_odds(images: ClassificationImages) -> list[float]:
+    """The odds of every position (view of an image) by which all classes are drawn equally often."""
+    counts = Counter(images.labels)
+    return [1 / counts[label] for label in images.labels] * images.views
 
 
 def worker_count(processes: int = 1) -> int:

@@ -56,6 +56,8 @@ class ImageSet:
     """Files among the images that are none, by their kind."""
     reading: Reading = STANDARD
     """As all the records have it."""
+    small_classes: Mapping[str, int] = field(default_factory=dict)
+    """Classes that `dataset.min-images` leaves out, and how many images they have."""
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ from pixpnet.evaluation.metric import (
     no_method,
 )
 from pixpnet.evaluation.run import evaluate, make_plan
-from pixpnet.evaluation.subject import ClassBatch, Subject, pixels_of_object
+from pixpnet.evaluation.subject import ClassBatch, Subject
 from pixpnet.evaluation.table import METRICS
 
 __all__ = [
@@ -38,6 +38,5 @@ __all__ = [
     "evaluate",
     "make_plan",
     "no_method",
-    "pixels_of_object",
     "tabulate",
 ]

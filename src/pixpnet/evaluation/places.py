@@ -13,7 +13,7 @@ from pixpnet.data import PartTruth, part_map, read_part_truth
 from pixpnet.errors import DataError
 from pixpnet.evaluation.metric import MetricResult, Settings
 from pixpnet.evaluation.prototypes import region_methods
-from pixpnet.evaluation.subject import SampledMaps, Subject, pixels_of_object
+from pixpnet.evaluation.subject import SampledMaps, Subject
 from pixpnet.metrics import (
     Estimate,
     PrototypeMean,
@@ -46,7 +46,7 @@ def measure_pointing(subject: Subject, method: str | None, settings: Settings) -
     without_object = 0
     for batch in subject.sampled_maps(method, samples=settings.samples, seed=settings.seed):
         for index, maps in zip(batch.indices, batch.maps, strict=True):
-            inside = pixels_of_object(subject.images, index)
+            inside = subject.images.pixels_of_object(index)
             if inside is None:
                 record = subject.records[index]
                 without_object += record.mask is not None or record.box is not None

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from pixpnet.data import ClassificationImages, Geometry, ImageSet, to_normalized
 from pixpnet.errors import DataError
-from pixpnet.metrics import box_mask
 from pixpnet.pixel_space import MAPPINGS, pixel_space_map
 from pixpnet.prototypes import LinearHead, PrototypeNetwork, is_class_specific
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs import Run
 from pixpnet.seeds import stable_seed
-from pixpnet.types import Box, ImageRecord
+from pixpnet.types import ImageRecord
 
 MOST_KEPT = 1 << 26
 """Most pixels of maps that are kept: 256 MB."""
@@ -399,19 +398,3 @@ class Subject:
         maps = self.maps(method, images, network.similarity_maps(features), prototypes, seeds=seeds)
         cells = network.from_features(features).cells.cpu()
         return SampledMaps(label, indices, torch.tensor(prototypes), cells, maps.detach().cpu())
-
-
-def pixels_of_object(images: ClassificationImages, index: int) -> Bool[Tensor, "H W"] | None:
-    """The pixels of the object in an image: those of its mask, else of its box.
-
-    None where neither is there, or where what the network sees of it shows no object.
-    """
-    item = images.annotated(index)
-    if item.mask is not None:
-        pixels = item.mask.as_subclass(Tensor)[0] > 0
-    elif item.box is not None:
-        box = Box(*item.box.as_subclass(Tensor)[0].tolist())
-        pixels = box_mask(box, image_size=(item.image.height, item.image.width))
-    else:
-        return None
-    return pixels if pixels.any() else None

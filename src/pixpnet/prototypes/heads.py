@@ -49,6 +49,12 @@ class Head(nn.Module):
         """Keep these prototypes only, in this order."""
         self.own_class = self.own_class[keep]
 
+    def hand_over(self, prototype: int, *, to: int) -> None:
+        """Add this one's weights to those of another prototype of the same classes, and leave this one none.
+
+        Does nothing in heads whose prototypes have no weights of their own.
+        """
+
 
 class LinearHead(Head):
     """A full linear layer that starts with one weight for own classes and another for others (ProtoPNet).
@@ -76,7 +82,15 @@ class LinearHead(Head):
 
     def prune(self, keep: Int[Tensor, "n"]) -> None:
         super().prune(keep)
-        self.weight = nn.Parameter(self.weight.detach()[:, keep], requires_grad=self.weight.requires_grad)
+        # In memory as it would be if it had been made so: sums depend on it in their last bits.
+        kept = self.weight.detach()[:, keep]
+        kept = kept.contiguous() if self.weight.is_contiguous() else kept.T.contiguous().T
+        self.weight = nn.Parameter(kept, requires_grad=self.weight.requires_grad)
+
+    @torch.no_grad()
+    def hand_over(self, prototype: int, *, to: int) -> None:
+        self.weight[:, to] += self.weight[:, prototype]
+        self.weight[:, prototype] = 0
 
 
 class SparseHead(Head):
@@ -97,10 +111,21 @@ class SparseHead(Head):
         return self.weight
 
     def prune(self, keep: Int[Tensor, "n"]) -> None:
-        dense = torch.zeros_like(self.own_class, dtype=self.weight.dtype)
-        dense[self.own_class] = self.weight.detach()
+        dense = self._dense()
         super().prune(keep)
         self.weight = nn.Parameter(dense[keep][self.own_class], requires_grad=self.weight.requires_grad)
+
+    @torch.no_grad()
+    def hand_over(self, prototype: int, *, to: int) -> None:
+        dense = self._dense()
+        dense[to] += dense[prototype]
+        dense[prototype] = 0
+        self.weight.copy_(dense[self.own_class])
+
+    def _dense(self) -> Float[Tensor, "p c"]:
+        dense = torch.zeros_like(self.own_class, dtype=self.weight.dtype)
+        dense[self.own_class] = self.weight.detach()
+        return dense
 
 
 class ProtoHead(Head):
@@ -128,7 +153,7 @@ class ProtoHead(Head):
 class MeanHead(ProtoHead):
     """The mean of the own prototypes' similarities, times ``correct``; no parameters.
 
-    The mean is over the prototypes that a class started with: pruning leaves the weights of those kept alone.
+    After pruning it is the mean over those kept, so that a class with fewer speaks as loudly as the others.
     """
 
     weights: Float[Tensor, "c"]
@@ -139,6 +164,11 @@ class MeanHead(ProtoHead):
 
     def forward(self, similarities: Float[Tensor, "b p"]) -> Float[Tensor, "b c"]:
         return super().forward(similarities) * self.weights
+
+    def prune(self, keep: Int[Tensor, "n"]) -> None:
+        total = self.weights * self.own_class.sum(dim=0).clamp(min=1)
+        super().prune(keep)
+        self.weights = total / self.own_class.sum(dim=0).clamp(min=1)
 
 
 HEADS: dict[str, Callable[..., Head]] = {

@@ -5,7 +5,7 @@ from pixpnet.report.comparison import Comparison, compare, read_runs, to_html, t
 from pixpnet.report.contents import Report, collect
 from pixpnet.report.page import render, write_report
 from pixpnet.report.predictions import Predictions, confusion
-from pixpnet.report.prototypes import Checked, check, object_shares
+from pixpnet.report.prototypes import Checked, check
 from pixpnet.report.tables import Cell, MetricTable, TableRow, read_metrics
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "collect",
     "compare",
     "confusion",
-    "object_shares",
     "read_charts",
     "read_metrics",
     "read_runs",

@@ -43,6 +43,11 @@ def _accuracy(run: RunResults) -> float | None:
     return None if share is None else 100 * share
 
 
+def _prototypes(run: RunResults) -> float:
+    """Those that were not pruned; runs of older versions, which prune none, say it in their options only."""
+    return run.info.get("prototypes", run.config.model.num_prototypes)
+
+
 def _network(run: RunResults) -> str:
     return run.config.model.network
 
@@ -61,7 +66,7 @@ RUN_NUMBERS = (
     RunNumber(
         "Largest receptive field", "%", "low", lambda run: run.field.max_percent if run.field else None
     ),
-    RunNumber("Prototypes", "prototypes", "", lambda run: run.config.model.num_prototypes),
+    RunNumber("Prototypes", "prototypes", "", _prototypes),
     RunNumber("Parameters", "parameters", "low", lambda run: run.info.get("total_parameters")),
     RunNumber("Multiply-adds for one image", "multiply-adds", "low", lambda run: run.info.get("macs")),
     RunNumber("Training time", "s", "", lambda run: run.info.get("train_time_total")),

@@ -19,9 +19,9 @@ from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.report.charts import Chart, read_charts
 from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_images
 from pixpnet.report.predictions import Confusion, Predictions, confusion, predict
-from pixpnet.report.prototypes import Chapter, Checked, Remark, atlas, check, object_shares
+from pixpnet.report.prototypes import Chapter, Checked, Remark, atlas, check
 from pixpnet.report.tables import MetricTable, read_metrics
-from pixpnet.runs import Run, RunDirectory, Tested, load
+from pixpnet.runs import Pruning, Run, RunDirectory, Tested, load, object_shares
 from pixpnet.types import Progress, no_progress
 from pixpnet.words import duration, percent, readable_names
 
@@ -150,7 +150,7 @@ def collect(
     weights = run.network.class_weights().cpu().numpy()
     confused = None if predictions is None else confusion(predictions, names, pairs=PAIRS)
     progress(1, STEPS, "looking at the prototypes")
-    on_object = () if missing else object_shares(run, run.image_set)
+    on_object = () if missing else object_shares(run.images(run.image_set.train), run.sources)
     chapters = atlas(
         run,
         predictions,
@@ -174,7 +174,7 @@ def collect(
         lead=_lead(run, tested, field.mean_percent),
         run=real_path(directory.path).name,
         image_size=run.image_size,
-        facts=facts(run, tested, field=field, info=info),
+        facts=facts(run, tested, field=field, info=info, pruning=Pruning.read(directory.pruned_file)),
         remarks=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
         missing=missing,
         examples=tuple(examples),
@@ -242,7 +242,12 @@ def _lead(run: Run, tested: Tested | None, mean_percent: float) -> str:
 
 
 def facts(
-    run: Run, tested: Tested | None, *, field: ReceptiveField, info: Mapping[str, float]
+    run: Run,
+    tested: Tested | None,
+    *,
+    field: ReceptiveField,
+    info: Mapping[str, float],
+    pruning: Pruning | None,
 ) -> tuple[Fact, ...]:
     """What to know of a run first.
 
@@ -251,6 +256,7 @@ def facts(
         tested: How it does on its test images; None: nobody knows.
         field: The receptive field of the network's patches.
         info: What model_info.yaml holds; what it lacks is left out.
+        pruning: What train.prune took away; None: it was not asked to.
     """
     config, network = run.config, run.network
     height, width = run.image_size
@@ -276,7 +282,8 @@ def facts(
         Fact(
             "Prototypes",
             f"{network.num_prototypes:,}",
-            f"for {network.num_classes:,} classes, each the patch of a training image",
+            f"for {network.num_classes:,} classes, each the patch of a training image"
+            + ("" if pruning is None else f"; {pruning}"),
         ),
         Fact(
             "Backbone",

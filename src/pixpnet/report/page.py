@@ -21,8 +21,7 @@ from pixpnet.files import write_text
 from pixpnet.pixel_space import region_title
 from pixpnet.report.contents import Report, collect
 from pixpnet.report.evidence import GROUPS, Example
-from pixpnet.report.prototypes import TOP
-from pixpnet.runs import RunDirectory
+from pixpnet.runs import TOP, RunDirectory
 from pixpnet.types import Progress, no_progress
 from pixpnet.words import decimal, percent, visible
 

@@ -7,20 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64
-from torch import Tensor
+from jaxtyping import Bool, Float, Float32
 
-from pixpnet.data import ImageSet
-from pixpnet.evaluation import pixels_of_object
-from pixpnet.metrics import box_mask
 from pixpnet.prototypes import DISTANCES, is_class_specific
 from pixpnet.report.evidence import Cutout
 from pixpnet.report.predictions import Predictions
-from pixpnet.runs import Run
-from pixpnet.types import Box, PrototypeSource
-
-TOP = 3
-"""A prototype counts as used in an image if it is one of so many that speak most for the prediction."""
+from pixpnet.runs import BACKGROUND, COSINE, Run, nearly_equal_pairs, times_on_top
+from pixpnet.types import PrototypeSource
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,9 @@ def atlas(
 
     Without the data set there are no predictions, and on_object is empty.
     """
-    used = None if predictions is None else times_on_top(predictions, weights).tolist()
+    used = None
+    if predictions is not None:
+        used = times_on_top(predictions.similarities, predictions.predicted, weights).tolist()
     images, right = (0,) * len(class_names), (0,) * len(class_names)
     if predictions is not None:
         counts = predictions.confusion
@@ -90,16 +85,6 @@ def atlas(
     return tuple(chapters)
 
 
-def times_on_top(predictions: Predictions, weights: Float32[np.ndarray, "p c"]) -> Int64[np.ndarray, "p"]:
-    """Images in which each prototype is among the TOP positive contributions to the predicted logit."""
-    counts = np.zeros(len(weights), dtype=np.int64)
-    for similarities, predicted in zip(predictions.similarities, predictions.predicted, strict=True):
-        contributions = similarities * weights[:, predicted]
-        top = np.argsort(-contributions, kind="stable")[:TOP]
-        counts[top[contributions[top] > 0]] += 1
-    return counts
-
-
 def _own_weights(
     weights: Float32[np.ndarray, "p c"], own_class: Bool[np.ndarray, "p c"], *, is_specific: bool
 ) -> Float32[np.ndarray, "p"]:
@@ -107,33 +92,6 @@ def _own_weights(
     return np.where(np.isfinite(own), own, weights.max(axis=1)).astype(np.float32)
 
 
-def object_shares(run: Run, image_set: ImageSet) -> tuple[float | None, ...]:
-    """Share of each prototype's box that is the object in its training image; None where nothing tells.
-
-    Raises:
-        DataError: A mask cannot be read.
-    """
-    wanted = {source.image_id for source in run.sources}
-    records = tuple(record for record in image_set.train if record.image_id in wanted)
-    images = run.images(records)
-    objects = {record.image_id: pixels_of_object(images, index) for index, record in enumerate(records)}
-    return tuple(_share(objects.get(source.image_id), source.box) for source in run.sources)
-
-
-def _share(pixels: Bool[Tensor, "H W"] | None, box: Box) -> float | None:
-    if pixels is None:
-        return None
-    height, width = pixels.shape
-    inside = pixels.numpy()[box_mask(box, image_size=(height, width)).numpy()]
-    return float(inside.mean()) if inside.size else None
-
-
-BACKGROUND = 0.1
-"""A prototype is on the background if a smaller share of its box is the object."""
-COSINE = 0.99
-"""Two prototypes are nearly equal from this cosine of their angle on ..."""
-LENGTH = 0.1
-"""... if their lengths differ by less than this share of the longer one (it matters to L2, not to cosine)."""
 NOT_A_PART = 50.0
 """Mean receptive field, as percent of the image, from which a prototype can't be called a part."""
 
@@ -203,8 +161,7 @@ def _same_patch(checked: Checked) -> Remark:
 
 
 def _nearly_equal(checked: Checked) -> Remark:
-    use_length = not DISTANCES[checked.distance].ignores_length
-    groups = _groups(_nearly_equal_pairs(checked.prototypes, use_length=use_length))
+    groups = _groups(nearly_equal_pairs(checked.prototypes, DISTANCES[checked.distance]))
     title = f"prototypes are nearly equal (cosine of {COSINE:g} or more)"
     if not groups:
         return Remark(True, f"No two {title}")
@@ -259,17 +216,6 @@ CHECKS: tuple[Callable[[Checked], Remark], ...] = (
     _background,
     _no_evidence,
 )
-
-
-def _nearly_equal_pairs(prototypes: Float[np.ndarray, "p D"], *, use_length: bool) -> list[tuple[int, int]]:
-    lengths = np.linalg.norm(prototypes, axis=1)
-    units = prototypes / np.maximum(lengths, 1e-12)[:, None]
-    near = units @ units.T >= COSINE
-    if use_length:
-        longer = np.maximum(lengths[:, None], lengths)
-        near &= np.abs(lengths[:, None] - lengths) <= LENGTH * longer
-    first, second = np.nonzero(np.triu(near, k=1))
-    return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
 def _groups(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:

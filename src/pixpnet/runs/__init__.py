@@ -1,18 +1,33 @@
 """Trained networks on the disk: the run directory, its checkpoints, and reading them back."""
 
-from pixpnet.runs.calibration import Calibration, calibrate, familiarity, find_calibration
+from pixpnet.runs.calibration import Calibration, calibrate, familiarity, find_calibration, keep_calibration
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixpnet.runs.directory import MODEL_FILE, MetricsFile, RunDirectory, writing_to
+from pixpnet.runs.inspection import (
+    BACKGROUND,
+    COSINE,
+    TOP,
+    PrunedPrototype,
+    Pruning,
+    nearly_equal_pairs,
+    object_shares,
+    times_on_top,
+)
 from pixpnet.runs.manifest import changes_since, read_manifest, write_manifest
 from pixpnet.runs.model_folder import write_model
 from pixpnet.runs.run import Run, Tested, load
 from pixpnet.runs.thumbnails import keep_thumbnails
 
 __all__ = [
+    "BACKGROUND",
+    "COSINE",
     "MODEL_FILE",
+    "TOP",
     "Calibration",
     "Checkpoint",
     "MetricsFile",
+    "PrunedPrototype",
+    "Pruning",
     "Run",
     "RunDirectory",
     "Tested",
@@ -20,11 +35,15 @@ __all__ = [
     "changes_since",
     "familiarity",
     "find_calibration",
+    "keep_calibration",
     "keep_thumbnails",
     "load",
     "load_checkpoint",
+    "nearly_equal_pairs",
+    "object_shares",
     "read_manifest",
     "save_checkpoint",
+    "times_on_top",
     "write_manifest",
     "write_model",
     "writing_to",

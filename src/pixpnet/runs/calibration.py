@@ -14,9 +14,10 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from pixpnet.data import loader
+from pixpnet.data import ClassificationImages, loader
 from pixpnet.errors import CheckpointError, DataError, FileError
 from pixpnet.files import is_there, read_mapping, sha256_of, write_json
+from pixpnet.modes import evaluating
 from pixpnet.prototypes import PrototypeNetwork, PrototypeOutput
 from pixpnet.records import checked
 from pixpnet.runs.directory import RunDirectory
@@ -102,9 +103,7 @@ def find_calibration(run: Run, *, batch_size: int = 32) -> Calibration:
 
 
 def calibrate(run: Run, *, batch_size: int = 32) -> Calibration:
-    """Measure a trained network on its run's validation images, and write ``results/calibration.json``.
-
-    Where the file can't be written, a warning says so.
+    """Measure a trained network on its run's validation images, as training does at its end.
 
     Args:
         run: As it was loaded; the checkpoint's file tells which network it is.
@@ -115,21 +114,50 @@ def calibrate(run: Run, *, batch_size: int = 32) -> Calibration:
     """
     records, directory = _validation_images(run)
     _logger.info("%s: %d validation images calibrate its predictions, once", directory.path, len(records))
+    return keep_calibration(
+        directory,
+        run.network,
+        run.images(records),
+        checkpoint=run.checkpoint,
+        batch_size=batch_size,
+        workers=run.config.dataset.workers,
+    )
+
+
+def keep_calibration(
+    directory: RunDirectory,
+    network: PrototypeNetwork,
+    images: ClassificationImages,
+    *,
+    checkpoint: Path,
+    batch_size: int,
+    workers: int | None,
+) -> Calibration:
+    """Measure a network on validation images, and write ``results/calibration.json``.
+
+    Where the file can't be written, a warning says so.
+
+    Args:
+        directory: The run.
+        network: Of the checkpoint.
+        images: As the network takes them, at least one.
+        checkpoint: Its file.
+        batch_size: Images at a time.
+        workers: Loader processes, as of ``dataset.workers``.
+    """
     logits, labels, familiar = [], [], []
-    images = run.images(records)
-    with torch.inference_mode():
-        for batch in loader(
-            images, batch_size=batch_size, shuffle=False, seed=0, epoch=0, workers=run.config.dataset.workers
-        ):
-            output = run.network(batch.image.to(run.device))
+    device = network.prototypes.device
+    with torch.inference_mode(), evaluating(network):
+        for batch in loader(images, batch_size=batch_size, shuffle=False, seed=0, epoch=0, workers=workers):
+            output = network(batch.image.to(device))
             logits.append(output.logits.cpu())
-            familiar.append(familiarity(run.network, output).cpu())
+            familiar.append(familiarity(network, output).cpu())
             labels.append(torch.as_tensor(batch.label))
     found = Calibration.measured(
         torch.cat(logits),
         torch.cat(labels),
         torch.cat(familiar),
-        checkpoint_sha256=sha256_of(run.checkpoint),
+        checkpoint_sha256=sha256_of(checkpoint),
     )
     try:
         write_json(directory.calibration_file, asdict(found))

@@ -149,6 +149,11 @@ class RunDirectory:
         """What the validation images say of predictions, once they were asked."""
         return self.results / "calibration.json"
 
+    @property
+    def pruned_file(self) -> Path:
+        """What was pruned (`Pruning`), under train.prune."""
+        return self.results / "pruned.json"
+
     def thumbnail_file(self, source: PrototypeSource) -> Path:
         """A prototype's training image as the network sees it, where the run keeps it.
 

@@ -30,11 +30,14 @@ from pixpnet.training.objective import (
 )
 from pixpnet.training.plan import SCHEDULES, EpochPlan, plan_epochs
 from pixpnet.training.profiling import PROFILERS
-from pixpnet.training.projection import project_prototypes, start_prototypes, train_readout
+from pixpnet.training.projection import SimilarityTable, project_prototypes, start_prototypes, train_readout
+from pixpnet.training.pruning import prune_prototypes
 from pixpnet.training.setup import ON_CHANGED_DATA, features_in_place, resume, train
 from pixpnet.training.tools import Display, RunLogs, flat_options
+from pixpnet.training.trainer import BALANCES
 
 __all__ = [
+    "BALANCES",
     "ON_CHANGED_DATA",
     "PROFILERS",
     "SCHEDULES",
@@ -52,6 +55,7 @@ __all__ = [
     "PrototypeObjective",
     "RunDirectory",  # with load: where they stood before they had a room of their own
     "RunLogs",
+    "SimilarityTable",
     "TrainedEpoch",
     "build_optimizer",
     "classifier_groups",
@@ -65,6 +69,7 @@ __all__ = [
     "plan_epochs",
     "project_prototypes",
     "prototype_groups",
+    "prune_prototypes",
     "resume",
     "score",
     "set_learning_rates",

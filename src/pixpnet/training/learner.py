@@ -137,6 +137,10 @@ class Learner:
             self._training = (plan.stage, distributed(learning.model, self.accelerator))
         return learning._replace(model=self._training[1])
 
+    def forget(self) -> None:
+        """Drop the optimizer, whose parameters the network no longer has; no epoch comes after that."""
+        self.optimizer, self.groups = None, []
+
     def restore(self, *, classifier: Mapping[str, Tensor] | None, optimizer: dict[str, Any] | None) -> None:
         """Go back to the state of a checkpoint."""
         if classifier is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -131,11 +132,22 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
+class SimilarityTable(NamedTuple):
+    """What images show, and how similar they are to every prototype."""
+
+    similarities: Float[Tensor, "n p"]
+    labels: Int[Tensor, "n"]
+
+    def of(self, prototypes: Sequence[int]) -> SimilarityTable:
+        """That of some of the prototypes."""
+        return self._replace(similarities=self.similarities[:, list(prototypes)])
+
+
 @torch.no_grad()
 def similarity_table(
     network: PrototypeNetwork, batches: Iterable[Sample], *, num_images: int, accelerator: Accelerator
-) -> tuple[Float[Tensor, "n p"], Int[Tensor, "n"]]:
-    """Similarity of every training image to every prototype, and the labels, in the images' order."""
+) -> SimilarityTable:
+    """The table of images, in their order."""
     table = torch.zeros(num_images, network.num_prototypes, device=accelerator.device)
     labels_of = torch.zeros(num_images, dtype=torch.int64, device=accelerator.device)
     with evaluating(network):
@@ -145,7 +157,7 @@ def similarity_table(
     # Every image is in one process alone, so the sum over processes is its own row.
     for tensor in (table, labels_of) if accelerator.num_processes > 1 else ():
         torch.distributed.all_reduce(tensor)
-    return table, labels_of
+    return SimilarityTable(table, labels_of)
 
 
 def train_readout(

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from rich.console import Console
 from torch import Tensor
 
@@ -26,7 +26,7 @@ from pixpnet.files import is_there, real_path, write_text
 from pixpnet.modes import evaluating
 from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
-from pixpnet.runs import Checkpoint, RunDirectory, changes_since, load, load_checkpoint, write_manifest
+from pixpnet.runs import Checkpoint, Run, RunDirectory, changes_since, load, load_checkpoint, write_manifest
 from pixpnet.seeds import seeded
 from pixpnet.training.learner import RATE_COLUMNS, Learner
 from pixpnet.training.loop import make_execution
@@ -159,14 +159,17 @@ def _begin(
         splits = _open_splits(config, accelerator, display)
         if directory is not None and checkpoint is not None:
             _check_images(directory, splits, checkpoint, stops_on_change=stops_on_change)
+        starts_from = checkpoint is None and config.train.start_from is not None
+        parent = _parent(config, splits) if starts_from else None
         network = build_network(
             config.model,
             num_classes=len(splits.class_names),
             backbone=backbone,
+            own_class=_own_class_before(config, checkpoint, parent),
             generator=torch.Generator().manual_seed(seed),
         )
-    if config.train.start_from is not None and checkpoint is None:
-        _start_from(config.train.start_from, network, splits)
+    if parent is not None:
+        _start_from(parent, network)
     config = replace(config, dataset=replace(config.dataset, bits=splits.image_set.reading.bits))
     field = _patch_field(backbone, splits.image_size, network.kernel_size)
     if accelerator.device.type == "cpu":
@@ -221,28 +224,59 @@ def _check_before_data(config: Config, device: torch.device) -> None:
         raise ConfigError("train.checkpoint keeps a projected network: it needs train.push-prototypes.")
     if train.checkpoint and dataset.val_size == 0:
         raise ConfigError("train.checkpoint needs validation images: dataset.val-size is 0.")
+    if train.prune and not train.push_prototypes:
+        raise ConfigError("train.prune takes projected prototypes away: it needs train.push-prototypes.")
+    if train.prune and dataset.val_size == 0:
+        raise ConfigError("train.prune needs validation images, which have the say: dataset.val-size is 0.")
+    if train.prune and train.checkpoint:
+        raise ConfigError(
+            "train.prune does not go with train.checkpoint: what is pruned is the last network, and the best "
+            "may be an earlier one."
+        )
     if train.hparam_tune:
         require_gpu(device)
     if dataset.name == "SYNTHBIRDS":
         regular_own_class(model.num_prototypes, dataset.classes, class_specific=model.class_specific)
 
 
-def _start_from(path: str, network: PrototypeNetwork, splits: Splits) -> None:
-    """Give a network the values of a trained one.
+def _parent(config: Config, splits: Splits) -> Run:
+    """The run whose network is trained on.
 
     Raises:
-        CheckpointError: There is no such run, or its network is built otherwise.
+        CheckpointError: There is no such run.
         DataError: It was trained on other classes.
     """
+    path = config.train.start_from
+    assert path is not None
     parent = load(path)
     if parent.class_names != splits.class_names:
         raise DataError(f"{path} (train.start-from) has other classes than {splits.image_set.root}.")
+    return parent
+
+
+def _own_class_before(
+    config: Config, checkpoint: Checkpoint | None, parent: Run | None
+) -> Bool[Tensor, "p c"] | None:
+    """Whose the prototypes are of a network that is gone on with, which may be pruned; None: it is new."""
+    if checkpoint is not None:
+        return checkpoint.network.get("head.own_class")
+    if parent is not None and parent.config.model.num_prototypes == config.model.num_prototypes:
+        return parent.network.own_class
+    return None
+
+
+def _start_from(parent: Run, network: PrototypeNetwork) -> None:
+    """Give a network the values of a trained one.
+
+    Raises:
+        CheckpointError: That network is built otherwise.
+    """
     try:
         network.load_state_dict(parent.network.state_dict())
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path} (train.start-from) holds a network that is built otherwise than the options of model "
-            f"say: {str(error).splitlines()[1].strip()[:200]}"
+            f"{parent.checkpoint} (train.start-from) holds a network that is built otherwise than "
+            f"the options of model say: {str(error).splitlines()[1].strip()[:200]}"
         ) from error
 
 

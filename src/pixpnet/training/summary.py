@@ -88,14 +88,14 @@ def _seconds(network: nn.Module, images: torch.Tensor, *, repeats: int) -> float
 
 @torch.inference_mode()
 def model_info(
-    network: nn.Module,
+    network: PrototypeNetwork,
     *,
     image_size: tuple[int, int],
     batch_size: int,
     train_seconds: float,
     epochs: int,
 ) -> dict[str, float | int]:
-    """What ``model_info.yaml`` holds: megabytes, parameters, multiply-adds of one image, seconds."""
+    """What ``model_info.yaml`` holds: numbers, megabytes, multiply-adds of one image, seconds."""
     device = next(network.parameters()).device
     tensors = [*network.parameters(), *network.buffers()]
     one = torch.zeros(1, 3, *image_size, device=device)
@@ -105,6 +105,7 @@ def model_info(
         per_sample = _seconds(network, one, repeats=5)
         per_batch = _seconds(network, one.expand(batch_size, -1, -1, -1).contiguous(), repeats=3)
     return {
+        "prototypes": network.num_prototypes,
         "model_size": sum(t.numel() * t.element_size() for t in tensors) / 1e6,
         "trainable_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "total_parameters": sum(p.numel() for p in network.parameters()),

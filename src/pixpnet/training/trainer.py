@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +16,16 @@ from pixpnet.config import Config, resolve_optimizer
 from pixpnet.data import ClassificationImages, EpochLoader, Splits
 from pixpnet.data import loader as make_loader
 from pixpnet.files import write_text, write_yaml
-from pixpnet.prototypes import PrototypeNetwork
+from pixpnet.prototypes import Head, PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
-from pixpnet.runs import RunDirectory, keep_thumbnails, load_checkpoint
+from pixpnet.runs import RunDirectory, keep_calibration, keep_thumbnails, load_checkpoint, object_shares
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.learner import RATE_COLUMNS, ParameterGroup, build_optimizer
 from pixpnet.training.loop import Learning, TrainedEpoch, score, train_epochs
 from pixpnet.training.objective import EpochMeter
 from pixpnet.training.plan import EpochPlan
 from pixpnet.training.projection import (
+    SimilarityTable,
     project_prototypes,
     similarity_table,
     source_patches,
@@ -30,9 +33,31 @@ from pixpnet.training.projection import (
     start_prototypes,
     train_readout,
 )
+from pixpnet.training.pruning import prune_prototypes
 from pixpnet.training.state import TrainState
 from pixpnet.training.summary import announcement, closing_rows, epoch_line, model_info
 from pixpnet.training.tools import EpochBar, Tools
+
+UNEVEN = 3
+"""How many times as many training images the largest class has as the smallest, where balance auto is on."""
+
+
+def is_uneven(labels: Sequence[int]) -> bool:
+    """Whether the largest class has UNEVEN times as many images as the smallest, or more.
+
+    >>> is_uneven([0, 0, 0, 1]), is_uneven([0, 0, 1])
+    (True, False)
+    """
+    counts = Counter(labels).values()
+    return max(counts) >= UNEVEN * min(counts)
+
+
+BALANCES: dict[str, Callable[[Sequence[int]], bool]] = {
+    "off": lambda labels: False,
+    "on": lambda labels: True,
+    "auto": is_uneven,
+}
+"""What train.balance says -> whether classes of these images are drawn equally often."""
 
 SPLITS = ("train", "val", "test")
 """In the names of what is logged."""
@@ -116,7 +141,7 @@ class Trainer:
         )
 
     def _follow(self, trained: TrainedEpoch, batches: EpochLoader, start: float) -> None:
-        """What follows the steps of an epoch: logs, average, projection, readout, validation."""
+        """What follows the steps of an epoch: logs, average, projection, readout, pruning, validation."""
         plan, state, tools = trained.plan, self.state, self.tools
         state.position.step += trained.steps
         values = trained.meter.values("train")
@@ -140,6 +165,9 @@ class Trainer:
                 self._project()
             with tools.profiler.phase("readout"):
                 self._read_out()
+        if self.config.train.prune and plan.epoch == len(self.plans):
+            with tools.profiler.phase("pruning"):
+                self._prune()
         if (plan.validate or plan.project) and self.splits.validation is not None:
             validated = self._score(self.splits.validation, "val")
             self._log(validated)
@@ -187,24 +215,22 @@ class Trainer:
         network.patches = patches.to(self.tools.execution.accelerator.device)
 
     def _read_out(self) -> None:
-        """Train the head, if it has parameters, on the cached similarities."""
-        network = self.state.learner.network
-        parameters = list(network.head.parameters())
+        """Train the head, if it has parameters, on the similarities of the training images."""
+        head = self.state.learner.network.head
+        if [*head.parameters()]:  # else the pass would be for nothing
+            self._train_head(head, self._table(self.splits.projection))
+
+    def _train_head(self, head: Head, table: SimilarityTable) -> None:
+        """Train a head on a table of its prototypes; one without parameters stays as it is."""
+        parameters = [*head.parameters()]
         if not parameters:
             return
-        similarities, labels = similarity_table(
-            network,
-            self._loader(self.splits.projection, shuffle=False),
-            num_images=len(self.splits.projection),
-            accelerator=self.tools.execution.accelerator,
-        )
         options, train, loss = self.config.optimizer, self.config.train, self.config.loss
         group = ParameterGroup(parameters, options.readout_lr, 0.0)
         seed = stable_seed(self.seed, self.state.position.epoch, "readout")
         train_readout(
-            network.head,
-            similarities,
-            labels,
+            head,
+            *table,
             optimizer=build_optimizer(resolve_optimizer(options.name), [group], options),
             epochs=train.readout_push_epochs,
             batch_size=train.batch_size,
@@ -213,6 +239,31 @@ class Trainer:
             label_smoothing=loss.label_smoothing,
             generator=torch.Generator().manual_seed(seed),
         )
+
+    def _table(self, images: ClassificationImages) -> SimilarityTable:
+        return similarity_table(
+            self.state.learner.network,
+            self._loader(images, shuffle=False),
+            num_images=len(images),
+            accelerator=self.tools.execution.accelerator,
+        )
+
+    def _prune(self) -> None:
+        """Take away prototypes that add nothing, and write which."""
+        position, accelerator = self.state.position, self.tools.execution.accelerator
+        assert self.splits.validation is not None
+        pruning, position.sources = prune_prototypes(
+            self.state.learner.network,
+            sources=position.sources,
+            on_object=object_shares(self.splits.projection, position.sources),
+            training=self._table(self.splits.projection),
+            validation=self._table(self.splits.validation),
+            read_out=self._train_head,
+        )
+        self.state.learner.forget()
+        if accelerator.is_main_process:
+            pruning.write(self.directory.pruned_file)
+        self.tools.display.line(f"{pruning}")
 
     def _score(self, images: ClassificationImages, split: str) -> dict[str, float]:
         """Losses and accuracies on images, in eval mode."""
@@ -251,9 +302,11 @@ class Trainer:
         self._log(scores)
         last = directory.last_checkpoint()
         best = directory.checkpoints / (state.position.best_checkpoint or last.name)
-        if self.config.train.checkpoint:
-            of_best = dict(scores) if best == last else self._score_checkpoint(best)
-            scores |= {f"best_{name}": value for name, value in of_best.items()}
+        with nullcontext() if best == last else self._holding(best):
+            if self.config.train.checkpoint:
+                of_best = dict(scores) if best == last else self._score(self.splits.test, "test")
+                scores |= {f"best_{name}": value for name, value in of_best.items()}
+            self._calibrate(best)
         if not tools.execution.accelerator.is_main_process:
             return
         if self.config.train.thumbnails:
@@ -277,15 +330,31 @@ class Trainer:
         rows = closing_rows(state.network, self.field, scores=scores, info=info, run=directory.path)
         tools.display.closing_table("PixPNet", rows)
 
-    def _score_checkpoint(self, path: Path) -> dict[str, float]:
-        """Test scores of another checkpoint's network; the run's own network comes back."""
+    @contextmanager
+    def _holding(self, path: Path) -> Iterator[None]:
+        """The network has the values of another checkpoint for a while."""
         network: PrototypeNetwork = self.state.network
         own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         network.load_state_dict(load_checkpoint(path).network)
         try:
-            return self._score(self.splits.test, "test")
+            yield
         finally:
             network.load_state_dict(own)
+
+    def _calibrate(self, checkpoint: Path) -> None:
+        """Keep what the validation images say of the predictions of a checkpoint, whose values are held."""
+        images = self.splits.validation
+        if images is None or not self.tools.execution.accelerator.is_main_process:
+            return
+        with self.tools.profiler.phase("calibration"):
+            keep_calibration(
+                self.directory,
+                self.state.learner.network,
+                images,
+                checkpoint=checkpoint,
+                batch_size=self._test_batch_size,
+                workers=self.config.dataset.workers,
+            )
 
     @property
     def _test_batch_size(self) -> int:
@@ -302,6 +371,7 @@ class Trainer:
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
             workers=self.config.dataset.workers,
+            balanced=shuffle and BALANCES[self.config.train.balance](images.labels),
         )
 
     def _log(self, values: dict[str, float]) -> None:
