@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from pixpnet.evaluation import evaluate
     from pixpnet.explanation import explain, predict
     from pixpnet.fitting import fit
+    from pixpnet.model import Model, load
     from pixpnet.pixel_space import pixel_space_map
     from pixpnet.prototypes import PrototypeNetwork
     from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field
-    from pixpnet.runs import Run, load
+    from pixpnet.runs import Run
     from pixpnet.training import resume, train
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ __all__ = [
     "DataError",
     "FileError",
     "MissingDataError",
+    "Model",
     "PixPNetError",
     "PrototypeNetwork",
     "ReceptiveField",
@@ -73,6 +75,7 @@ _HOMES = {
     "DataError": "errors",
     "FileError": "errors",
     "MissingDataError": "errors",
+    "Model": "model",
     "PixPNetError": "errors",
     "PrototypeNetwork": "prototypes",
     "ReceptiveField": "receptive_fields",
@@ -84,7 +87,7 @@ _HOMES = {
     "explain": "explanation",
     "fit": "fitting",
     "keep_freed_memory": "allocator",
-    "load": "runs",
+    "load": "model",
     "pixel_space_map": "pixel_space",
     "predict": "explanation",
     "probe_receptive_field": "receptive_fields",
@@ -102,4 +105,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

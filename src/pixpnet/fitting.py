@@ -54,9 +54,10 @@ from pixpnet.goldilocks import (
     read_images,
     tile_stages,
 )
+from pixpnet.model import Model, load
 from pixpnet.prototypes import build_network
 from pixpnet.report import write_report
-from pixpnet.runs import Run, RunDirectory, calibrate, changes_since, load
+from pixpnet.runs import Run, RunDirectory, calibrate, changes_since
 from pixpnet.seeds import seeded
 from pixpnet.training import features_in_place, make_execution, resume, train
 from pixpnet.types import Progress, no_progress
@@ -276,7 +277,7 @@ def fit(
     thumbnails: bool = True,
     tell: Tell = lambda line: None,
     bars: Bars = no_bars,
-) -> Run:
+) -> Model:
     """Train a network on a folder of photographs, and leave all that shows what it does; goes on if begun.
 
     Args:

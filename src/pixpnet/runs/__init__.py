@@ -4,7 +4,7 @@ from pixpnet.runs.calibration import Calibration, calibrate, familiarity, find_c
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixpnet.runs.directory import MetricsFile, RunDirectory, writing_to
 from pixpnet.runs.manifest import changes_since, read_manifest, write_manifest
-from pixpnet.runs.run import Run, load
+from pixpnet.runs.run import Run, is_normalized, load
 from pixpnet.runs.thumbnails import keep_thumbnails
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "changes_since",
     "familiarity",
     "find_calibration",
+    "is_normalized",
     "keep_thumbnails",
     "load",
     "load_checkpoint",
