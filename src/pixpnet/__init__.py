@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pixpnet.fitting import fit
     from pixpnet.model import Model, load
     from pixpnet.pixel_space import pixel_space_map
+    from pixpnet.projection import project
     from pixpnet.prototypes import PrototypeNetwork
     from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field
     from pixpnet.runs import Run
@@ -61,6 +62,7 @@ __all__ = [
     "pixel_space_map",
     "predict",
     "probe_receptive_field",
+    "project",
     "receptive_field",
     "resume",
     "train",
@@ -91,6 +93,7 @@ _HOMES = {
     "pixel_space_map": "pixel_space",
     "predict": "explanation",
     "probe_receptive_field": "receptive_fields",
+    "project": "projection",
     "receptive_field": "receptive_fields",
     "resume": "training",
     "train": "training",

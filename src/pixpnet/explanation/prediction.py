@@ -236,7 +236,9 @@ def _read(run: Run, picture: PictureSource | Tensor, number: int) -> _Read:
 
 
 def _each(pictures: PictureSource | Tensor | Iterable[PictureSource | Tensor]) -> Iterable[Any]:
-    """One picture, or those of a list, an iterator or a batch."""
+    """One picture, or those of a list, an iterator, a batch or an array of paths."""
+    if isinstance(pictures, np.ndarray) and pictures.dtype.kind in "OU":
+        return pictures
     if isinstance(pictures, (np.ndarray, Tensor)):
         return pictures if pictures.ndim == 4 else [pictures]
     if isinstance(pictures, Iterable) and not isinstance(pictures, _ONE) and not hasattr(pictures, "read"):

@@ -23,6 +23,7 @@ from pixpnet.data import (
     Geometry,
     ImageSet,
     PictureSource,
+    array_of,
     evaluation_transform,
     find_dataset,
     first_transform,
@@ -193,8 +194,7 @@ class Run:
             DataError: The picture can't be read.
         """
         if isinstance(image, Tensor):
-            values = image.detach().float() if image.is_floating_point() else image
-            image = (values.movedim(0, -1) if values.ndim == 3 else values).cpu().numpy()
+            image = array_of(image)
         whole, _, doubts = read_picture(image, reading_of(self.config.dataset))
         for doubt in doubts:
             _logger.warning("%s has %s", name_of(image), doubt)
