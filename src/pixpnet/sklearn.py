@@ -98,7 +98,7 @@ class PixPNetClassifier(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         self.classes_, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
         if len(self.classes_) < 2 or counts.max() < 2:
-            classes, most = len(self.classes_), counts.max(initial=0)
+            classes, most = len(self.classes_), int(counts.max(initial=0))
             raise ValueError(
                 f"{classes} class{'es' * (classes != 1)} with {most} picture{'s' * (most != 1)} at most; "
                 "wanted two classes or more, and two pictures or more of one of them."

@@ -136,6 +136,6 @@ def refusing_images(network: nn.Module, image_size: tuple[int, int]) -> Iterator
     """Tell what a network raises for an image of that size as one error."""
     try:
         yield
-    except (AssertionError, RuntimeError) as error:
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         reason = f"{image_size[0]}x{image_size[1]} ({str(error).partition(chr(10))[0]})"
         raise ConfigError(f"{network._get_name()} does not take images of {reason}.") from error
