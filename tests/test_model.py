@@ -113,8 +113,7 @@ def test_of_no_picture_there_is_nothing(model: Model) -> None:
 WRONG = {
     "missing": ("none.png", "none.png is missing"),
     "folder": (".", "it is a folder"),
-    "number": (3.5, "an image of type float came; wanted a path, a Pillow image"),
-    "none": (None, "an image of type NoneType came"),
+    "opened as text": (io.StringIO("text"), "the file is opened as text; open it with mode 'rb'"),
     "shape": (np.zeros((4, 4, 9), np.uint8), r"its shape is \[4, 4, 9\]"),
     "tensor with channels last": (torch.zeros(8, 8, 3), r"its shape is \[8, 3, 8\]"),
     "range": (np.full((4, 4, 3), 7.5), r"its floats are from 7.5 to 7.5; wanted them in \[0, 1\]"),

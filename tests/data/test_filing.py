@@ -45,7 +45,7 @@ def test_files_are_linked_and_all_else_is_written_as_it_is_read(tmp_path: Path) 
         (("a/b", "c"), ["a_b", "c"]),
         (("train", "west"), ["0.train", "1.west"]),
         (("", ".x"), ["0.", "1..x"]),
-        ((9, 10), ["0.9", "1.10"]),
+        (("9", "10"), ["0.9", "1.10"]),
         (None, ["0", "1"]),
     ],
 )
