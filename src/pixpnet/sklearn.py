@@ -82,7 +82,7 @@ class PixPNetClassifier(ClassifierMixin, BaseEstimator):
         self.options = options
         self.out = out
 
-    def fit(self, X: Sequence[Any] | np.ndarray, y: Sequence[Any] | np.ndarray) -> PixPNetClassifier:
+    def fit(self, X: Sequence[Any] | np.ndarray, y: Sequence[Any] | np.ndarray | None) -> PixPNetClassifier:
         """Train, project and calibrate.
 
         Raises:
