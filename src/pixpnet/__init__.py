@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from pixpnet.exporting import export
     from pixpnet.fitting import fit
     from pixpnet.memory import keep_freed_memory
+    from pixpnet.model import Model, load
     from pixpnet.pixel_space import pixel_space_map
+    from pixpnet.projection import project
     from pixpnet.prototypes import PrototypeNetwork
     from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field
-    from pixpnet.runs import Run, load
+    from pixpnet.runs import Run
     from pixpnet.training import resume, train
 
 __version__ = "0.1.0"
@@ -45,6 +47,7 @@ __all__ = [
     "DataError",
     "FileError",
     "MissingDataError",
+    "Model",
     "PixPNetError",
     "PrototypeNetwork",
     "ReceptiveField",
@@ -61,6 +64,7 @@ __all__ = [
     "pixel_space_map",
     "predict",
     "probe_receptive_field",
+    "project",
     "receptive_field",
     "resume",
     "train",
@@ -75,6 +79,7 @@ _HOMES = {
     "DataError": "errors",
     "FileError": "errors",
     "MissingDataError": "errors",
+    "Model": "model",
     "PixPNetError": "errors",
     "PrototypeNetwork": "prototypes",
     "ReceptiveField": "receptive_fields",
@@ -87,10 +92,11 @@ _HOMES = {
     "export": "exporting",
     "fit": "fitting",
     "keep_freed_memory": "memory",
-    "load": "runs",
+    "load": "model",
     "pixel_space_map": "pixel_space",
     "predict": "explanation",
     "probe_receptive_field": "receptive_fields",
+    "project": "projection",
     "receptive_field": "receptive_fields",
     "resume": "training",
     "train": "training",
@@ -105,4 +111,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

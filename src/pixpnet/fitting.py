@@ -15,19 +15,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
+from torch.utils.data import Dataset
 
-from pixpnet.backbones import TiledBackbone, backbone_of, is_on_disk, usual_tile_input
+from pixpnet.backbones import NETWORKS, TiledBackbone, backbone_of, is_on_disk, usual_tile_input
 from pixpnet.certificate import Certificate, verify, write_certificate
 from pixpnet.config import Config, DatasetConfig, config_from_yaml, config_to_yaml, shipped_configurations
 from pixpnet.data import (
     DatasetCheck,
     Splits,
     check_dataset,
+    file_pictures,
     find_dataset,
+    items_of,
     open_splits,
     read_dataset,
 )
@@ -53,9 +56,10 @@ from pixpnet.goldilocks import (
     read_images,
     tile_stages,
 )
+from pixpnet.model import Model, load
 from pixpnet.prototypes import build_network
 from pixpnet.report import write_report
-from pixpnet.runs import Run, RunDirectory, changes_since, find_calibration, load
+from pixpnet.runs import Run, RunDirectory, changes_since, find_calibration
 from pixpnet.seeds import seeded
 from pixpnet.training import features_in_place, make_execution, resume, train
 from pixpnet.types import Progress, no_progress
@@ -265,12 +269,18 @@ def _candidates(config: Config, models: Sequence[str], max_field: float) -> Iter
 
 def _on_tiles(config: Config, model: str, tile: float) -> Config:
     side = usual_tile_input(round(tile))
-    model_config = replace(config.model, feature_extractor=model, tile=float(tile), tile_input=side)
+    model_config = replace(
+        config.model,
+        feature_extractor=model,
+        tile=float(tile),
+        tile_input=side,
+        pretrained=model not in NETWORKS,  # what is there is what they have
+    )
     return replace(config, model=model_config)
 
 
 def fit(
-    folder: str | Path,
+    folder: str | Path | Dataset[Any],
     *,
     minutes: float = 15.0,
     max_field: float = 0.15,
@@ -283,16 +293,18 @@ def fit(
     thumbnails: bool = True,
     tell: Tell = lambda line: None,
     bars: Bars = no_bars,
-) -> Run:
+) -> Model:
     """Train a network on a folder of photographs, and leave all that shows what it does; goes on if begun.
 
     Args:
-        folder: As of `plan_fit`.
+        folder: As of `plan_fit`; or a torch data set of pairs (picture, label), whose pictures, as it gives
+            them once, are put into ``pictures`` in the folder of the results. Pictures are of all kinds that
+            `pixpnet.explain` takes, not normalised; names of the classes are the data set's ``classes``.
         minutes: What all of it may take.
         max_field: Largest share of the picture that a patch may see.
         backbones: Networks to try; None: a few whose weights are at hand.
-        out: Folder of the results; None: ``logs/fit/<name of the folder>``. It gets ``fit.yaml``, from which
-            ``pixpnet train -c`` repeats the training, ``probes.json`` and the run.
+        out: Folder of the results; None: ``logs/fit/<name of the folder or data set>``. It gets ``fit.yaml``,
+            from which ``pixpnet train -c`` repeats the training, ``probes.json`` and the run.
         trials: Of the certificate.
         seed: Draws validation images, prototypes and order.
         strict: Stop at pictures that can't be read.
@@ -308,8 +320,9 @@ def fit(
         PixPNetError: Pixels outside a patch matter; all else is written then.
     """
     start = time.perf_counter()
-    pictures = real_path(folder)
-    place = real_path(Path("logs", "fit", pictures.name) if out is None else out)
+    name = type(folder).__name__ if isinstance(folder, Dataset) else real_path(folder).name
+    place = real_path(Path("logs", "fit", name) if out is None else out)
+    pictures = place / "pictures" if isinstance(folder, Dataset) else real_path(folder)
     if place.is_relative_to(pictures):
         raise ConfigError(f"the results would lie among the pictures, in {place}; give another --out.")
     asked = {
@@ -323,6 +336,8 @@ def fit(
         "thumbnails": thumbnails,
     }
     with sole_writer(place):
+        if isinstance(folder, Dataset):
+            file_pictures(items_of(folder), pictures, class_names=getattr(folder, "classes", None))
         if is_there(place / "fit.yaml"):
             # Those of older versions say nothing of these.
             kept = {"thumbnails": True, "min-images": 1} | read_if_there(place / "settings.yaml")
@@ -335,7 +350,7 @@ def fit(
             tell(f"{place / 'fit.yaml'} is there: going on from it.")
         else:
             plan = plan_fit(
-                folder,
+                pictures,
                 minutes=minutes,
                 max_field=max_field,
                 backbones=backbones,

@@ -60,14 +60,12 @@ def test_images_of_other_kinds_and_sizes(run: Run) -> None:
     assert explanation.image.shape == (*run.image_size, 3)
     assert (explanation.image[..., 0] == explanation.image[..., 1]).all()
     with pytest.raises(DataError, match=r"shape \(3, 32, 32\); wanted \(3, 64, 64\)"):
-        explain(run, torch.zeros(3, 32, 32))
+        explain(run, torch.full((3, 32, 32), -1.0))
 
 
 def test_tensors_that_are_no_normalised_image_are_refused(run: Run) -> None:
     with pytest.raises(DataError, match="values that are not finite"):
         explain(run, torch.full((3, 64, 64), torch.nan))
-    with pytest.raises(DataError, match=r"torch.uint8 values; wanted the normalised pixels"):
-        explain(run, torch.zeros(3, 64, 64, dtype=torch.uint8))
 
 
 def test_no_prototypes_are_no_figure_and_a_class_may_be_numpys(run: Run) -> None:

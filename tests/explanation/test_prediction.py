@@ -102,7 +102,7 @@ def test_pictures_of_every_kind(run: Run, paths: list[Path]) -> None:
 
 def test_pictures_that_cannot_be_read_keep_their_place(run: Run, paths: list[Path], tmp_path: Path) -> None:
     (tmp_path / "half.png").write_bytes(paths[1].read_bytes()[:300])
-    wrong = [tmp_path / "half.png", tmp_path / "none.png", np.zeros((4, 4, 9)), torch.zeros(3, 9, 9)]
+    wrong = [tmp_path / "half.png", tmp_path / "none.png", np.zeros((4, 4, 9)), torch.full((3, 9, 9), -1.0)]
     mixed = [wrong[0], paths[1], *wrong[1:], paths[2]]
     found = list(predict(run, mixed, batch_size=2))
     assert [one.error is None for one in found] == [False, True, False, False, False, True]

@@ -9,10 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
+import pixpnet
 from distance_oracles import EVERY, plain_maps
+from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.projection import DUPLICATE_FILTERS, PatchCandidates
+from pixpnet.prototypes import build_network
 
 pytestmark = pytest.mark.usefixtures("l1_in_the_table")
 
@@ -351,3 +355,49 @@ def test_the_state_stays_small(duplicate_filter):
     if duplicate_filter == "sample":
         collected.update(z, torch.zeros(20, dtype=torch.int64), torch.arange(200, 220))
         assert len(collected.patches.compact()) == 0
+
+
+@pytest.mark.parametrize("duplicate_filter", DUPLICATE_FILTERS)
+def test_a_network_is_projected_over_any_loader(duplicate_filter):
+    torch.manual_seed(0)
+    backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 2, stride=2), torch.nn.BatchNorm2d(4))
+    options = ModelConfig(num_prototypes=6, prototype_dim=4)
+    network = build_network(options, num_classes=3, backbone=backbone).train()
+    images, labels = torch.randn(15, 3, 8, 10), torch.arange(15) % 3
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with torch.no_grad():
+        z = network.eval().features(images)
+    expected = project(
+        z,
+        labels,
+        network.prototypes,
+        network.own_class,
+        distance=network.distance,
+        duplicate_filter=duplicate_filter,
+    ).assign()
+    network.train()
+    loader = DataLoader(TensorDataset(images, labels), batch_size=4)
+    found = pixpnet.project(network, loader, duplicate_filter=duplicate_filter)
+    assert torch.equal(found.image_index, expected.image_index)
+    assert torch.equal(found.cells, expected.cells)
+    assert torch.equal(network.prototypes.detach(), found.patches)
+    assert network.training
+    assert network.own_class[torch.arange(6), labels[found.image_index]].all()
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, state[name])}
+    assert changed == {"prototypes"}
+    order = torch.randperm(15)
+    network.load_state_dict(state)
+    numbered = DataLoader(TensorDataset(images[order], labels[order], order), batch_size=15)
+    assert torch.equal(
+        pixpnet.project(network, numbered, duplicate_filter=duplicate_filter).image_index, found.image_index
+    )
+
+
+def test_a_projection_that_can_not_be_is_said():
+    network = build_network(
+        ModelConfig(num_prototypes=2, prototype_dim=4), num_classes=2, backbone=torch.nn.Conv2d(3, 4, 2)
+    )
+    with pytest.raises(ConfigError, match="push-duplicate-filter"):
+        pixpnet.project(network, [], duplicate_filter="images")
+    with pytest.raises(DataError, match=r"no (training )?image"):
+        pixpnet.project(network, [(torch.randn(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64))])

@@ -1,6 +1,7 @@
 """Networks that turn images into feature grids: cut where their receptive field is small, or run on tiles."""
 
 from pixpnet.backbones.backbone import (
+    NETWORKS,
     Backbone,
     SmallResNet,
     backbone_of,
@@ -8,6 +9,7 @@ from pixpnet.backbones.backbone import (
     build_model,
     build_skeleton,
     build_tiled,
+    channels_of,
     list_backbones,
     named_layers,
 )
@@ -18,6 +20,7 @@ from pixpnet.backbones.weights import is_on_disk
 
 __all__ = [
     "FAMILIES",
+    "NETWORKS",
     "Backbone",
     "NamedLayer",
     "SmallResNet",
@@ -27,6 +30,7 @@ __all__ = [
     "build_model",
     "build_skeleton",
     "build_tiled",
+    "channels_of",
     "cut",
     "family_of",
     "find_node",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,15 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 from pixpnet.backbones import timm_models
 from pixpnet.backbones.names import REFERENCE_SIZE, NamedLayer, family_of
 from pixpnet.backbones.tiled import TiledBackbone
-from pixpnet.backbones.tracing import cut, find_node, graph_of, layer_shapes, module_paths, output_shape
+from pixpnet.backbones.tracing import (
+    cut,
+    find_node,
+    graph_of,
+    layer_shapes,
+    module_paths,
+    output_shape,
+    refusing_images,
+)
 from pixpnet.backbones.weights import (
     fit_weights,
     offline_weights,
@@ -28,6 +36,7 @@ from pixpnet.backbones.weights import (
 from pixpnet.choices import nearest_names
 from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError
+from pixpnet.modes import evaluating
 from pixpnet.types import IMAGENET, Normalization
 
 
@@ -73,6 +82,28 @@ class Backbone(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.name}, {self.layer}, {tuple(self.normalization)}"
+
+
+def channels_of(network: nn.Module) -> int:
+    """How many channels a network's feature maps have: what it says (`out_channels`), else by a trial.
+
+    Raises:
+        ConfigError: It does not take the trial's image, or gives no feature map.
+    """
+    known = getattr(network, "out_channels", None)
+    if isinstance(known, int):
+        return known
+    name, (height, width) = network._get_name(), REFERENCE_SIZE
+    some = next(network.parameters(), torch.empty(0))
+    with torch.no_grad(), evaluating(network), refusing_images(network, REFERENCE_SIZE):
+        features = network(torch.zeros(1, 3, height, width, device=some.device, dtype=some.dtype))
+    if not (isinstance(features, torch.Tensor) and features.ndim == 4):
+        found = list(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
+        raise ConfigError(
+            f"{name} gives no feature map: of an image of {width} x {height} it makes {found}; wanted a "
+            "tensor [b d h w]. Leave out what pools or classifies."
+        )
+    return features.shape[1]
 
 
 class JointNetwork(nn.Module):
@@ -127,7 +158,8 @@ def _convolution(channels: int, out_channels: int, *, kernel_size: int, stride: 
     ]
 
 
-OURS = {"small_resnet": SmallResNet}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"small_resnet": SmallResNet}
+"""What builds networks that no library has; yours are built by their names, too."""
 
 NOT_CONVOLUTIONAL = ("vit_", "swin_", "maxvit_")
 """Beginnings of names of torchvision's transformers, which can be tiled, but not cut."""
@@ -137,6 +169,9 @@ CLASSES = 1000
 
 POOLED = "pooled output"
 """The layer of a whole network without its classifier."""
+
+WHOLE = "feature map"
+"""The layer of a whole network that gives one."""
 
 JOINT = "+"
 """Between the names of networks that look at the same tiles."""
@@ -153,7 +188,7 @@ NORMALIZATIONS = dict.fromkeys(ARGUMENTS, Normalization((0.5, 0.5, 0.5), (0.5, 0
 
 def list_backbones() -> list[str]:
     """Names of the built-in backbones; `timm/NAME` gives those of timm."""
-    return sorted([*OURS, *_torchvision_names()])
+    return sorted([*NETWORKS, *_torchvision_names()])
 
 
 def named_layers(name: str) -> tuple[NamedLayer, ...]:
@@ -185,7 +220,7 @@ def build_backbone(
     Args:
         name: One of `list_backbones`, or `timm/NAME` (a name that only timm has needs no prefix).
         layer: A name of `named_layers`, else a torch.fx node, else a dotted module path of the network; None:
-            its last feature layer.
+            its last feature layer (of one of yours in `NETWORKS`: the feature map that it gives).
         pretrained: Load the published weights.
         weights: File of weights to load in place of the published ones.
 
@@ -193,8 +228,10 @@ def build_backbone(
         ConfigError: Unknown name or layer (with the nearest ones), or a layer that gives no grid.
         DataError: Weights that cannot be had, read, or fitted.
     """
-    skeleton = build_skeleton(name)
     family = family_of(name)
+    if name in NETWORKS and layer is None and family.default is None:
+        return _build_own(name, pretrained=pretrained, weights=weights)
+    skeleton = build_skeleton(name)
     layer = layer or family.default or _last_layer(name, skeleton)
     node = _find_layer(skeleton, name, layer)
     shape = layer_shapes(cut(skeleton, node), REFERENCE_SIZE).get(node, ())
@@ -207,6 +244,16 @@ def build_backbone(
         body = cut(skeleton, node)
         fit_weights(body, state, source=source, renamed_keys=family.renamed_keys)
     return Backbone(body, name=name, layer=layer, shape=shape, normalization=_normalization(name))
+
+
+def _build_own(name: str, *, pretrained: bool, weights: str | None) -> Backbone:
+    """A network of one's own that gives feature maps, whole; it is not traced."""
+    network = NETWORKS[name]()
+    channels = channels_of(network)
+    state, source = _state(name, pretrained=pretrained, weights=weights)
+    if state is not None:
+        fit_weights(network, state, source=source)
+    return Backbone(network, name=name, layer=WHOLE, shape=(1, channels, 1, 1))
 
 
 def build_tiled(
@@ -295,12 +342,13 @@ def _without_classifier(name: str, size: tuple[int, int]) -> Any:
         network = models.get_model(name, weights=None, **arguments.get(kind, {}))
     else:
         network = _construct(name)
-    *_, last = (
+    classifiers = [
         path
         for path, module in network.named_modules()
         if CLASSES in (getattr(module, "out_features", 0), getattr(module, "out_channels", 0))
-    )
-    network.set_submodule(last, nn.Identity())
+    ]
+    if classifiers:  # one's own network may have none
+        network.set_submodule(classifiers[-1], nn.Identity())
     return network
 
 
@@ -316,13 +364,13 @@ def _torchvision_names() -> list[str]:
 
 
 def _is_timm(name: str) -> bool:
-    return name not in OURS and name not in models.list_models(module=models)
+    return name not in NETWORKS and name not in models.list_models(module=models)
 
 
 def _construct(name: str, *, num_classes: int | None = None) -> nn.Module:
     """The network with random weights; num_classes is timm's, as in `build_timm`."""
-    if name in OURS:
-        return OURS[name]()
+    if name in NETWORKS:
+        return NETWORKS[name]()
     if name in _torchvision_names():
         return models.get_model(name, weights=None, **ARGUMENTS.get(name, {}))
     if name.startswith(timm_models.PREFIX):
@@ -338,7 +386,7 @@ def _construct(name: str, *, num_classes: int | None = None) -> nn.Module:
 
 
 def _published(name: str) -> dict[str, Tensor]:
-    if name in OURS:
+    if name in NETWORKS:
         raise ConfigError(f"{name} has no published weights: use --model.no-pretrained.")
     if not _is_timm(name):
         return torchvision_weights(name)

@@ -107,7 +107,7 @@ def layer_shapes(network: fx.GraphModule, image_size: tuple[int, int]) -> dict[s
                 shapes[n.name] = tuple(value.shape)
             return value
 
-    with _refusing_images(network, image_size):
+    with refusing_images(network, image_size):
         Recorder(network).run(torch.empty(1, 3, *image_size, device="meta"))
     return shapes
 
@@ -119,7 +119,7 @@ def output_shape(network: nn.Module, image_size: tuple[int, int]) -> tuple[int, 
         ConfigError: The network does not take images of that size.
     """
     network = _without_values(network)
-    with torch.no_grad(), _refusing_images(network, image_size):
+    with torch.no_grad(), refusing_images(network, image_size):
         return tuple(network(torch.empty(1, 3, *image_size, device="meta")).shape)
 
 
@@ -132,9 +132,10 @@ def _without_values(network: Network) -> Network:
 
 
 @contextmanager
-def _refusing_images(network: nn.Module, image_size: tuple[int, int]) -> Iterator[None]:
+def refusing_images(network: nn.Module, image_size: tuple[int, int]) -> Iterator[None]:
+    """Tell what a network raises for an image of that size as one error."""
     try:
         yield
-    except (AssertionError, RuntimeError) as error:
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         reason = f"{image_size[0]}x{image_size[1]} ({str(error).partition(chr(10))[0]})"
         raise ConfigError(f"{network._get_name()} does not take images of {reason}.") from error

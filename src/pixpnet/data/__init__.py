@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         read_picture,
     )
     from pixpnet.data.features import FeatureImages, FeatureStore, fingerprint, keep_features
+    from pixpnet.data.filing import array_of, file_pictures, items_of
     from pixpnet.data.images import (
         ClassificationImages,
         Draw,
@@ -89,12 +90,14 @@ __all__ = [
     "alike_sheet",
     "annotate",
     "annotated_sheet",
+    "array_of",
     "box_in_picture",
     "check_dataset",
     "download",
     "evaluation_transform",
     "evenly_over_classes",
     "extract",
+    "file_pictures",
     "find_dataset",
     "find_pictures",
     "find_root",
@@ -103,6 +106,7 @@ __all__ = [
     "free_cores",
     "hold_out",
     "is_picture",
+    "items_of",
     "keep_features",
     "load_image",
     "load_mask",
@@ -141,6 +145,7 @@ _HOMES = {
     "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
     "decode": "FORMATS PictureSource is_picture load_image name_of picture_format picture_size read_picture",
     "features": "FeatureImages FeatureStore fingerprint keep_features",
+    "filing": "array_of file_pictures items_of",
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample free_cores loader worker_count",
     "listing": "find_pictures",
     "masks": "load_mask mask_fault object_pixels",

@@ -32,7 +32,7 @@ from pixpnet.types import ImageRecord
 _logger = logging.getLogger(__name__)
 
 _TESTS = ("test", "val", "valid", "validation")
-_SPLITS = frozenset(("train", "training", "testing", *_TESTS))
+SPLIT_NAMES = frozenset(("train", "training", "testing", *_TESTS))
 """Names that are of no class, if there are folders in it."""
 
 
@@ -45,7 +45,7 @@ def find_tree(spec: DatasetSpec, root: Path) -> Path:
     for place in (root, root / spec.folder):
         if (place / "train").is_dir():
             return place
-    place = only_folder(root, but_for=_SPLITS)
+    place = only_folder(root, but_for=SPLIT_NAMES)
     if place not in (root, root / spec.folder):
         _logger.info(
             "%s holds nothing but a folder of folders, which would be one class: %s is read", root, place
@@ -171,7 +171,7 @@ def _check_names(root: Path, *, has_train: bool) -> None:
     missing = root / ("test" if has_train else "train")
     for name, folder in class_folders(root).items():
         is_read = has_train and name.lower() == "train"
-        if name.lower() in _SPLITS and not is_read and class_folders(folder):
+        if name.lower() in SPLIT_NAMES and not is_read and class_folders(folder):
             raise DataError(
                 f"{folder} holds folders like a split, but there is no {missing}; "
                 "wanted train/<class>/<image> and test/<class>/<image>, with these names."

@@ -2,16 +2,17 @@
 
 from pixpnet.explanation.evidence import Contrast, Evidence, Share, find_class
 from pixpnet.explanation.explanation import FORMATS, GROUNDS, Explanation
-from pixpnet.explanation.files import atlas_to_dict, draw_atlas, explain_images, prototypes_of_class
+from pixpnet.explanation.files import Atlas, atlas_to_dict, draw_atlas, explain_images, prototypes_of_class
 from pixpnet.explanation.image import Explainer, explain, explain_image, explain_test
 from pixpnet.explanation.maps import PixelMaps
 from pixpnet.explanation.photograph import Photograph
-from pixpnet.explanation.prediction import Prediction, predict
+from pixpnet.explanation.prediction import Prediction, outputs_of, predict
 from pixpnet.explanation.rows import Written, write_predictions
 
 __all__ = [
     "FORMATS",
     "GROUNDS",
+    "Atlas",
     "Contrast",
     "Evidence",
     "Explainer",
@@ -28,6 +29,7 @@ __all__ = [
     "explain_images",
     "explain_test",
     "find_class",
+    "outputs_of",
     "predict",
     "prototypes_of_class",
     "write_predictions",

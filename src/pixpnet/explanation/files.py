@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from matplotlib.figure import Figure
 
@@ -14,15 +16,19 @@ from pixpnet.data import find_pictures
 from pixpnet.explanation.evidence import find_class, source_to_dict
 from pixpnet.explanation.explanation import GROUNDS, RANKINGS, Explanation, check_formats, write_formats
 from pixpnet.explanation.image import explain, explain_test
-from pixpnet.figures import AtlasEntry, Picture, atlas_figure
+from pixpnet.figures import AtlasEntry, Picture, atlas_figure, png_bytes
 from pixpnet.files import file_part
 from pixpnet.pixel_space import MAPPINGS
 from pixpnet.prototypes import is_class_specific
 from pixpnet.runs import Run, RunDirectory, load, writing_to
-from pixpnet.words import decimal
+from pixpnet.types import PrototypeSource
+from pixpnet.words import decimal, visible
 
 DEFAULT_IMAGES = 6
 """Test images that are explained where none is named: one each of so many classes."""
+
+_MOST_SHOWN = 60
+"""Prototypes that show themselves in a notebook without being asked to."""
 
 
 def explain_images(
@@ -97,24 +103,71 @@ def prototypes_of_class(run: Run, class_index: int) -> list[int]:
     return sorted(members, key=lambda prototype: (-weights[prototype], prototype))
 
 
-def draw_atlas(run: Run, class_index: int, *, method: str = "receptive_field") -> Figure:
+def draw_atlas(run: Run, class_index: int | None, *, method: str = "receptive_field") -> Figure:
     """Every prototype of a class in its training image, with the box that the method shows, and its patch.
+
+    Args:
+        run: With the training patches of its prototypes.
+        class_index: The class; None: the prototypes of all of them.
+        method: Whose boxes are shown; one of ``pixpnet.pixel_space.MAPPINGS``.
 
     Raises:
         ConfigError: There is no such method.
         DataError: A training image is gone or has changed.
     """
     mapping = choose(MAPPINGS, method, what="method")
-    weights = run.network.class_weights()[:, class_index].tolist()
+    weights = None if class_index is None else run.network.class_weights()[:, class_index].tolist()
+    name = "All classes" if class_index is None else run.class_names[class_index]
     entries = []
-    for prototype in prototypes_of_class(run, class_index):
-        source = run.sources[prototype]
+    for source in Atlas(run, class_index):
         box = mapping.region(run.receptive_field(), *source.cell)
+        weight = "" if weights is None else f", weight {decimal(weights[source.prototype])}"
         origin = "" if source.label == class_index else f", from {source.class_name}"
-        caption = f"prototype {prototype}, weight {decimal(weights[prototype])}{origin}"
+        caption = f"prototype {source.prototype}{weight}{origin}"
         entries.append(AtlasEntry(Picture(run.source_image(source), box), caption))
     count = f"{len(entries)} prototype{'' if len(entries) == 1 else 's'}"
-    return atlas_figure(entries, title=f"{run.class_names[class_index]}: {count}", note=mapping.note)
+    return atlas_figure(entries, title=f"{name}: {count}", note=mapping.note)
+
+
+@dataclass(frozen=True, repr=False)
+class Atlas(Sequence[PrototypeSource]):
+    """The training patches of a class's prototypes, largest weight first; a notebook shows their figure."""
+
+    run: Run
+    class_index: int | None
+    """None: of all classes, in their order."""
+
+    @cached_property
+    def _sources(self) -> tuple[PrototypeSource, ...]:
+        if self.class_index is None:
+            return self.run.sources
+        return tuple(self.run.sources[number] for number in prototypes_of_class(self.run, self.class_index))
+
+    @overload
+    def __getitem__(self, index: int) -> PrototypeSource: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PrototypeSource]: ...
+    def __getitem__(self, index: int | slice) -> PrototypeSource | Sequence[PrototypeSource]:
+        return self._sources[index]
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"prototype {one.prototype} of {one.class_name}: {one.path} {tuple(one.box)}"
+            for one in self._sources[:_MOST_SHOWN]
+        ]
+        more = len(self) - len(lines)
+        return "\n".join(map(visible, [*lines, *([f"and {more} more"] if more else [])]))
+
+    def figure(self, *, method: str = "receptive_field") -> Figure:
+        """As `draw_atlas`."""
+        return draw_atlas(self.run, self.class_index, method=method)
+
+    def _repr_png_(self) -> bytes | None:
+        """Of very many, nothing: a notebook then lists the first ones."""
+        return png_bytes(self.figure()) if len(self) <= _MOST_SHOWN else None
 
 
 def atlas_to_dict(run: Run, class_index: int) -> dict[str, Any]:

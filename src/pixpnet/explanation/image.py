@@ -27,9 +27,9 @@ def explain(run: Run | str | Path, image: PictureSource | Tensor) -> Explanation
     Args:
         run: A run loaded once serves many images.
         image: A picture (`pixpnet.data.PictureSource`: a file or its bytes, an opened file or Pillow image,
-            an array of RGB or grey), which is resized and cropped as test images are (it is taken as cropped
-            to its object already, where the run's data set does that); or a normalised tensor [3 H W] of the
-            network's input size.
+            an array of RGB or grey; or a tensor [3 H W] of whole numbers or of floats in [0, 1]), which is
+            resized and cropped as test images are (it is taken as cropped to its object already, where the
+            run's data set does that). Or a tensor of floats beyond [0, 1]: the network's input, normalised.
 
     Raises:
         CheckpointError: There is no such run.

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from pixpnet.data import Geometry, PictureSource, box_in_picture, load_image, map_in_picture, object_window
-from pixpnet.runs import Run
+from pixpnet.runs import Run, is_normalized
 from pixpnet.types import Box, ImageRecord
 
 _LONGEST = 1024
@@ -55,12 +55,12 @@ class Photograph:
 
 
 def read_input(run: Run, image: PictureSource | Tensor) -> tuple[Float[Tensor, "3 H W"], Photograph | None]:
-    """The network's input, and the picture that it was made of; None of a tensor.
+    """The network's input, and the picture that it was made of; None where it is such input already.
 
     Raises:
         DataError: As `Run.input_of`.
     """
-    if isinstance(image, Tensor):
+    if is_normalized(image):
         return run.input_of(image), None
     upright = run.upright(image)
     return run.input_of_pixels(upright), Photograph(upright, (0, 0, *upright.size), run.geometry)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -23,6 +24,7 @@ from pixpnet.data import PictureSource, box_in_picture, free_cores, name_of
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.explanation.evidence import Evidence, Witnesses
 from pixpnet.explanation.photograph import read_input
+from pixpnet.prototypes import PrototypeOutput
 from pixpnet.runs import Calibration, Run, familiarity, find_calibration, load
 
 _MOST_THREADS = 16
@@ -74,8 +76,8 @@ def predict(
 
     Args:
         run: A run loaded once serves many calls.
-        pictures: One or many of what `explain` takes: files, arrays, Pillow images, normalised tensors. For
-            folders and patterns there is `pixpnet.data.find_pictures`.
+        pictures: One or many of what `explain` takes: files, arrays, Pillow images, tensors, or a batch of
+            arrays or tensors. For folders and patterns there is `pixpnet.data.find_pictures`.
         top_k: Prototypes of each picture's evidence.
         batch_size: Pictures at a time; None: 8, on a GPU 64.
         threads: Decode pictures; None: one a core, at most 16.
@@ -87,8 +89,8 @@ def predict(
         ConfigError: A number is below 1 (top_k: below 0).
     """
     run = run if isinstance(run, Run) else load(run)
-    batch_size = batch_size or (64 if run.device.type == "cuda" else 8)
-    threads = threads or min(_MOST_THREADS, free_cores())
+    batch_size = batch_size or _usual_batch(run)
+    threads = threads or _usual_threads()
     if top_k < 0 or batch_size < 1 or threads < 1:
         raise ConfigError("predict: batch_size and threads are to be 1 or more, top_k 0 or more.")
     if calibration is None:
@@ -97,6 +99,32 @@ def predict(
         except DataError as error:
             _logger.warning("probabilities are not calibrated, and `unfamiliar` is left out: %s", error)
     return _predictions(run, _each(pictures), calibration, top_k, batch_size, threads)
+
+
+def outputs_of(
+    run: Run, pictures: PictureSource | Tensor | Iterable[PictureSource | Tensor]
+) -> PrototypeOutput:
+    """What a run's network says of pictures, given as to `predict`; on the CPU.
+
+    Raises:
+        DataError: One of them can't be read.
+    """
+    none = torch.zeros(0, run.network.num_prototypes)
+    found = [PrototypeOutput(torch.zeros(0, run.network.num_classes), none, none, none.long())]
+    for batch in _batches(run, _each(pictures), _usual_batch(run), _usual_threads()):
+        if errors := [one.error for one in batch if one.error is not None]:
+            raise DataError(errors[0])
+        output = _output(run, [one.seen for one in batch if one.seen is not None])
+        found.append(PrototypeOutput(*(part.cpu() for part in output)))
+    return PrototypeOutput(*map(torch.cat, zip(*found, strict=True)))
+
+
+def _usual_batch(run: Run) -> int:
+    return 64 if run.device.type == "cuda" else 8
+
+
+def _usual_threads() -> int:
+    return min(_MOST_THREADS, free_cores())
 
 
 class _Read(NamedTuple):
@@ -122,13 +150,27 @@ def _predictions(
         receptive_field=run.receptive_field(),
         sources=run.sources,
     )
+    with closing(_batches(run, pictures, batch_size, threads)) as batches:
+        for batch in batches:
+            yield from _of_batch(run, witnesses, calibration, batch, top_k=top_k)
+
+
+def _batches(
+    run: Run, pictures: Iterable[PictureSource | Tensor], batch_size: int, threads: int
+) -> Generator[list[_Read], None, None]:
+    """The pictures, decoded by threads, some of them ahead."""
     pool = ThreadPoolExecutor(threads)
     try:
         read = _in_order(pool, run, pictures, ahead=batch_size + threads)
         while batch := list(islice(read, batch_size)):
-            yield from _of_batch(run, witnesses, calibration, batch, top_k=top_k)
+            yield batch
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@torch.inference_mode()
+def _output(run: Run, seen: Sequence[Float[Tensor, "3 H W"]]) -> PrototypeOutput:
+    return run.network(torch.stack([one.to(run.device) for one in seen]))
 
 
 def _of_batch(
@@ -139,16 +181,15 @@ def _of_batch(
     *,
     top_k: int,
 ) -> Iterator[Prediction]:
-    seen = [one.seen.to(run.device) for one in batch if one.seen is not None]
+    seen = [one.seen for one in batch if one.seen is not None]
     temperature = 1 if calibration is None else calibration.temperature
     rows = iter(())
     if seen:
-        with torch.inference_mode():  # not about a `yield`, where it would hold for the caller's own code
-            output = run.network(torch.stack(seen))
-            familiar = familiarity(run.network, output).tolist()
-            logits, similarities, cells = (
-                one.cpu() for one in (output.logits, output.similarities, output.cells)
-            )
+        output = _output(run, seen)
+        familiar = familiarity(run.network, output).tolist()
+        logits, similarities, cells = (
+            one.cpu() for one in (output.logits, output.similarities, output.cells)
+        )
         rows = zip(logits.double(), similarities, cells, familiar, strict=True)
     for one in batch:
         if one.seen is None:
@@ -195,7 +236,9 @@ def _read(run: Run, picture: PictureSource | Tensor, number: int) -> _Read:
 
 
 def _each(pictures: PictureSource | Tensor | Iterable[PictureSource | Tensor]) -> Iterable[Any]:
-    """One picture, or those of a list, an iterator or a batch."""
+    """One picture, or those of a list, an iterator, a batch or an array of paths."""
+    if isinstance(pictures, np.ndarray) and pictures.dtype.kind in "OU":
+        return pictures
     if isinstance(pictures, (np.ndarray, Tensor)):
         return pictures if pictures.ndim == 4 else [pictures]
     if isinstance(pictures, Iterable) and not isinstance(pictures, _ONE) and not hasattr(pictures, "read"):

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 from matplotlib.figure import Figure
 
+from pixpnet.figures.panels import ShownFigure
 from pixpnet.pixel_space import MAPPINGS, Mapping, mapping_title
 
 _BARS = "#56B4E9"  # of Okabe and Ito's palette; the bars are told apart by their names
@@ -28,7 +29,7 @@ class BarPanel:
 
 def bars_figure(names: Sequence[str], panels: Sequence[BarPanel]) -> Figure:
     """Horizontal bars, the first on top, in panels side by side."""
-    figure = Figure(figsize=(8.6, 0.9 + 0.45 * len(names)), layout="constrained")
+    figure = ShownFigure(figsize=(8.6, 0.9 + 0.45 * len(names)), layout="constrained")
     axes_of = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, panel in zip(axes_of, panels, strict=True):
         whiskers = [
@@ -64,7 +65,7 @@ def curves_figure(lines: Sequence[CurveLine], *, title: str, under: str, mean_pe
         under: Name of the horizontal axis.
         mean_percent: Mean receptive field, in percent of the image.
     """
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = ShownFigure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
     axes.axhline(1, color="#BBBBBB", linewidth=0.8, zorder=0)

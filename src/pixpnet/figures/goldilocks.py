@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from pixpnet.backbones import FAMILIES, family_of
 from pixpnet.errors import ConfigError
+from pixpnet.figures.panels import ShownFigure
 
 LABEL = "layer label"
 """What matplotlib calls the label of a point (its gid)."""
@@ -84,7 +85,7 @@ def goldilocks_figure(points: Sequence[LayerPoint], *, title: str, max_rf: float
     """
     if not points:
         raise ConfigError("there are no results to draw.")
-    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    figure = ShownFigure(figsize=_SIZE, dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10, loc="left")

@@ -93,6 +93,13 @@ def wrapped(text: str, width: int, *, lines: int = 3) -> str:
     return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows without being asked to, by no state of pyplot's."""
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self)
+
+
 class Page:
     """A figure whose parts are placed in inches from its top left corner, below a title and a note."""
 
@@ -102,7 +109,7 @@ class Page:
         self.top = after_title + LINE * len(note.splitlines()) + 0.12
         """Where the body starts."""
         self.height = self.top + body
-        self.figure = Figure(figsize=(WIDTH, self.height))
+        self.figure = ShownFigure(figsize=(WIDTH, self.height))
         self.text(title, x=MARGIN, y=0.1, size=LARGE, bold=True)
         self.text(note, x=MARGIN, y=after_title)
 

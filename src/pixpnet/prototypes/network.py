@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from pixpnet.backbones import channels_of
 from pixpnet.choices import choose
 from pixpnet.config import ModelConfig
 from pixpnet.errors import ConfigError
@@ -233,12 +234,12 @@ def build_network(
     own_class: Bool[Tensor, "p c"] | None = None,
     generator: torch.Generator | None = None,
 ) -> PrototypeNetwork:
-    """The network of these options on a backbone that has ``out_channels``.
+    """The network of these options on any module that makes feature maps of images.
 
     own_class: any mask, in place of the regular one; it also sets the number of prototypes.
 
     Raises:
-        ConfigError: options that cannot work together.
+        ConfigError: options that cannot work together, or the backbone gives no feature map (`channels_of`).
     """
     if own_class is None:
         own_class = regular_own_class(
@@ -259,7 +260,7 @@ def build_network(
     )
     add_on = build_add_on(
         config.add_on_layers_type,
-        int(backbone.out_channels),  # pyright: ignore[reportArgumentType]
+        channels_of(backbone),
         prototype_dim=config.prototype_dim,
         activation=config.add_on_activation,
         init_weights=config.init_weights,

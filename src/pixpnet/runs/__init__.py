@@ -15,7 +15,7 @@ from pixpnet.runs.inspection import (
 )
 from pixpnet.runs.manifest import changes_since, read_manifest, write_manifest
 from pixpnet.runs.model_folder import write_model
-from pixpnet.runs.run import Run, Tested, load
+from pixpnet.runs.run import Run, Tested, is_normalized, load
 from pixpnet.runs.thumbnails import keep_thumbnails
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "changes_since",
     "familiarity",
     "find_calibration",
+    "is_normalized",
     "keep_calibration",
     "keep_thumbnails",
     "load",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from pixpnet.data import (
     Geometry,
     ImageSet,
     PictureSource,
+    array_of,
     evaluation_transform,
     find_dataset,
     first_transform,
@@ -210,16 +211,18 @@ class Run:
         Raises:
             DataError: The picture can't be read, or the tensor is no normalised image of the network's size.
         """
-        if isinstance(image, Tensor):
+        if is_normalized(image):
             return self._checked(image)
         return self.input_of_pixels(self.upright(image))
 
-    def upright(self, image: PictureSource) -> Image.Image:
+    def upright(self, image: PictureSource | Tensor) -> Image.Image:
         """A picture as the run's data set reads pictures, before it is resized; doubts about it are logged.
 
         Raises:
             DataError: The picture can't be read.
         """
+        if isinstance(image, Tensor):
+            image = array_of(image)
         whole, _, doubts = read_picture(image, reading_of(self.config.dataset))
         for doubt in doubts:
             _logger.warning("%s has %s", name_of(image), doubt)
@@ -276,11 +279,24 @@ class Run:
     def _checked(self, image: Tensor) -> Float[Tensor, "3 H W"]:
         wanted = (3, *self.image_size)
         if tuple(image.shape) != wanted:
-            raise DataError(f"the image is a tensor of shape {tuple(image.shape)}; wanted {wanted}.")
-        if not (image.is_floating_point() and image.isfinite().all()):
-            found = "values that are not finite" if image.is_floating_point() else f"{image.dtype} values"
-            raise DataError(f"the image is a tensor of {found}; wanted the normalised pixels, as floats.")
+            raise DataError(
+                f"the image is a tensor of shape {tuple(image.shape)}; wanted {wanted} of normalised pixels, "
+                "or a picture's of any size, in whole numbers or floats in [0, 1]."
+            )
+        if not image.isfinite().all():
+            raise DataError("the image is a tensor of values that are not finite; wanted normalised pixels.")
         return image.float()
+
+
+def is_normalized(image: PictureSource | Tensor) -> TypeGuard[Tensor]:
+    """Whether it is a network's input, normalised already, and no picture yet to be read.
+
+    Tensors are pictures as arrays are, channels first, of whole numbers or of floats in [0, 1]; floats beyond
+    (also NaN) are no picture's.
+    """
+    if not (isinstance(image, Tensor) and image.is_floating_point()):
+        return False
+    return not bool(((image >= 0) & (image <= 1)).all())
 
 
 def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from pixpnet.data import ClassificationImages, Sample
 from pixpnet.files import sha256_of
 from pixpnet.modes import evaluating
-from pixpnet.projection import PatchCandidates
+from pixpnet.projection import PatchCandidates, project
 from pixpnet.prototypes import Head, PatchSample, PrototypeNetwork, l1_loss, standardise_inputs
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.training.loop import to_device
@@ -81,21 +81,20 @@ def project_prototypes(
     The field is that of prototype-sized patches. One pass in float32 and eval mode. Each process looks at its
     share of the images; all of them come to the same assignment.
     """
-    candidates = PatchCandidates(
-        network.prototypes.detach(),
-        network.own_class,
-        distance=network.distance,
+
+    def others(own: PatchCandidates) -> Iterable[PatchCandidates]:
+        if accelerator.num_processes > 1:
+            for number, other in enumerate(gather_object([own])):
+                if number != accelerator.process_index:
+                    yield other
+
+    assignment = project(
+        network,
+        to_device(batches, accelerator.device),
         duplicate_filter=duplicate_filter,
+        class_names=class_names,
+        others=others,
     )
-    with evaluating(network):
-        for images, labels, indices in to_device(batches, accelerator.device):
-            candidates.update(network.features(images), labels, indices)
-    if accelerator.num_processes > 1:
-        for number, other in enumerate(gather_object([candidates])):
-            if number != accelerator.process_index:
-                candidates.merge(other)
-    assignment = candidates.assign(class_names=class_names)
-    network.prototypes.data.copy_(assignment.patches)
     sources = []
     for prototype in range(network.num_prototypes):
         record = records[int(assignment.image_index[prototype])]
