@@ -122,3 +122,26 @@ def test_a_signal_that_is_ignored_stays_so(start: Callable, tmp_path: Path) -> N
     process.send_signal(signal.SIGHUP)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 0, told
+
+
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_what_is_being_imported_comes_in_whole(number, tmp_path):
+    """Libraries in C++ abort the process where an error comes while they are imported."""
+    (tmp_path / "slow.py").write_text(
+        f"import os, time\nos.kill(os.getpid(), {number.value})\n"
+        "time.sleep(0.3)\nprint('whole', flush=True)\n"
+    )
+    code = (
+        "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\nfrom pixpnet.cli import exit_code\n"
+        "def run():\n    import slow\n    time.sleep(60)\n"
+        "sys.exit(exit_code('tool', run))\n"
+    )
+    called = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (called.returncode, called.stdout, called.stderr) == (
+        CODES[number],
+        "whole\n",
+        "tool: interrupted\n",
+    )

@@ -44,6 +44,9 @@ _GRACE = 15.0
 """Seconds from a signal to the end, whatever hangs: what is being written is whole or gone at any time."""
 
 
+_IMPORTING = "<frozen importlib"
+"""How names of the files begin in which Python's imports are written."""
+
 _OPEN_FILES = 64
 """What libraries, loaders and locks of a command take at least, with a few workers."""
 
@@ -87,15 +90,17 @@ def _interrupting() -> Iterator[list[int]]:
         if os.getpid() != process:  # one that was forked
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+        if not came:
+            start(_GRACE, os._exit, 128 + number)
         came.append(number)
-        start(_GRACE, os._exit, 128 + number)
         if hasattr(signal, "SIGCHLD"):  # that loaders of data end, too, is no error of theirs
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        while frame is not None and frame.f_code is not unheard.__code__:
+        while frame is not None and frame.f_code is not _exit_code.__code__:
+            # Libraries in C++ abort the process where an error comes while they are imported.
+            if frame.f_code is unheard.__code__ or frame.f_code.co_filename.startswith(_IMPORTING):
+                return start(0.1, os.kill, process, number)
             frame = frame.f_back
-        if frame is None:
-            raise KeyboardInterrupt
-        start(0.1, os.kill, process, number)
+        raise KeyboardInterrupt
 
     def unheard(unraisable: sys.UnraisableHookArgs) -> None:
         if not came:
