@@ -30,7 +30,7 @@ from pixpnet.errors import ConfigError
 from pixpnet.prototypes import DISTANCES
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "protonets"
-REQUIRED = ["--model.name", "protonet", "--model.feature-extractor", "vgg16_bn"]
+REQUIRED = ["--model.feature-extractor", "vgg16_bn"]
 
 DEFAULTS = {
     "seed": None,
@@ -65,7 +65,7 @@ DEFAULTS = {
     "dataset.on-unreadable": "error",
     "dataset.workers": None,
     "dataset.cache": "ram",
-    "model.name": None,
+    "model.name": "protonet",
     "model.feature-extractor": None,
     "model.feature-layer": None,
     "model.add-on-init": "random",
@@ -74,7 +74,7 @@ DEFAULTS = {
     "model.tile-input": None,
     "model.pretrained": True,
     "model.weights": None,
-    "model.num-prototypes": 500,
+    "model.num-prototypes": None,
     "model.prototype-dim": 512,
     "model.prototype-kernel-size": 1,
     "model.prototype-init": "random",
@@ -399,5 +399,5 @@ def test_validation_holds_for_configurations_made_in_python() -> None:
     validate(Config(model=model))
     with pytest.raises(ConfigError, match=r"^train.epochs: 0 is not a whole number ≥ 1 and ≤ 100000$"):
         validate(Config(model=model, train=TrainConfig(epochs=0)))
-    with pytest.raises(ConfigError, match=r"^model.name: is required"):
+    with pytest.raises(ConfigError, match=r"^model.feature-extractor: is required"):
         validate(Config())

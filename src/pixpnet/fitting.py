@@ -49,7 +49,6 @@ from pixpnet.files import (
     write_yaml,
 )
 from pixpnet.goldilocks import (
-    PROTOTYPES_PER_CLASS,
     accuracies,
     find_prototypes,
     probe,
@@ -57,7 +56,7 @@ from pixpnet.goldilocks import (
     tile_stages,
 )
 from pixpnet.model import Model, load
-from pixpnet.prototypes import build_network
+from pixpnet.prototypes import PROTOTYPES_PER_CLASS, build_network
 from pixpnet.report import write_report
 from pixpnet.runs import Run, RunDirectory, changes_since, find_calibration
 from pixpnet.seeds import seeded

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from pixpnet.cli import main
+from pixpnet.data import DATASETS
 
 ALL_COMMANDS = (
-    "fit, train, demo, configs, predict, explain, verify, evaluate, report, compare, rf, goldilocks, data"
+    "fit, train, demo, configs, predict, explain, verify, evaluate, report, export, compare, rf, goldilocks, "
+    "data"
 )
 
 TRAIN = ["train", "--model.name", "protonet", "--model.feature-extractor", "resnet18"]
@@ -18,10 +20,10 @@ TRAIN = ["train", "--model.name", "protonet", "--model.feature-extractor", "resn
 NO_SUCH_FILE = "no such file, nor a name of `pixpnet configs`"
 
 TRAIN_KEYS = (
-    "epochs, backbone-epochs, start-from, freeze-backbone, kept-views, tie-prototypes, batch-size, "
+    "epochs, backbone-epochs, start-from, freeze-backbone, kept-views, tie-prototypes, balance, batch-size, "
     "accumulate-grad-batches, checkpoint, "
     "gradient-clip-norm, hparam-tune, stochastic-weight-averaging, val-every-n-epoch, push-prototypes, "
-    "push-every, readout-push-epochs, push-duplicate-filter, thumbnails, precision, compile"
+    "push-every, readout-push-epochs, prune, push-duplicate-filter, thumbnails, precision, compile"
 )
 OUTSIDE = "seed, gpus, log-dir, run-id, profile, profiler, debug, tb-logging"
 SECTIONS = f"(sections: dataset, model, train, test, optimizer, loss; options outside: {OUTSIDE})"
@@ -204,13 +206,25 @@ def test_bad_files(pixpnet: Callable, folder: Path, text: str, message: str) -> 
             "zero.yaml: no valid YAML: unacceptable character #x0000: special characters are not allowed in "
             '"<unicode string>", position 6',
         ),
-        ("proto.yaml", "proto.yaml is not an option; options look like --train.epochs 3"),
+        (
+            "configs",
+            "configs is not an option; options look like --train.epochs 3. For a folder of pictures there is "
+            "`pixpnet fit configs`; here give --dataset.name folder --dataset.root configs",
+        ),
+        ("proto.yml", "proto.yml is not an option; options look like --train.epochs 3"),
+        (
+            "zero.yaml",
+            "zero.yaml is not an option; options look like --train.epochs 3. To read options from it: "
+            "-c zero.yaml",
+        ),
         (
             "-c proto.yaml",
             "model.feature-extractor: is required; give a backbone, e.g. --model.feature-extractor resnet18",
         ),
-        ("--seed 1", "model.name: is required; give --model.name protonet"),
-        ("", "model.name: is required; give --model.name protonet"),
+        (
+            "--seed 1",
+            "model.feature-extractor: is required; give a backbone, e.g. --model.feature-extractor resnet18",
+        ),
     ],
 )
 def test_no_file_and_what_is_required(pixpnet: Callable, folder: Path, line: str, message: str) -> None:
@@ -243,6 +257,11 @@ def test_no_file_and_what_is_required(pixpnet: Callable, folder: Path, line: str
             "data: 'synthbird' is not one of list, prepare, check, synthbirds; did you mean synthbirds?",
         ),
         ("data list x", "data list: unknown argument 'x' (options: --help)"),
+        (
+            "data check .",
+            "dataset.name '.' is not known; it is a folder of pictures? Give dataset.name folder, and "
+            f"dataset.root .. There are {', '.join(DATASETS)}.",
+        ),
         ("data synthbirds", "data synthbirds: the following arguments are required: --out"),
         (
             "data synthbirds --out x --class 3",
@@ -284,7 +303,10 @@ def test_no_file_and_what_is_required(pixpnet: Callable, folder: Path, line: str
             "rf resnt18",
             "unknown backbone 'resnt18'; nearest: resnet18, resnet152, resnet101, resnet50, resnet34.",
         ),
-        ("explain", "explain: the following arguments are required: RUN_DIR"),
+        (
+            "explain",
+            "explain: the following arguments are required: RUN_DIR; wanted: pixpnet explain RUN_DIR IMAGE",
+        ),
         ("explain run --top-k 0", "explain: argument --top-k: '0' is not a whole number ≥ 1"),
         (
             "demo --train.epoch 3",

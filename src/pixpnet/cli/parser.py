@@ -161,6 +161,9 @@ class Parser(argparse.ArgumentParser):
         return [name for name in self._names() if name.startswith("--")]
 
     def error(self, message: str) -> NoReturn:
+        wanted = [str(one.metavar or one.dest) for one in self._actions if not one.option_strings]
+        if "are required" in message and len(wanted) > 1:
+            message += f"; wanted: pixpnet {self.command} {' '.join(wanted)}"
         raise ConfigError(f"{self.command}: {message}")
 
 

@@ -71,8 +71,21 @@ def _tokens(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
         elif tokens:
             tokens[-1][1].append(argument)
         else:
-            raise ConfigError(f"{shown(argument)} is not an option; options look like --train.epochs 3")
+            raise ConfigError(
+                f"{shown(argument)} is not an option; options look like --train.epochs 3{_meant(argument)}"
+            )
     return tokens
+
+
+def _meant(argument: str) -> str:
+    """What somebody may have meant who gave no option."""
+    path = Path(argument)
+    if path.is_dir():
+        return (
+            f". For a folder of pictures there is `pixpnet fit {shown(argument)}`; here give "
+            f"--dataset.name folder --dataset.root {shown(argument)}"
+        )
+    return f". To read options from it: -c {shown(argument)}" if path.is_file() else ""
 
 
 def _value_of(given: Given, values: list[str]) -> str | list[str] | None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 REQUIRED: Mapping[str, str] = {
-    "model.name": "--model.name protonet",
     "model.feature-extractor": "a backbone, e.g. --model.feature-extractor resnet18",
 }
 

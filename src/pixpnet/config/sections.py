@@ -104,7 +104,7 @@ class ModelConfig:
         tile_input: Side in pixels that each tile is resized to, by itself; None: as it is.
         pretrained: Start the backbone from its published ImageNet weights.
         weights: File with the backbone's weights, in place of the published ones.
-        num_prototypes: Number of prototypes, over all classes.
+        num_prototypes: Number of prototypes, over all classes; None: ten of each class.
         prototype_dim: Channels of a prototype.
         prototype_kernel_size: Height and width of a prototype in cells.
         prototype_init: Where prototypes start: random, data (k-means centres of the own class's patches), or
@@ -126,7 +126,7 @@ class ModelConfig:
         distance: Distance between patch and prototype.
     """
 
-    name: Literal["protonet"] | None = None
+    name: Literal["protonet"] = "protonet"
     feature_extractor: str | None = None
     feature_layer: str | None = None
     tile: Annotated[float, Range(above=0, maximum=SIDE.maximum)] | None = None
@@ -134,7 +134,7 @@ class ModelConfig:
     tile_input: Side | None = None
     pretrained: bool = True
     weights: str | None = None
-    num_prototypes: Count = 500
+    num_prototypes: Count | None = None
     prototype_dim: Count = 512
     prototype_kernel_size: Annotated[int, Range(minimum=1, maximum=100)] = 1
     prototype_init: Literal["random", "data", "pure"] = "random"

@@ -301,6 +301,8 @@ def find_dataset(name: str) -> DatasetSpec:
         return known[_plain(name)]
     near = [known[match].name for match in nearest_names(_plain(name), known, most=3, cutoff=0.6)]
     hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    if Path(name).is_dir():
+        hint = f"; it is a folder of pictures? Give dataset.name folder, and dataset.root {name}."
     raise ConfigError(f"dataset.name {name!r} is not known{hint} There are {', '.join(DATASETS)}.")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pixpnet.goldilocks.advice import Advice, advise
     from pixpnet.goldilocks.experiment import Outcome, explore
-    from pixpnet.goldilocks.features import PROTOTYPES_PER_CLASS, find_prototypes, read_images
+    from pixpnet.goldilocks.features import find_prototypes, read_images
     from pixpnet.goldilocks.linear_probe import accuracies, fit_head, probe
     from pixpnet.goldilocks.networks import finetune_stage
     from pixpnet.goldilocks.ranking import average_seeds, pareto_ranks, rank_rows, undertrained
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
-    "PROTOTYPES_PER_CLASS",
     "Advice",
     "Outcome",
     "Row",
@@ -47,7 +46,7 @@ __all__ = [
 _HOMES = {
     "advice": ("Advice", "advise"),
     "experiment": ("Outcome", "explore"),
-    "features": ("PROTOTYPES_PER_CLASS", "find_prototypes", "read_images"),
+    "features": ("find_prototypes", "read_images"),
     "linear_probe": ("accuracies", "fit_head", "probe"),
     "networks": ("finetune_stage",),
     "ranking": ("average_seeds", "pareto_ranks", "rank_rows", "undertrained"),

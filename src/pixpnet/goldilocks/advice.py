@@ -13,10 +13,10 @@ from pixpnet.backbones import usual_tile_input
 from pixpnet.config import Config, DatasetConfig, config_from_yaml, config_to_yaml, shipped_configurations
 from pixpnet.data import find_dataset, read_dataset
 from pixpnet.errors import ConfigError
-from pixpnet.goldilocks.features import PROTOTYPES_PER_CLASS
 from pixpnet.goldilocks.ranking import average_seeds, group_of
 from pixpnet.goldilocks.stages import tile_of
 from pixpnet.goldilocks.table import READOUT_TITLES, Readout, Row, Weights
+from pixpnet.prototypes import PROTOTYPES_PER_CLASS
 
 RUNNERS_UP = 3
 

@@ -20,12 +20,9 @@ from pixpnet.backbones import Backbone, TiledBackbone
 from pixpnet.data import ClassificationImages, loader
 from pixpnet.goldilocks.stages import AverageReader, Stage, StageReaders
 from pixpnet.modes import evaluating
-from pixpnet.prototypes import kmeans, random_keys
+from pixpnet.prototypes import PROTOTYPES_PER_CLASS, kmeans, random_keys
 from pixpnet.seeds import stable_seed
 from pixpnet.training import to_device, with_fitting_batch
-
-PROTOTYPES_PER_CLASS = 10
-"""That probes look for, and that advice gives to a network, as the shipped configurations do."""
 
 PATCHES_PER_CLASS = 512
 """At most so many patches of a class are clustered, spread evenly over its images."""

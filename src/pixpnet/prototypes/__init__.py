@@ -28,13 +28,20 @@ from pixpnet.prototypes.heads import (
 )
 from pixpnet.prototypes.initialization import PatchSample, kmeans, patch_purity, random_keys
 from pixpnet.prototypes.losses import average_separation_loss, cluster_loss, l1_loss, separation_loss
-from pixpnet.prototypes.network import PrototypeNetwork, PrototypeOutput, build_network, regular_own_class
+from pixpnet.prototypes.network import (
+    PROTOTYPES_PER_CLASS,
+    PrototypeNetwork,
+    PrototypeOutput,
+    build_network,
+    regular_own_class,
+)
 
 __all__ = [
     "ADD_ONS",
     "ADD_ON_ACTIVATIONS",
     "DISTANCES",
     "HEADS",
+    "PROTOTYPES_PER_CLASS",
     "SIMILARITIES",
     "Cosine",
     "Distance",

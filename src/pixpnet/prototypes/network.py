@@ -27,6 +27,9 @@ from pixpnet.prototypes.distances import (
 )
 from pixpnet.prototypes.heads import HEADS, Head
 
+PROTOTYPES_PER_CLASS = 10
+"""Where nothing else is said."""
+
 
 class PrototypeOutput(NamedTuple):
     """What the network says about a batch, in float32."""
@@ -242,9 +245,8 @@ def build_network(
         ConfigError: options that cannot work together, or the backbone gives no feature map (`channels_of`).
     """
     if own_class is None:
-        own_class = regular_own_class(
-            config.num_prototypes, num_classes, class_specific=config.class_specific
-        )
+        number = config.num_prototypes or PROTOTYPES_PER_CLASS * num_classes
+        own_class = regular_own_class(number, num_classes, class_specific=config.class_specific)
     if own_class.shape[1] != num_classes:
         raise ConfigError(f"own_class is for {own_class.shape[1]} classes, but there are {num_classes}.")
     if config.prototype_dim < 1 or config.prototype_kernel_size < 1:

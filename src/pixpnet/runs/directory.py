@@ -41,7 +41,7 @@ class RunDirectory:
         name += f"__{config.run_id}" if config.run_id else ""
         name += "_DEBUG" if config.debug else ""
         stamp = (now or datetime.now()).strftime("%Y-%m-%dT%H_%M_%S")
-        parent = Path(config.log_dir) / name / (config.model.name or "protonet")
+        parent = Path(config.log_dir) / name / config.model.name
         cls(parent).check_name()
         try:
             parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from pixpnet.data import Splits, fingerprint, keep_features, open_splits
 from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.files import is_there, real_path, write_text
 from pixpnet.modes import evaluating
-from pixpnet.prototypes import PrototypeNetwork, build_network, regular_own_class
+from pixpnet.prototypes import PROTOTYPES_PER_CLASS, PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs import Checkpoint, Run, RunDirectory, changes_since, load, load_checkpoint, write_manifest
 from pixpnet.seeds import seeded
@@ -159,6 +159,9 @@ def _begin(
         splits = _open_splits(config, accelerator, display)
         if directory is not None and checkpoint is not None:
             _check_images(directory, splits, checkpoint, stops_on_change=stops_on_change)
+        if config.model.num_prototypes is None:
+            number = PROTOTYPES_PER_CLASS * len(splits.class_names)
+            config = replace(config, model=replace(config.model, num_prototypes=number))
         starts_from = checkpoint is None and config.train.start_from is not None
         parent = _parent(config, splits) if starts_from else None
         network = build_network(
@@ -235,7 +238,7 @@ def _check_before_data(config: Config, device: torch.device) -> None:
         )
     if train.hparam_tune:
         require_gpu(device)
-    if dataset.name == "SYNTHBIRDS":
+    if dataset.name == "SYNTHBIRDS" and model.num_prototypes is not None:
         regular_own_class(model.num_prototypes, dataset.classes, class_specific=model.class_specific)
 
 
