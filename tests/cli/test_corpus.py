@@ -177,8 +177,9 @@ def test_values_in_files(kind: str, fault: Fault, tmp_path: Path) -> None:
         key = name.rpartition(".")[2]
         text = f"{key}: {NODES[kind]}"
         (tmp_path / "bad.yaml").write_text(f"{option.section}: {{{text}}}" if option.section else text)
-        # Where a value will do, what is required is missing.
-        found[name] = fault("train", "-c", tmp_path / "bad.yaml", names="bad.yaml:1|is required")
+        # Where a value will do, what is required is missing, or is no backbone.
+        expected = "bad.yaml:1|is required|unknown backbone"
+        found[name] = fault("train", "-c", tmp_path / "bad.yaml", names=expected)
     assert _of(found) == {}
 
 

@@ -18,7 +18,7 @@ from pixpnet.log import LEVELS, start_logging
 
 COMMANDS = (
     *("fit", "train", "demo", "configs", "predict", "explain", "verify", "evaluate", "report"),
-    *("compare", "rf", "goldilocks", "data"),
+    *("export", "compare", "rf", "goldilocks", "data"),
 )
 
 
@@ -66,7 +66,7 @@ def test_help_lists_every_option_with_its_default(pixpnet: Callable) -> None:
             "Number of epochs, those of the backbone stage included (≥ 1 and ≤ 100000; default: 50)"
             in described
         )
-        assert "Kind of network (default: none, it is required)" in described
+        assert "Kind of network (default: protonet)" in described
         assert "GPUs to use (≥ 0; default: one if there is one, else the CPU)" in described
         assert "--resume RUN_DIR" in out or command == "demo"
 

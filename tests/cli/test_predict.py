@@ -221,7 +221,7 @@ def test_explanations_of_what_can_be_read(pixpnet: Callable, run_dir: Path, phot
         (
             "RUN",
             2,
-            "arguments are required: PICTURE; wanted: pixpnet predict RUN_DIR PICTURE",
+            "predict: the following arguments are required: PICTURE; wanted: pixpnet predict RUN_DIR PICTURE",
         ),
         ("photos photos", 1, "photos is not a run directory"),
         ("RUN gone.png", 1, "gone.png is missing; wanted a picture, a folder of them, or a pattern."),

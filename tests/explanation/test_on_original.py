@@ -98,7 +98,7 @@ def test_test_images_have_their_photograph(run: Run) -> None:
 
 
 def test_the_photograph_of_a_tensor_is_not_known(run: Run) -> None:
-    explanation = explain(run, torch.zeros(3, 64, 64))
+    explanation = explain(run, torch.full((3, 64, 64), -1.0))
     with pytest.raises(ConfigError, match="a tensor's original picture is not known"):
         explanation.figure(on="original")
     with pytest.raises(ConfigError, match="on='photo' is none of input, original"):

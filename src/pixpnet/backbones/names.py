@@ -169,4 +169,4 @@ FAMILIES: dict[str, Family] = {
 
 def family_of(name: str) -> Family:
     """The first family whose pattern the backbone's name matches."""
-    return next(family for family in FAMILIES.values() if re.fullmatch(family.pattern, name))
+    return next(family for family in FAMILIES.values() if re.fullmatch(family.pattern, name, re.DOTALL))

@@ -245,7 +245,9 @@ def build_network(
         ConfigError: options that cannot work together, or the backbone gives no feature map (`channels_of`).
     """
     if own_class is None:
-        number = config.num_prototypes or PROTOTYPES_PER_CLASS * num_classes
+        number = config.num_prototypes
+        if number is None:
+            number = PROTOTYPES_PER_CLASS * num_classes
         own_class = regular_own_class(number, num_classes, class_specific=config.class_specific)
     if own_class.shape[1] != num_classes:
         raise ConfigError(f"own_class is for {own_class.shape[1]} classes, but there are {num_classes}.")
