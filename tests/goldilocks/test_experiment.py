@@ -477,7 +477,7 @@ def test_killed_processes_go_on(started, config, rows_untrained, tmp_path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_ends_all_processes_at_once(started, number, code):
-    process, _, children = started("small_resnet,resnet18")  # of which the second is still being read
+    process, _, children = started("small_resnet,densenet121")  # of which the second is still being read
     process.send_signal(number)
     _, told = process.communicate(timeout=30)
     assert process.returncode == code, told

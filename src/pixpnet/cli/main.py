@@ -135,7 +135,10 @@ def _exit_code(program: str, run: Callable[[], int], signals: Sequence[int]) -> 
             start_logging(os.environ)
             _check_open_files()
             keep_freed_memory(os.environ)
-            return run()
+            code = run()
+            if signals:  # that waited for an import, and for longer than the rest took
+                raise KeyboardInterrupt
+            return code
         except Exception as error:
             if signals:  # of what else was ended, too
                 raise KeyboardInterrupt from error
