@@ -43,7 +43,7 @@ def _accuracy(run: RunResults) -> float | None:
     return None if share is None else 100 * share
 
 
-def _prototypes(run: RunResults) -> float:
+def _prototypes(run: RunResults) -> float | None:
     """Those that were not pruned; runs of older versions, which prune none, say it in their options only."""
     return run.info.get("prototypes", run.config.model.num_prototypes)
 
