@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,21 +16,25 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import pixpnet
 from pixpnet import (
     CheckpointError,
     ConfigError,
+    DataError,
     FileError,
     UnsupportedOperationError,
     explain,
     export,
     load,
     predict,
+    verify,
 )
-from pixpnet.backbones import backbone_of
+from pixpnet.backbones import TiledBackbone, backbone_of
+from pixpnet.certificate import find_certificate, write_certificate
 from pixpnet.cli import main
 from pixpnet.files import read_json, write_json
 from pixpnet.prototypes import build_network
-from pixpnet.runs import Run
+from pixpnet.runs import Run, RunDirectory
 from pixpnet.words import percent
 
 DOCS = Path(__file__).parents[1] / "docs" / "howto" / "export.md"
@@ -246,27 +251,79 @@ def test_a_damaged_folder_is_refused(fault, copied):
         load(copied)
 
 
-def test_what_cannot_be_exported_is_told(run, tmp_path):
+def test_what_cannot_be_exported_is_told(run, model, tmp_path, capsys):
     with pytest.raises(ConfigError, match=r"format='onx' is none of .*did you mean onnx"):
         export(run, tmp_path / "model", format="onx")
     (tmp_path / "there").touch()
     with pytest.raises(FileError, match="there is there already"):
         export(run, tmp_path / "there")
+    with pytest.raises(DataError, match="there/model cannot be written"):
+        export(run, tmp_path / "there" / "model")
     with pytest.raises(CheckpointError, match="not training patches"):
         export(replace(run, sources=()), tmp_path / "model")
+    for command in (["report", str(model)], ["train", "--from", str(model), "--train.epochs", "9"]):
+        assert main(command) == 1
+        assert "is a model that stands alone (`pixpnet export`)" in capsys.readouterr().err
 
-    class Deciding(torch.nn.Module):
-        out_channels = 3
 
-        def forward(self, given):
-            return given[:, :, :2, :2] if given.sum() > 0 else given[:, :, 2:4, 2:4]
+class Deciding(torch.nn.Module):
+    """What it does depends on the values."""
 
-    own = another(run)
-    own.network.backbone = Deciding()
-    for format in READERS:
-        with pytest.raises((UnsupportedOperationError, ConfigError)):
-            export(own, tmp_path / "model", format=format)
+    def forward(self, images):
+        means = images.mean((2, 3))
+        return means if images.device.type == "meta" or means.sum() > 0 else -means
+
+
+class Gamma(torch.nn.Module):
+    """Has an operation that ONNX lacks."""
+
+    def forward(self, images):
+        means = images.mean((2, 3)).abs() + 1
+        return torch.igamma(means, means)
+
+
+@pytest.mark.parametrize(
+    ("format", "network", "named"),
+    [("torch", Deciding, "data-dependent"), ("onnx", Deciding, "data-dependent"), ("onnx", Gamma, "igamma")],
+)
+def test_what_torch_or_onnx_lack_is_named(format, network, named, run, tmp_path, capsys):
+    backbone = TiledBackbone(network(), tile=32)
+    built = build_network(run.config.model, num_classes=len(run.class_names), backbone=backbone)
+    own = replace(run, network=built.eval())
+    with pytest.raises(UnsupportedOperationError, match=rf"can't be exported: [ -~]*{named}[ -~]*$"):
+        export(own, tmp_path / "model", format=format)
     assert not (tmp_path / "model").exists()
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "")
+
+
+def test_no_name_of_a_folder_goes_along(run, tmp_path):
+    model = replace(run.config.model, weights="/home/me/weights.pt")
+    train = replace(run.config.train, start_from="/home/me/run")
+    sources = (replace(run.sources[0], path="/home/me/bird.png"), *run.sources[1:])
+    own = replace(run, config=replace(run.config, model=model, train=train), sources=sources)
+    written = export(own, tmp_path / "folder", thumbnails=False)
+    files = [*written.rglob("*"), *(export(own, tmp_path / name, format=name) for name in READERS)]
+    contents = {path: path.read_bytes() for path in files if path.is_file()}
+    with zipfile.ZipFile(tmp_path / "torch") as archive:
+        contents |= {name: archive.read(name) for name in archive.namelist()}
+    here = (sys.prefix, str(Path(pixpnet.__file__).parent), str(tmp_path.parents[0]), "/home/me")
+    assert {
+        path for path, content in contents.items() if any(one.encode() in content for one in here)
+    } == set()
+    assert load(written).sources[0].path == "bird.png"
+
+
+def test_a_certificate_goes_along(run, tmp_path):
+    place = shutil.copytree(RunDirectory.of_checkpoint(run.checkpoint).path, tmp_path / "run")
+    own = load(place)
+    certificate = verify(own, trials=3)
+    write_certificate(certificate, own.checkpoint)
+    found = load(export(own, tmp_path / "model", thumbnails=False))
+    assert replace(find_certificate(found), checkpoint_sha256="") == replace(
+        certificate, checkpoint_sha256=""
+    )
+    assert certificate.verdict in (tmp_path / "model" / "README.md").read_text("utf-8")
 
 
 def test_the_command_says_where(run, tiny_run, tmp_path, capsys):

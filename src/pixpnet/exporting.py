@@ -10,9 +10,11 @@ import json
 import logging
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 
 from pixpnet.certificate import find_certificate, write_certificate
 from pixpnet.choices import choose
-from pixpnet.config import config_to_yaml
+from pixpnet.config import Config, config_to_yaml
 from pixpnet.errors import ConfigError, DataError, FileError, UnsupportedOperationError
 from pixpnet.files import (
     is_there,
@@ -105,18 +107,18 @@ def export(
     Args:
         run: A run, or its folder.
         out: The folder (format pixpnet) or file to write.
-        format: One of `FORMATS`. ``pixpnet``: a folder that `load` and all commands take in place of the run,
-            with model.safetensors, config.json, the prototypes' pictures and a model card. ``onnx`` and
-            ``torch`` (torch.export): one file, from images in [0, 1] [b 3 H W] to `OUTPUTS`, with what
-            `description` says as metadata.
+        format: One of `FORMATS`. ``pixpnet``: a folder that `load`, predict, explain, verify and evaluate
+            take in place of the run, with model.safetensors, config.json, the prototypes' pictures and a
+            model card. ``onnx`` and ``torch`` (torch.export): one file, from images in [0, 1] [b 3 H W] to
+            `OUTPUTS`, with what `description` says as metadata.
         thumbnails: Of a folder: with the prototypes' training pictures.
         licence: Of the pictures, as the model card of a folder says it.
 
     Raises:
         ConfigError: There is no such format, or a library for it is missing.
         CheckpointError: The prototypes are no training patches.
-        DataError: A prototype's picture is gone.
-        FileError: There is something at ``out`` already, or it can't be written.
+        DataError: A prototype's picture is gone, or the folder can't be written.
+        FileError: There is something at ``out`` already, or the file can't be written.
         UnsupportedOperationError: The network can't be exported to the format.
     """
     write = choose(FORMATS, format, what="format")
@@ -130,10 +132,8 @@ def export(
 
 
 def _folder(run: Run, path: Path, *, thumbnails: bool, licence: str) -> None:
-    dataset = replace(run.config.dataset, root=Path(run.config.dataset.root).name)
-    config = replace(run.config, dataset=dataset, log_dir="logs")
     values = {
-        "config": yaml.safe_load(config_to_yaml(config)),
+        "config": yaml.safe_load(config_to_yaml(_without_places(run.config))),
         "class_names": run.class_names,
         "image_size": run.image_size,
         "mean": run.mean,
@@ -141,7 +141,8 @@ def _folder(run: Run, path: Path, *, thumbnails: bool, licence: str) -> None:
         "epoch": run.epoch,
     }
     with whole_folder(real_path(path)) as folder:
-        write_model(folder, run.network.state_dict(), run.sources, values)
+        sources = tuple(replace(one, path=_inside(one.path)) for one in run.sources)
+        write_model(folder, run.network.state_dict(), sources, values)
         model = RunDirectory(folder)
         if thumbnails:
             for source in {model.thumbnail_file(source): source for source in run.sources}.values():
@@ -158,6 +159,23 @@ def _folder(run: Run, path: Path, *, thumbnails: bool, licence: str) -> None:
             own = replace(certificate, checkpoint_sha256=sha256_of(folder / MODEL_FILE))
             write_certificate(own, folder / MODEL_FILE)
         write_text(folder / "README.md", model_card(run, licence=licence))
+
+
+def _without_places(config: Config) -> Config:
+    """The options without the names of this machine's folders."""
+    model, train = config.model, config.train
+    return replace(
+        config,
+        log_dir=Config().log_dir,
+        dataset=replace(config.dataset, root=Path(config.dataset.root).name),
+        model=model if model.weights is None else replace(model, weights=Path(model.weights).name),
+        train=replace(train, start_from=None),
+    )
+
+
+def _inside(path: str) -> str:
+    """A picture's path in its data set; of one that lies elsewhere its name."""
+    return Path(path).name if Path(path).is_absolute() else path
 
 
 def model_card(run: Run, *, licence: str = "unknown") -> str:
@@ -195,16 +213,27 @@ def _traced(run: Run) -> torch.export.ExportedProgram:
     Raises:
         UnsupportedOperationError: It can't.
     """
+    network = EvidenceNetwork(run).eval()
     images = torch.zeros(2, 3, *run.image_size, device=run.device)  # one would be taken for a constant
     batch = torch.export.Dim("batch", min=1, max=2**16)
     try:
-        with torch.no_grad():
-            return torch.export.export(EvidenceNetwork(run).eval(), (images,), dynamic_shapes=({0: batch},))
+        # Of what fails torch prints the whole program.
+        with torch.no_grad(), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
+            program = torch.export.export(network, (images,), dynamic_shapes=({0: batch},))
     except Exception as error:  # torch documents no kinds
         raise _refusal(run, error) from error
+    for part in program.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
+            node.meta.pop(
+                "stack_trace", None
+            )  # names of this machine's folders, which are nobody else's matter
+    return program
 
 
-def _refusal(run: Run, error: Exception) -> UnsupportedOperationError:
+def _refusal(run: Run, error: BaseException) -> UnsupportedOperationError:
+    """What torch says of a network: the operation is named by the first of its errors."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     first = str(error).strip().partition("\n")[0]
     return UnsupportedOperationError(f"{run.config.model.network} can't be exported: {first[:300]}")
 

@@ -322,7 +322,7 @@ def whole_folder(destination: Path) -> Iterator[Path]:
             name = tempfile.mkdtemp(_PARTIAL, f".{destination.name}.", destination.parent)
         except OSError as error:
             raise MissingDataError(
-                f"{destination} cannot be written ({error}); give a folder that can be (dataset.root)."
+                f"{destination} cannot be written ({error}); give a folder that can be."
             ) from error
         stack.callback(shutil.rmtree, name, ignore_errors=True)
         folder = Path(name) / "whole"  # with the permissions of any new folder, which a temporary one has not

@@ -124,17 +124,18 @@ def test_a_signal_that_is_ignored_stays_so(start: Callable, tmp_path: Path) -> N
     assert process.returncode == 0, told
 
 
+@pytest.mark.parametrize("work", ["time.sleep(60)", "return 0"], ids=["goes on", "is done"])
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-def test_what_is_being_imported_comes_in_whole(number, tmp_path):
+def test_what_is_being_imported_comes_in_whole(number, work, tmp_path):
     """Libraries in C++ abort the process where an error comes while they are imported."""
     (tmp_path / "slow.py").write_text(
         f"import os, time\nos.kill(os.getpid(), {number.value})\n"
-        "time.sleep(0.3)\nprint('whole', flush=True)\n"
+        "time.sleep(0.05)\nprint('whole', flush=True)\n"
     )
     code = (
         "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\nfrom pixpnet.cli import exit_code\n"
-        "def run():\n    import slow\n    time.sleep(60)\n"
+        f"def run():\n    import slow\n    {work}\n"
         "sys.exit(exit_code('tool', run))\n"
     )
     called = subprocess.run(

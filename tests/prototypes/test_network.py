@@ -208,6 +208,11 @@ def test_pruning_errors_leave_the_network_alone(keep, message):
     assert network.num_prototypes == 8
 
 
+def test_a_class_has_ten_prototypes_where_nothing_is_said():
+    network = build_network(ModelConfig(), num_classes=3, backbone=TinyBackbone())
+    assert network.own_class.sum(0).tolist() == [10, 10, 10]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -255,3 +255,24 @@ def test_log_by_its_definition(epsilon):
 def test_linear(distance):
     similarity, start = SIMILARITIES["linear"](DISTANCES[distance], 1e-6), LINEAR_AT_ZERO[distance]
     assert similarity(torch.tensor([0.0, 0.25])).tolist() == [start, start - 0.25]
+
+
+@pytest.mark.parametrize("distance", EVERY)
+def test_an_exported_search_tells_what_rounding_hides(distance):
+    """Four patches so near that their squared lengths hide which is nearest; the others are far away."""
+
+    class Nearest(torch.nn.Module):
+        def forward(self, z, prototypes):
+            return find_nearest(z, prototypes, distance)
+
+    generator = torch.Generator().manual_seed(3)
+    prototypes = 300 * torch.rand(5, 6, 1, 1, generator=generator)
+    z = -300 * torch.rand(2, 6, 3, 3, generator=generator)
+    for place, step in enumerate((0.04, 0.02, 0.005, 0.03)):
+        z[:, :, place // 3, place % 3] = prototypes[0, :, 0, 0]
+        z[:, place, place // 3, place % 3] += step
+    program = torch.export.export(Nearest(), (z, prototypes)).module()
+    nearest, found = program(z, prototypes)
+    smallest, cells = plain_maps(z, prototypes, distance).flatten(2).min(-1)
+    assert torch.equal(found[:, 0], cells[:, 0])
+    torch.testing.assert_close(nearest[:, 0].double(), smallest[:, 0], rtol=1e-3, atol=1e-8)

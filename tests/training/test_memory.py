@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from pixpnet.backbones import backbone_of
 from pixpnet.config import parse_config
 from pixpnet.errors import ConfigError, PixPNetError
-from pixpnet.prototypes import PrototypeNetwork
+from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.runs import load
 from pixpnet.training import (
     PooledClassifier,
@@ -146,15 +147,47 @@ def test_other_errors_pass():
         with_fitting_batch(work, 3)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"train__freeze_backbone": "", "train__backbone_epochs": 0}], ids=str
-)
-def test_a_step_that_the_machine_cannot_hold_is_refused(options, tiny_arguments, tmp_path, monkeypatch):
+def kept_for_the_way_back(backbone, images) -> int:
+    """Bytes that torch keeps of a forward pass in training, but for the weights."""
+    own = {one.untyped_storage().data_ptr() for one in (*backbone.parameters(), *backbone.buffers())}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        _features = backbone.train()(images)
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["learned", "frozen"])
+def test_a_step_that_the_machine_cannot_hold_is_refused(
+    is_frozen, precision, tiny_arguments, tmp_path, monkeypatch
+):
+    """Counted are weights with gradients, a batch, what is kept of it, and distances to the prototypes."""
     (tmp_path / "limit").write_text("100000\n")
     monkeypatch.setattr("pixpnet.memory._CONTAINER_LIMITS", (str(tmp_path / "limit"),))
-    with pytest.raises(ConfigError, match=r"^a step of training with .* images takes at least 0\."):
-        train(parse_config(tiny_arguments(tmp_path / "logs", **options)), progress=False)
+    options = {"train__precision": precision}
+    if is_frozen:
+        options |= {"train__freeze_backbone": "", "train__backbone_epochs": 0}
+    config = parse_config(tiny_arguments(tmp_path / "logs", **options))
+    with pytest.raises(ConfigError, match=r"^a step of training with batches of 8 images ") as caught:
+        train(config, progress=False)
     assert not (tmp_path / "logs").exists()
+    backbone = backbone_of(config.model, with_weights=False)
+    network = build_network(config.model, num_classes=3, backbone=backbone)
+    weights = 2 * sum(4 * parameter.numel() for parameter in network.parameters())
+    images = torch.rand(8, 3, 64, 64)
+    cells = backbone(images)[:, 0].numel()
+    of_batch = 4 * cells * (network.num_prototypes + config.model.prototype_dim)
+    of_batch += 4 * cells * backbone.out_channels if is_frozen else 4 * images.numel()
+    of_batch += 0 if is_frozen else kept_for_the_way_back(backbone, images)
+    wanted = (weights + of_batch / (2 if precision == "bf16" else 1)) / 1e9
+    assert float(str(caught.value).split("at least ")[1].split()[0]) == pytest.approx(wanted, rel=0.01)
 
 
 def test_prototypes_that_the_machine_cannot_hold_are_refused(tiny_arguments, tmp_path):

@@ -16,7 +16,7 @@ from pixpnet.explanation import explain, predict
 from pixpnet.prototypes import HEADS, SIMILARITIES, PrototypeNetwork, find_distance
 from pixpnet.report import compare, read_runs, write_report
 from pixpnet.runs import Pruning, RunDirectory, load
-from pixpnet.training import BALANCES, SimilarityTable, prune_prototypes, resume, train
+from pixpnet.training import SimilarityTable, prune_prototypes, resume, train
 from pixpnet.types import Box, PrototypeSource
 
 PRUNED = {
@@ -222,16 +222,3 @@ def test_what_it_does_not_go_with(options, message, tiny_arguments, tmp_path):
     config = parse_config(tiny_arguments(tmp_path, **PRUNED | options))
     with pytest.raises(ConfigError, match=message):
         train(config, progress=False)
-
-
-@pytest.mark.parametrize(
-    ("balance", "labels", "is_balanced"),
-    [
-        ("on", [0, 1], True),
-        ("off", [0, 0, 0, 0, 1], False),
-        ("auto", [0, 0, 0, 1], True),
-        ("auto", [1, 1, 0], False),
-    ],
-)
-def test_when_classes_are_balanced(balance, labels, is_balanced):
-    assert BALANCES[balance](labels) is is_balanced

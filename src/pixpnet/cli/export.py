@@ -15,7 +15,7 @@ def export(arguments: Sequence[str]) -> int:
     parser = Parser("pixpnet export", description, of=["pixpnet.exporting:export"])
     parser.add_run()
     parser.add_argument("out", type=file_to_write, metavar="OUT", help="folder or file to write")
-    formats = "pixpnet is a folder that all commands take in place of the run, the others are a file"
+    formats = "pixpnet is a folder that other commands take in place of the run, the others are a file"
     parser.take("format", metavar="FORMAT", says=formats, names=keys("pixpnet.exporting:FORMATS"))
     thumbnails = "leave the prototypes' training pictures out, as their licence forbids it"
     parser.add_argument("--no-thumbnails", dest="thumbnails", action="store_false", help=thumbnails)

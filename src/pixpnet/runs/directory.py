@@ -19,7 +19,7 @@ from pixpnet.files import MOST_YAML, is_there, read_text, real_path, sole_writer
 from pixpnet.types import PrototypeSource
 
 MODEL_FILE = "model.safetensors"
-"""Tensors of a network that stands alone (`save_model`), in a folder of its own."""
+"""Tensors of a network that stands alone (`write_model`), in a folder of its own."""
 
 CHECKPOINT_NAME = re.compile(r"epoch=(\d+)-step=(\d+)\.ckpt")
 
@@ -68,6 +68,11 @@ class RunDirectory:
             raise CheckpointError(f"{path} is a file; give the folder of a run.")
         if not run.path.is_dir():
             raise CheckpointError(f"{path}: no such run directory.")
+        if (run.path / MODEL_FILE).is_file():
+            raise CheckpointError(
+                f"{path} is a model that stands alone (`pixpnet export`); wanted the run that it is of, "
+                "which holds how it came about."
+            )
         if not run.config_file.is_file():
             raise CheckpointError(f"{path} is not a run directory: it has no results/config.yaml.")
         return run
