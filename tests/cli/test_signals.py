@@ -146,3 +146,19 @@ def test_what_is_being_imported_comes_in_whole(number, work, tmp_path):
         "whole\n",
         "tool: interrupted\n",
     )
+
+
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_what_hangs_is_ended_with_a_word(number, tmp_path):
+    code = (
+        "import os, sys, time\nfrom pixpnet.cli import exit_code, main\n"
+        "sys.modules['pixpnet.cli.main']._GRACE = 0.5\n"
+        f"def run():\n    try:\n        os.kill(os.getpid(), {number.value})\n    finally:\n"
+        "        time.sleep(600)\n"
+        "sys.exit(exit_code('tool', run))\n"
+    )
+    called = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    wanted = CODES[number], "tool: interrupted, and ended after 0.5 s of waiting\n"
+    assert (called.returncode, called.stderr) == wanted

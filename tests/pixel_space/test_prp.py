@@ -7,8 +7,9 @@ from prp_oracle import SmallBackbone, relevance_map
 from torch import nn
 
 from distance_oracles import EVERY
-from pixpnet.backbones import Backbone, build_backbone
+from pixpnet.backbones import Backbone, TiledBackbone, build_backbone
 from pixpnet.config import ModelConfig
+from pixpnet.errors import UnsupportedOperationError
 from pixpnet.pixel_space import pixel_space_map, prp_maps, relevance_shares
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import receptive_field
@@ -236,3 +237,58 @@ def test_padding_before_the_convolution_is_padding_in_it():
     padding.inner = network.backbone
     network.backbone = padding
     torch.testing.assert_close(maps_of(network, images), maps)
+
+
+class ResizedAndPooled(nn.Module):
+    """A tile as a picture of its own: resized, read, pooled to one cell."""
+
+    def __init__(self, body: nn.Module, side: int) -> None:
+        super().__init__()
+        self.body, self.side = body, side
+        self.out_channels = 9
+
+    def forward(self, tiles):
+        tiles = nn.functional.interpolate(tiles, size=(self.side, self.side), mode="bilinear")
+        return self.body(tiles).mean((2, 3), keepdim=True)
+
+
+class Pooled(nn.Module):
+    layer = "pooled"
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, tiles):
+        return self.body(tiles).mean((2, 3))
+
+
+def test_on_tiles_relevance_is_that_of_the_best_tile_alone():
+    body = SmallBackbone()
+    tiled = small_network(TiledBackbone(Pooled(body), tile=12, stride=7, tile_input=18), distance="cosine")
+    alone = small_network(ResizedAndPooled(body, 18), distance="cosine")
+    alone.load_state_dict({k: v for k, v in tiled.state_dict().items() if "backbone" not in k}, strict=False)
+    images = random_images(2)
+    field, cells = tiled.backbone.receptive_field((22, 26)), tiled(images).cells
+    assert len(cells.unique()) > 1
+    maps = maps_of(tiled, images)
+    for image, prototype in np.ndindex(2, 8):
+        left, top, right, bottom = field.boxes.reshape(-1, 4)[cells[image, prototype]]
+        tile = images[image : image + 1, :, top:bottom, left:right]
+        wanted = torch.zeros_like(maps[image, prototype])
+        wanted[top:bottom, left:right] = maps_of(alone, tile, [prototype])[0, 0]
+        assert wanted.sum() > 0.1
+        torch.testing.assert_close(maps[image, prototype], wanted)
+
+
+def test_on_tiles_of_several_cells_it_is_refused():
+    network = small_network(TiledBackbone(SmallBackbone(), tile=20, stride=6))
+    with pytest.raises(UnsupportedOperationError, match="more than one cell"):
+        maps_of(network, random_images(1))
+
+
+def test_on_tiles_prototypes_of_several_are_refused():
+    backbone = TiledBackbone(Pooled(SmallBackbone()), tile=12, stride=7)
+    network = small_network(backbone, prototype_kernel_size=2)
+    with pytest.raises(UnsupportedOperationError, match="of several"):
+        maps_of(network, random_images(1))

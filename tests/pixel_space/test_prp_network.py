@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from collections import OrderedDict
 from contextlib import nullcontext
 
 import pytest
@@ -184,7 +185,8 @@ def test_operations_without_rule(case):
 def prp_pass_only(network):
     """The pass alone: some of these networks have features that no prototype is compared with."""
     ends = torch.full((3,), -2.0), torch.full((3,), 2.0)
-    one_pass = RelevancePass(network, (14, 18), lowest=ends[0], highest=ends[1])
+    body = nn.Sequential(OrderedDict(backbone=network.backbone, add_on=network.add_on))
+    one_pass = RelevancePass(body, (14, 18), lowest=ends[0], highest=ends[1])
     one_pass.run(IMAGES.clone().requires_grad_())
 
 
@@ -198,7 +200,7 @@ def test_a_network_that_traces_to_something_else_is_refused():
 
 def test_a_network_that_cannot_be_traced_is_refused():
     network = network_of(After(lambda z, _: z if z.sum() > 0 else -z))
-    with pytest.raises(UnsupportedOperationError, match=r"cannot trace After: TraceError"):
+    with pytest.raises(UnsupportedOperationError, match=r"cannot trace this network: TraceError"):
         maps_of(network)
 
 

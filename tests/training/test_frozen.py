@@ -11,14 +11,15 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from pixpnet.backbones import backbone_of
 from pixpnet.certificate import verify
 from pixpnet.config import parse_config
-from pixpnet.data import FeatureImages, fingerprint, keep_features, open_splits
+from pixpnet.data import FeatureExtractor, FeatureImages, fingerprint, keep_features, open_splits
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.explanation import explain
 from pixpnet.files import locked
 from pixpnet.receptive_fields import receptive_field
 from pixpnet.report import write_report
 from pixpnet.runs import load
-from pixpnet.training import resume, train
+from pixpnet.training import features_in_place, make_execution, resume, train
+from pixpnet.types import no_progress
 
 TILED = {
     "dataset.normalization": "imagenet",
@@ -72,12 +73,17 @@ def tiled_backbone(config, seed):
     return backbone_of(config.model, with_weights=False).eval().requires_grad_(False)
 
 
-def kept(splits, backbone, *, views=0, compute=None, seed=0):
+def kept(splits, *backbones, views=0, compute=None, seed=0):
     return keep_features(
         splits,
-        compute or backbone,
-        shape=(backbone.out_channels, *receptive_field(backbone, splits.image_size).grid_size),
-        made_with=fingerprint(backbone),
+        [
+            FeatureExtractor(
+                compute or backbone,
+                (backbone.out_channels, *receptive_field(backbone, splits.image_size).grid_size),
+                fingerprint(backbone),
+            )
+            for backbone in backbones
+        ],
         views=views,
         seed=seed,
         share=slice(None),
@@ -166,6 +172,26 @@ def test_what_is_kept_is_not_computed_again_and_other_weights_make_another_file(
         kept(splits, tiled_backbone(config, 1))
     assert len(list(cache.iterdir())) == 2
     assert torch.equal(first.test[0].image, again.test[0].image)
+
+
+def test_a_joint_backbone_takes_what_is_kept_of_its_networks(config, cache):
+    splits, alone = open_splits(config.dataset, seed=1), tiled_backbone(config, 0)
+    with torch.no_grad():
+        kept(splits, alone)
+    kept_before = {file: file.read_bytes() for file in cache.iterdir()}
+    model = replace(config.model, feature_extractor="small_resnet+squeezenet1_1")
+    joint = tiled_backbone(replace(config, model=model), 1)
+    joint.network.networks[0].load_state_dict(alone.network.state_dict())
+    networks = joint.each_alone()
+    assert [one.out_channels for one in networks] == [128, 512]
+    accelerator = make_execution(config).accelerator
+    found = features_in_place(config, splits, joint, accelerator=accelerator, progress=no_progress)
+    plain = list(cache.glob("*.features"))
+    assert {file: file.read_bytes() for file in kept_before} == kept_before
+    assert len(plain) == 1 + 2 + 3  # two more views of one network, three of the other
+    with torch.no_grad():
+        wanted = joint(splits.test[2].image[None])[0].half().float()
+    assert torch.equal(found.test[2].image, wanted)
 
 
 def test_features_that_another_run_computes_are_waited_for(config, cache):

@@ -15,6 +15,7 @@ from pixpnet.backbones.backbone import (
 )
 from pixpnet.backbones.names import FAMILIES, NamedLayer, family_of
 from pixpnet.backbones.tiled import TiledBackbone, tile_starts, usual_tile_input
+from pixpnet.backbones.timm_models import trace_with_timm
 from pixpnet.backbones.tracing import cut, find_node, graph_of, layer_shapes
 from pixpnet.backbones.weights import is_on_disk
 
@@ -40,5 +41,6 @@ __all__ = [
     "list_backbones",
     "named_layers",
     "tile_starts",
+    "trace_with_timm",
     "usual_tile_input",
 ]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock
@@ -17,7 +16,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from pixpnet.backbones import timm_models
 from pixpnet.backbones.names import REFERENCE_SIZE, NamedLayer, family_of
-from pixpnet.backbones.tiled import TiledBackbone
+from pixpnet.backbones.tiled import JointNetwork, TiledBackbone
 from pixpnet.backbones.tracing import (
     cut,
     find_node,
@@ -104,18 +103,6 @@ def channels_of(network: nn.Module) -> int:
             "tensor [b d h w]. Leave out what pools or classifies."
         )
     return features.shape[1]
-
-
-class JointNetwork(nn.Module):
-    """Several networks that look at the same pictures; their vectors [b d] lie behind one another."""
-
-    def __init__(self, networks: Sequence[Backbone]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-        self.layer = networks[0].layer
-
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d 1 1"]:
-        return torch.cat([network(images) for network in self.networks], dim=1)
 
 
 def _conversion(normalization: Normalization) -> tuple[torch.Tensor, torch.Tensor]:

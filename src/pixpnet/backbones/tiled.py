@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pixpnet.backbones.names import REFERENCE_SIZE
 from pixpnet.backbones.tracing import output_shape
-from pixpnet.errors import ConfigError
+from pixpnet.errors import ConfigError, UnsupportedOperationError
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 
 TILES_AT_ONCE = {"cpu": 16, "cuda": 1024}
@@ -71,6 +72,18 @@ class Layout:
         return bool((np.diff(self.rows) > 0).all() and (np.diff(self.columns) > 0).all())
 
 
+class JointNetwork(nn.Module):
+    """Several networks that look at the same pictures; their vectors [b d] lie behind one another."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.layer = str(networks[0].layer)
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d 1 1"]:
+        return torch.cat([network(images) for network in self.networks], dim=1)
+
+
 class TiledBackbone(nn.Module):
     """A network run on overlapping tiles of the image, each alone: images [b 3 H W] → features [b d h w].
 
@@ -122,6 +135,7 @@ class TiledBackbone(nn.Module):
                 f"{self.name} gives tiles neither vectors nor grids, but the shape {list(shape)}."
             )
         self.out_channels = shape[1]
+        self._gives_vectors = len(shape) == 2
         self._layouts: dict[tuple[int, int], Layout] = {}
 
     def receptive_field(self, image_size: tuple[int, int]) -> ReceptiveField:
@@ -147,6 +161,30 @@ class TiledBackbone(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.name}, {self.layer}, {self.tile=}, {self.stride=}, {self.tile_input=}"
+
+    def of_one_tile(self, image_size: tuple[int, int]) -> nn.Module:
+        """From a tile [n 3 t t], where the field's boxes say, to its one cell: the resize and the network.
+
+        Raises:
+            ConfigError: The tiles don't fit into the image.
+            UnsupportedOperationError: A tile has more than one cell.
+        """
+        layout = self.layout(image_size)
+        if layout.field.grid_size != (len(layout.tops), len(layout.lefts)):
+            raise UnsupportedOperationError(f"a tile of {self.name} has more than one cell.")
+        side = self.tile_input or layout.tile
+        as_cell = [nn.Unflatten(1, (self.out_channels, 1, 1))] if self._gives_vectors else []
+        return nn.Sequential(_Resize(layout.tile, side), self.network, *as_cell)
+
+    def each_alone(self) -> list[TiledBackbone]:
+        """Itself; of a joint network one backbone for each, whose features lie behind one another."""
+        if not isinstance(self.network, JointNetwork):
+            return [self]
+        options: dict[str, Any] = {"tile": self.tile, "stride": self.stride, "tile_input": self.tile_input}
+        return [
+            TiledBackbone(one, **options, name=str(one.name), layer=str(one.layer))
+            for one in self.network.networks
+        ]
 
     def layout(self, image_size: tuple[int, int]) -> Layout:
         """Where tiles and cells lie in images of that (height, width); raises as `receptive_field`."""
@@ -201,7 +239,7 @@ class TiledBackbone(nn.Module):
         tile = tiles.shape[-1]
         tiles = _Resize(tile, self.tile_input or tile)(tiles)
         cells = self.network(tiles.contiguous(memory_format=torch.channels_last))
-        return cells[:, :, None, None] if cells.dim() == 2 else cells
+        return cells[:, :, None, None] if self._gives_vectors else cells
 
 
 class _Resize(nn.Module):

@@ -119,8 +119,9 @@ def output_shape(network: nn.Module, image_size: tuple[int, int]) -> tuple[int, 
         ConfigError: The network does not take images of that size.
     """
     network = _without_values(network)
+    dtype = next(network.parameters(), torch.empty(0)).dtype
     with torch.no_grad(), refusing_images(network, image_size):
-        return tuple(network(torch.empty(1, 3, *image_size, device="meta")).shape)
+        return tuple(network(torch.empty(1, 3, *image_size, device="meta", dtype=dtype)).shape)
 
 
 def _without_values(network: Network) -> Network:

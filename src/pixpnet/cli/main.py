@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType
 
@@ -75,12 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def exit_code(program: str, run: Callable[[], int]) -> int:
     """Start logging and run; errors meant for users become a line on stderr, and a code as `main` has it."""
-    with any_encoding(), _interrupting() as signals:
+    with any_encoding(), _interrupting(program) as signals:
         return _exit_code(program, run, signals)
 
 
 @contextmanager
-def _interrupting() -> Iterator[list[int]]:
+def _interrupting(program: str) -> Iterator[list[int]]:
     """Let all signals that end a process interrupt, as Ctrl-C does; those that came are in the list."""
     came: list[int] = []
     timers: list[threading.Timer] = []
@@ -91,7 +91,7 @@ def _interrupting() -> Iterator[list[int]]:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         if not came:
-            start(_GRACE, os._exit, 128 + number)
+            start(_GRACE, give_up, number)
         came.append(number)
         if hasattr(signal, "SIGCHLD"):  # that loaders of data end, too, is no error of theirs
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -101,6 +101,11 @@ def _interrupting() -> Iterator[list[int]]:
                 return start(0.1, os.kill, process, number)
             frame = frame.f_back
         raise KeyboardInterrupt
+
+    def give_up(number: int) -> None:
+        with suppress(OSError):  # nobody may be there to read it; and whoever hangs may hold sys.stderr
+            os.write(2, f"{program}: interrupted, and ended after {_GRACE:g} s of waiting\n".encode())
+        os._exit(128 + number)
 
     def unheard(unraisable: sys.UnraisableHookArgs) -> None:
         if not came:

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
         picture_size,
         read_picture,
     )
-    from pixpnet.data.features import FeatureImages, FeatureStore, fingerprint, keep_features
+    from pixpnet.data.features import (
+        FeatureExtractor,
+        FeatureImages,
+        FeatureStore,
+        fingerprint,
+        keep_features,
+    )
     from pixpnet.data.filing import array_of, file_pictures, items_of
     from pixpnet.data.images import (
         ClassificationImages,
@@ -77,6 +83,7 @@ __all__ = [
     "Draw",
     "EpochBatches",
     "EpochLoader",
+    "FeatureExtractor",
     "FeatureImages",
     "FeatureStore",
     "Geometry",
@@ -144,7 +151,7 @@ _HOMES = {
     "cub": "read_cub",
     "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
     "decode": "FORMATS PictureSource is_picture load_image name_of picture_format picture_size read_picture",
-    "features": "FeatureImages FeatureStore fingerprint keep_features",
+    "features": "FeatureExtractor FeatureImages FeatureStore fingerprint keep_features",
     "filing": "array_of file_pictures items_of",
     "images": "ClassificationImages Draw EpochBatches EpochLoader Sample free_cores loader worker_count",
     "listing": "find_pictures",

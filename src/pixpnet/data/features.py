@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +34,16 @@ Compute = Callable[[Float[Tensor, "b 3 H W"]], Float[Tensor, "b d h w"]]
 IMAGES_AT_ONCE = 16
 
 
+class FeatureExtractor(NamedTuple):
+    """A frozen network whose features are kept."""
+
+    compute: Compute
+    shape: tuple[int, int, int]
+    """(channels, height, width) of an image's features."""
+    made_with: str
+    """What decides the features beside the images: weights, tiles, normalisation."""
+
+
 def fingerprint(backbone: nn.Module) -> str:
     """What tells a backbone from all that give other features: structure, tensors, torch's version."""
     digest = hashlib.sha256(repr((torch.__version__, repr(backbone))).encode())
@@ -48,13 +59,13 @@ class FeatureStore:
     Args:
         images: All images of the set in one view, in its own order; where they are augmented, in that of
             their epoch.
-        shape: (channels, height, width) of an image's features.
-        made_with: What decides the features beside the images: weights, tiles, normalisation.
+        extractor: What says it.
     """
 
-    def __init__(self, images: ClassificationImages, *, shape: tuple[int, int, int], made_with: str) -> None:
+    def __init__(self, images: ClassificationImages, extractor: FeatureExtractor) -> None:
         self.images = images
-        self.shape = shape
+        self.extractor = extractor
+        shape = extractor.shape
         self._slot_of = {record_key(record): slot for slot, record in enumerate(images.records)}
         lengths = [HALF.itemsize * math.prod(shape)] * len(images.records)
         drawn = f"augmented {images.seed} {images.epoch}" if images.augment else "as they are"
@@ -64,7 +75,7 @@ class FeatureStore:
             images.geometry,
             lengths=lengths,
             way_out="leave train.freeze-backbone out",
-            made_with=repr((made_with, shape, drawn, images.normalization)),
+            made_with=repr((extractor.made_with, shape, drawn, images.normalization)),
         )
         self._slots = Slots(lengths, path=self.path)
 
@@ -72,14 +83,14 @@ class FeatureStore:
         """Those whose features are not there yet."""
         return [one for one in records if self._slots.get(self._slot_of[record_key(one)]) is None]
 
-    def fill(self, records: Sequence[ImageRecord], compute: Compute) -> None:
+    def fill(self, records: Sequence[ImageRecord]) -> None:
         """Compute and keep the features of some images.
 
         Raises:
             DataError: They are not finite in half precision.
         """
         slots = [self._slot_of[record_key(record)] for record in records]
-        features = compute(torch.stack([self.images[slot].image for slot in slots]))
+        features = self.extractor.compute(torch.stack([self.images[slot].image for slot in slots]))
         halves = features.half().cpu()
         for record, slot, half in zip(records, slots, halves, strict=True):
             if not half.isfinite().all():
@@ -98,7 +109,7 @@ class FeatureStore:
         data = self._slots.get(self._slot_of[record_key(record)])
         if data is None:
             raise DataError(f"{self.path} lacks the features of {record.path}; delete it, and start again.")
-        return torch.from_numpy(np.frombuffer(data, HALF).astype(np.float32)).view(self.shape)
+        return torch.from_numpy(np.frombuffer(data, HALF).astype(np.float32)).view(self.extractor.shape)
 
 
 @dataclass(eq=False, repr=False)
@@ -106,8 +117,8 @@ class FeatureImages(ClassificationImages):
     """Images whose samples are features; every view is drawn once, in any epoch the same."""
 
     _: KW_ONLY
-    stores: tuple[FeatureStore, ...]
-    """One for each view."""
+    stores: tuple[tuple[FeatureStore, ...], ...]
+    """For each view those of the networks whose features lie behind one another."""
 
     def __getitem__(self, key: int | Draw) -> Sample:
         position = key.position if isinstance(key, Draw) else key
@@ -115,15 +126,14 @@ class FeatureImages(ClassificationImages):
             raise IndexError(f"image {position} of {len(self)}")
         view, index = divmod(position, len(self.records))
         record = self.records[index]
-        return Sample(self.stores[view].get(record), record.label, index)
+        features = torch.cat([store.get(record) for store in self.stores[view]])
+        return Sample(features, record.label, index)
 
 
 def keep_features(
     splits: Splits,
-    compute: Compute,
+    extractors: Sequence[FeatureExtractor],
     *,
-    shape: tuple[int, int, int],
-    made_with: str,
     views: int,
     seed: int,
     share: slice,
@@ -134,9 +144,8 @@ def keep_features(
 
     Args:
         splits: Of images.
-        compute: The frozen backbone.
-        shape: (channels, height, width) of what it gives.
-        made_with: As in `FeatureStore`.
+        extractors: The frozen backbone, or the networks that it joins: each is kept by itself, so that
+            another backbone with one of them finds it.
         views: Augmented views of each training image, beside the image itself.
         seed: Draws them.
         share: Which of the missing images this process computes.
@@ -149,25 +158,24 @@ def keep_features(
     whole = splits.image_set
     plain = replace(splits.projection, records=(*whole.train, *whole.test))
     augmented = replace(plain, records=whole.train, augment=True, seed=seed)
-    stores = [
-        FeatureStore(images, shape=shape, made_with=made_with)
-        for images in (plain, *(replace(augmented, epoch=view) for view in range(1, views + 1)))
-    ]
+    drawn = (plain, *(replace(augmented, epoch=view) for view in range(1, views + 1)))
+    stores = [tuple(FeatureStore(images, extractor) for extractor in extractors) for images in drawn]
     others = (splits.projection, splits.validation, splits.test)
     wanted = [record for images in others if images is not None for record in images.records]
     wanted = list({record_key(record): record for record in (*splits.train.records, *wanted)}.values())
-    work = [(stores[0], wanted), *((store, splits.train.records) for store in stores[1:])]
+    work = [(store, wanted) for store in stores[0]]
+    work += [(store, splits.train.records) for view in stores[1:] for store in view]
     with ExitStack() as stack:
         if not share.start:  # one process of this run keeps other runs out, whose features may differ a bit
-            for store in stores:
+            for store, _ in work:
                 stack.enter_context(locked(store.path.with_suffix(".lock"), waits=True))
         wait()
         # Where processes share no disk, each finds missing what others have computed.
         for part in (share, slice(None)):
-            _fill(work, part, compute, progress)
+            _fill(work, part, progress)
             wait()
 
-    def of(images: ClassificationImages, kept: Sequence[FeatureStore]) -> FeatureImages:
+    def of(images: ClassificationImages, kept: Sequence[tuple[FeatureStore, ...]]) -> FeatureImages:
         return FeatureImages(
             images.records,
             geometry=images.geometry,
@@ -189,7 +197,6 @@ def keep_features(
 def _fill(
     work: Sequence[tuple[FeatureStore, Sequence[ImageRecord]]],
     part: slice,
-    compute: Compute,
     progress: Progress,
 ) -> None:
     missing = [(store, store.missing(records)[part]) for store, records in work]
@@ -197,6 +204,6 @@ def _fill(
     for store, records in missing:
         for start in range(0, len(records), IMAGES_AT_ONCE):
             some = records[start : start + IMAGES_AT_ONCE]
-            store.fill(some, compute)
+            store.fill(some)
             done += len(some)
             progress(done, total)

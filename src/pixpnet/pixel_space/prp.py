@@ -6,12 +6,15 @@ by the rules in `relevance_pass`.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from pixpnet.backbones import TiledBackbone
 from pixpnet.errors import ConfigError, UnsupportedOperationError
 from pixpnet.modes import evaluating
 from pixpnet.pixel_space.relevance_pass import RelevancePass, import_zennit
@@ -91,23 +94,35 @@ def prp_maps(
     ):
         maps = images.new_zeros(len(images), len(chosen), height, width)
         images, lowest, highest = (value.detach().clone() for value in (images, lowest, highest))
-        relevance_pass = RelevancePass(
-            network, (height, width), lowest=lowest.to(images), highest=highest.to(images)
-        )
-        for start in range(0, len(images), IMAGES_AT_ONCE):
-            part = slice(start, start + IMAGES_AT_ONCE)
-            for number, relevance in enumerate(_relevances(network, relevance_pass, images[part], chosen)):
-                maps[part, number] = relevance.sum(1)
+        relevances = _in_tiles if isinstance(network.backbone, TiledBackbone) else _in_images
+        ends = lowest.to(images), highest.to(images)
+        for part, part_maps in zip(images.split(IMAGES_AT_ONCE), maps.split(IMAGES_AT_ONCE), strict=True):
+            best = _best_patches(network, part, chosen)
+            for (image, rows, columns), number, relevance in relevances(network, part, best, ends):
+                part_maps[image, number, rows, columns] = relevance.sum(-3)
     return maps
 
 
-def _relevances(
-    network: PrototypeNetwork,
-    relevance_pass: RelevancePass,
-    images: Float[Tensor, "b 3 H W"],
-    prototypes: Int[Tensor, "n"],
-) -> Iterator[Float[Tensor, "b 3 H W"]]:
-    """Relevance of the images' values for one prototype after the other: one forward pass for all."""
+class _Best(NamedTuple):
+    """The best patch of each of n prototypes, and how its relevance is shared."""
+
+    features: Float[Tensor, "b d h w"]
+    cells: Int[Tensor, "b n"]
+    shares: Float[Tensor, "b n D"]
+
+
+Ends = tuple[Float[Tensor, "3"], Float[Tensor, "3"]]
+"""The least and the largest value of each colour channel."""
+
+Place = tuple[slice | int, slice, slice]
+"""Images, rows and columns of them."""
+
+EVERYWHERE = slice(None)
+
+
+def _best_patches(
+    network: PrototypeNetwork, images: Float[Tensor, "b 3 H W"], prototypes: Int[Tensor, "n"]
+) -> _Best:
     with torch.no_grad():
         features = network.features(images)
         cells = network.from_features(features).cells[:, prototypes]
@@ -115,13 +130,56 @@ def _relevances(
         best = patches.gather(1, cells[..., None].expand(-1, -1, patches.shape[-1]))
         rows = network.prototypes.detach()[prototypes].flatten(1)
         shares = relevance_shares(best, rows.to(best), distance=network.distance)
+    return _Best(features, cells, shares)
+
+
+def _in_images(
+    network: PrototypeNetwork, images: Float[Tensor, "b 3 H W"], best: _Best, ends: Ends
+) -> Iterator[tuple[Place, int, Float[Tensor, "b 3 H W"]]]:
+    """Relevance of the images' values for one prototype after the other: one forward pass for all."""
+    body = _body(network.backbone, network.add_on)
+    size = images.shape[2], images.shape[3]
+    relevance_pass = RelevancePass(body, size, lowest=ends[0], highest=ends[1])
     images = images.clone().requires_grad_()
     output = relevance_pass.run(images)
-    _check_features(output.detach(), features)
-    for number in range(len(prototypes)):
-        start = _at_cells(shares[:, number], cells[:, number], features)
+    _check_features(output.detach(), best.features)
+    for number in range(best.cells.shape[1]):
+        start = _at_cells(best.shares[:, number], best.cells[:, number], best.features)
         (relevance,) = torch.autograd.grad(output, images, start.to(output), retain_graph=True)
-        yield relevance
+        yield (EVERYWHERE, EVERYWHERE, EVERYWHERE), number, relevance
+
+
+def _in_tiles(
+    network: PrototypeNetwork, images: Float[Tensor, "b 3 H W"], best: _Best, ends: Ends
+) -> Iterator[tuple[Place, int, Float[Tensor, "3 t t"]]]:
+    """The same where each cell has a tile of its own: only tiles in which a prototype is found are looked at.
+
+    The resize of a tile passes relevance on as it mixes values; its weights sum to 1.
+    """
+    if network.kernel_size > 1:
+        raise UnsupportedOperationError("PRP looks at single tiles, and these prototypes are of several.")
+    backbone, size = network.backbone, (images.shape[2], images.shape[3])
+    assert isinstance(backbone, TiledBackbone)
+    boxes = backbone.receptive_field(size).boxes.reshape(-1, 4).tolist()
+    body = _body(backbone.of_one_tile(size), network.add_on)
+    left, top, right, bottom = boxes[0]
+    relevance_pass = RelevancePass(body, (bottom - top, right - left), lowest=ends[0], highest=ends[1])
+    for image, cells in enumerate(best.cells.tolist()):
+        for cell in dict.fromkeys(cells):
+            left, top, right, bottom = boxes[cell]
+            place = image, slice(top, bottom), slice(left, right)
+            tile = images[image : image + 1, :, place[1], place[2]].clone().requires_grad_()
+            output = relevance_pass.run(tile)
+            _check_features(output.detach().flatten(), best.features[image].flatten(1)[:, cell])
+            for number in (number for number, other in enumerate(cells) if other == cell):
+                start = best.shares[image, number].view_as(output)
+                (relevance,) = torch.autograd.grad(output, tile, start.to(output), retain_graph=True)
+                yield place, number, relevance[0]
+
+
+def _body(backbone: nn.Module, add_on: nn.Module) -> nn.Module:
+    """Both in one, under their names."""
+    return nn.Sequential(OrderedDict(backbone=backbone, add_on=add_on))
 
 
 def _at_cells(
@@ -137,7 +195,7 @@ def _at_cells(
     return relevance
 
 
-def _check_features(ours: Float[Tensor, "b d h w"], features: Float[Tensor, "b d h w"]) -> None:
+def _check_features(ours: Float[Tensor, "*shape"], features: Float[Tensor, "*shape"]) -> None:
     """The traced network must be the network: rounding apart, merged batch norm included."""
     difference, largest = (ours - features).abs().max(), features.abs().max()
     if not difference <= 1e-2 * largest:

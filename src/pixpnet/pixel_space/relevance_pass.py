@@ -9,7 +9,6 @@ modules, are not needed for this: the rules are called directly, on layers made 
 from __future__ import annotations
 
 import operator
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import Any, cast
@@ -22,9 +21,8 @@ from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_weights
 from torchvision.ops import DropBlock2d, StochasticDepth
 
-from pixpnet.backbones import cut, graph_of
+from pixpnet.backbones import cut, trace_with_timm
 from pixpnet.errors import ConfigError, UnsupportedOperationError
-from pixpnet.prototypes import PrototypeNetwork
 
 WAY_OUT = "take a layer before it, or another mapping, such as receptive_field"
 
@@ -91,6 +89,7 @@ FUNCTIONS: dict[Callable[..., Any], Treatment] = {
     **dict.fromkeys((torch.flatten, torch.reshape, torch.permute, torch.transpose), Treatment.ROUTE),
     **dict.fromkeys((torch.squeeze, torch.unsqueeze, functional.pad), Treatment.ROUTE),
     **dict.fromkeys((functional.dropout, functional.dropout2d), Treatment.ROUTE),
+    functional.interpolate: Treatment.ROUTE,  # its weights sum to 1, so relevance does, too
     getattr: Treatment.ROUTE,  # of shape and the like
 }
 """Function -> treatment."""
@@ -209,13 +208,13 @@ class RelevancePass(fx.Interpreter):
 
     def __init__(
         self,
-        network: PrototypeNetwork,
+        network: nn.Module,
         image_size: tuple[int, int],
         *,
         lowest: Float[Tensor, "3"],
         highest: Float[Tensor, "3"],
     ) -> None:
-        """The network: in eval mode, now and while this is used.
+        """The network: from images to features, in eval mode, now and while this is used.
 
         Raises:
             UnsupportedOperationError: The network cannot be traced.
@@ -385,14 +384,13 @@ class _Operation(nn.Module):
         return self._function(value)
 
 
-def _traced(network: PrototypeNetwork) -> fx.GraphModule:
-    """Backbone and add-on as one graph over their own modules."""
-    parts = OrderedDict(backbone=network.backbone, add_on=network.add_on)
+def _traced(network: nn.Module) -> fx.GraphModule:
+    """The network as one graph over its own modules."""
     try:
-        return graph_of(nn.Sequential(parts))
+        return trace_with_timm(network)
     except Exception as error:  # whatever the network's own code raises when it meets a symbolic value
         raise UnsupportedOperationError(
-            f"PRP follows operations with torch.fx, which cannot trace {type(network.backbone).__name__}: "
+            "PRP follows operations with torch.fx, which cannot trace this network: "
             f"{type(error).__name__}: {error}; {WAY_OUT}."
         ) from error
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from pixpnet.backbones import Backbone, TiledBackbone, backbone_of
 from pixpnet.choices import choose
 from pixpnet.config import Config, config_from_yaml, config_to_yaml, validate
-from pixpnet.data import Splits, fingerprint, keep_features, open_splits
+from pixpnet.data import FeatureExtractor, Splits, fingerprint, keep_features, open_splits
 from pixpnet.errors import CheckpointError, ConfigError, DataError
 from pixpnet.files import is_there, real_path, write_text
 from pixpnet.modes import evaluating
@@ -308,17 +308,21 @@ def features_in_place(
     Raises:
         DataError: They cannot be kept.
     """
+    device, together = accelerator.device, torch.channels_last
+    backbone.to(memory_format=together)  # pyright: ignore[reportCallIssue]
 
-    def compute(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d h w"]:
-        return backbone(images.to(accelerator.device, memory_format=torch.channels_last))
+    def extractor(one: Backbone | TiledBackbone) -> FeatureExtractor:
+        def compute(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d h w"]:
+            return one(images.to(device, memory_format=together))
 
-    backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    with torch.no_grad(), evaluating(backbone):
+        shape = (one.out_channels, *receptive_field(one, splits.image_size).grid_size)
+        return FeatureExtractor(compute, shape, fingerprint(one))
+
+    networks = backbone.each_alone() if isinstance(backbone, TiledBackbone) else [backbone]
+    with torch.no_grad(), evaluating(*networks):
         return keep_features(
             splits,
-            compute,
-            shape=(backbone.out_channels, *receptive_field(backbone, splits.image_size).grid_size),
-            made_with=fingerprint(backbone),
+            [extractor(one) for one in networks],
             views=config.train.kept_views,
             seed=config.dataset.seed,
             share=slice(accelerator.process_index, None, accelerator.num_processes),
