@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 import torch
+from torch import nn
 
 from pixpnet import ConfigError, DataError, fit, load
+from pixpnet.backbones import NETWORKS
 from pixpnet.config import parse_config
 from pixpnet.files import read_mapping
 from pixpnet.fitting import plan_fit
@@ -136,6 +138,32 @@ def test_there_is_always_time_for_the_first_network_and_for_no_more_than_fits(ph
     plan = plan_fit(photographs, backbones=LITE, max_field=0.8, minutes=1e-6)
     assert plan.probed() == list(plan.candidates[:1])
     assert len(plan_fit(photographs, backbones=LITE, max_field=0.8, minutes=1e6).probed()) == 3
+
+
+def test_networks_are_also_tried_together(photographs, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIXPNET_CACHE", str(tmp_path / "cache"))
+
+    def mine():
+        convolution = nn.Conv2d(3, 4, 7, bias=False)
+        weight = torch.linspace(-1, 1, convolution.weight.numel()).view_as(convolution.weight)
+        convolution.load_state_dict({"weight": weight})
+        return nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1))
+
+    monkeypatch.setitem(NETWORKS, "mine", mine)
+    lines = []
+    options = QUICK | {"backbones": ["small_resnet", "mine"], "minutes": 2.0}
+    run = fit(photographs, out=tmp_path / "out", tell=lines.append, **options)
+    probes = json.loads((tmp_path / "out" / "probes.json").read_text("utf-8"))
+    (joint,) = (probe for probe in probes if probe["model"] == "small_resnet+mine")
+    alone = [probe for probe in probes if probe["tile"] == joint["tile"] and probe is not joint]
+    assert [probe["model"] for probe in alone] == ["small_resnet", "mine"]
+    assert joint["seconds"] == pytest.approx(sum(probe["seconds"] for probe in alone))
+    assert any("small_resnet+mine" in line and "from what was kept of each" in line for line in lines)
+    kept = list((tmp_path / "cache" / "features").glob("*.features"))
+    assert len(kept) == len(probes) - 1  # each network on its tiles, once
+    chosen = (run.config.model.feature_extractor, run.config.model.tile)
+    accuracy = {(one["model"], one["tile"]): one["accuracy"] for one in probes if one["field_share"] <= 0.8}
+    assert accuracy[chosen] == max(accuracy.values())
 
 
 @pytest.mark.parametrize(

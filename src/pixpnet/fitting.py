@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from pixpnet.backbones import NETWORKS, TiledBackbone, backbone_of, is_on_disk, usual_tile_input
+from pixpnet.backbones import JOINT, NETWORKS, TiledBackbone, backbone_of, is_on_disk, usual_tile_input
 from pixpnet.certificate import Certificate, verify, write_certificate
 from pixpnet.config import Config, DatasetConfig, config_from_yaml, config_to_yaml, shipped_configurations
 from pixpnet.data import (
@@ -105,7 +105,7 @@ def no_bars(title: str) -> AbstractContextManager[Progress]:
 
 
 class Candidate(NamedTuple):
-    """A whole pretrained network on tiles of one size."""
+    """A whole pretrained network on tiles of one size, or several together (`JOINT` between their names)."""
 
     model: str
     tile: int
@@ -113,6 +113,11 @@ class Candidate(NamedTuple):
     """Of the picture's area."""
     seconds: float
     """What a picture takes, measured here."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the networks are those of `NETWORKS`, which have the weights that they are built with."""
+        return not NETWORKS.keys().isdisjoint(self.model.split(JOINT))
 
     def __str__(self) -> str:
         return f"{self.model} on tiles of {self.tile} pixels, {percent(self.field_share)} of the picture"
@@ -154,6 +159,15 @@ class FitPlan:
                 left -= seconds
         return chosen
 
+    def together(self) -> list[Candidate]:
+        """The networks that are probed on the same tiles, as one; none if there is only one of them."""
+        probed = self.probed()
+        same = [one for one in probed if (one.tile, one.is_own) == (probed[0].tile, probed[0].is_own)]
+        if len(same) < 2:
+            return []
+        name, seconds = JOINT.join(one.model for one in same), sum(one.seconds for one in same)
+        return [same[0]._replace(model=name, seconds=seconds)]
+
     def lines(self) -> Iterator[str]:
         """What was found and what will be done, for people."""
         yield from self.check.lines()
@@ -167,6 +181,7 @@ class FitPlan:
         seconds = sum(candidate.seconds for candidate in some) * self.images
         yield f"Patches may see {percent(self.max_field)} of the picture. Tried are:"
         yield from (f"  {one}: {duration(one.seconds * self.images)}" for one in some)
+        yield from (f"  {one}: from what was kept of each" for one in self.together())
         most = seconds + 60 * self.minutes * (1 - SHARE_OF_PROBES)
         yield f"Expected: {duration(seconds)} to read all pictures, at most {duration(most)} in all."
 
@@ -254,7 +269,8 @@ def _candidates(config: Config, models: Sequence[str], max_field: float) -> Iter
     wanted = [(model, tiles[0]) for model in models]
     wanted += [(model, tile) for model in models[:1] for tile in (*tiles[1:], side) if tile <= side]
     for model, tile in dict.fromkeys(wanted):
-        backbone = backbone_of(_on_tiles(config, model, tile).model, with_weights=False).eval()
+        candidate = Candidate(model, tile, (tile / side) ** 2, math.nan)
+        backbone = backbone_of(_on_tiles(config, candidate).model, with_weights=False).eval()
         assert isinstance(backbone, TiledBackbone)
         tiles_each = math.prod(backbone.receptive_field((side, side)).grid_size)
         some = torch.rand(min(tiles_each, TIMED_TILES), 3, *2 * (usual_tile_input(tile),))
@@ -263,19 +279,18 @@ def _candidates(config: Config, models: Sequence[str], max_field: float) -> Iter
             start = time.perf_counter()
             backbone.network(some)
             seconds = (time.perf_counter() - start) * tiles_each / len(some)
-        yield Candidate(model, tile, (tile / side) ** 2, seconds)
+        yield candidate._replace(seconds=seconds)
 
 
-def _on_tiles(config: Config, model: str, tile: float) -> Config:
-    side = usual_tile_input(round(tile))
-    model_config = replace(
+def _on_tiles(config: Config, candidate: Candidate) -> Config:
+    model = replace(
         config.model,
-        feature_extractor=model,
-        tile=float(tile),
-        tile_input=side,
-        pretrained=model not in NETWORKS,  # what is there is what they have
+        feature_extractor=candidate.model,
+        tile=float(candidate.tile),
+        tile_input=usual_tile_input(candidate.tile),
+        pretrained=not candidate.is_own,
     )
-    return replace(config, model=model_config)
+    return replace(config, model=model)
 
 
 def fit(
@@ -383,8 +398,8 @@ def _chosen(plan: FitPlan, place: Path, *, start: float, tell: Tell, bars: Bars)
     if not plan.candidates:
         return _in_time(config, splits, wanted=config.train.epochs, seconds=60 * plan.minutes * 0.8)
     found = []
-    for candidate in plan.probed():
-        probed = _on_tiles(config, candidate.model, candidate.tile)
+    for candidate in (*plan.probed(), *plan.together()):
+        probed = _on_tiles(config, candidate)
         with bars(f"{candidate.model}, tiles of {candidate.tile}") as progress:
             accuracy = _probe(probed, splits, progress)
         found.append(Probed(candidate, accuracy))
@@ -393,8 +408,8 @@ def _chosen(plan: FitPlan, place: Path, *, start: float, tell: Tell, bars: Bars)
         place / "probes.json", [{**one.candidate._asdict(), "accuracy": one.accuracy} for one in found]
     )
     best = best_of(found, max_field=plan.max_field)
-    tell(f"Chosen: {best}.")
-    config = _on_tiles(config, best.model, best.tile)
+    tell(f"Chosen: {best}; reading a picture takes {best.seconds:.2g} s here.")
+    config = _on_tiles(config, best)
     steps = min(STEPS, max(LEAST_STEPS, STEPS_PER_CLASS * len(splits.class_names)))
     spent = (time.perf_counter() - start) / (60 * plan.minutes)
     left = 60 * plan.minutes * max(SHARE_OF_TRAINING, SHARE_OF_PROBES + SHARE_OF_TRAINING - spent)

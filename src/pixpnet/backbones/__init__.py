@@ -1,6 +1,7 @@
 """Networks that turn images into feature grids: cut where their receptive field is small, or run on tiles."""
 
 from pixpnet.backbones.backbone import (
+    JOINT,
     NETWORKS,
     Backbone,
     SmallResNet,
@@ -21,6 +22,7 @@ from pixpnet.backbones.weights import is_on_disk
 
 __all__ = [
     "FAMILIES",
+    "JOINT",
     "NETWORKS",
     "Backbone",
     "NamedLayer",
