@@ -10,6 +10,7 @@ from pathlib import Path
 from pixpnet.cli.console import progress_bar, say
 from pixpnet.cli.parser import Parser, file_to_write, folder_to_write, number_in
 from pixpnet.config import FROM_1, Range
+from pixpnet.errors import ConfigError
 
 UNREADABLE = 3
 """The exit code of --strict, where a picture could not be read."""
@@ -32,11 +33,16 @@ def predict(arguments: Sequence[str]) -> int:
     parser.take("resume", says=resume)
     parser.take("top_k", type=number_in(Range(minimum=0)), metavar="K")
     parser.take("explain", type=folder_to_write, metavar="DIR")
+    review = "also write a page of the N pictures that the network is least certain of, beside --out"
+    parser.take("review", type=number_in(Range(minimum=0)), metavar="N", says=review)
     parser.take("batch_size", type=number_in(FROM_1), metavar="N")
     strict = f"exit with {UNREADABLE} if a picture can't be read"
     parser.add_argument("--strict", action="store_true", help=strict)
     options = vars(parser.parse(arguments))
     is_strict, names = options.pop("strict"), options.pop("pictures")
+    out, wanted = options["out"], options["review"]
+    if wanted and out is None:
+        raise ConfigError("predict: --review writes a page beside the file of --out: give one.")
     from pixpnet.explanation import write_predictions
 
     pictures = named_pictures(names)
@@ -44,13 +50,20 @@ def predict(arguments: Sequence[str]) -> int:
         try:
             written = write_predictions(**options, pictures=pictures, progress=progress)
         except KeyboardInterrupt as interrupt:
-            is_kept = options["out"] is not None and options["out"].suffix.lower() != ".parquet"
+            is_kept = out is not None and out.suffix.lower() != ".parquet"
             raise KeyboardInterrupt(*["the same command with --resume goes on"] * is_kept) from interrupt
     for place in ("out", "explain"):
         if options[place] is not None:
             say(options[place])
+    if written.least_certain:
+        from pixpnet.report import write_review
+        from pixpnet.runs import load
+
+        run = load(options["run_dir"], dataset_root=options["dataset_root"])
+        page = out.with_suffix(".review.html")
+        say(write_review(run, written.least_certain, page, total=written.pictures))
     if written.unreadable:
-        where = options["out"] or "stdout"
+        where = out or "stdout"
         counts = f"{written.unreadable} of {written.pictures} pictures could not be read"
         say(f"pixpnet: {counts}; the column `error` of {where} says why.", error=True)
     return UNREADABLE if is_strict and written.unreadable else 0

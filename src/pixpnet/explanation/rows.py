@@ -7,6 +7,7 @@ CSV and Parquet have a column for each value, those of evidence numbered from 1;
 from __future__ import annotations
 
 import csv
+import heapq
 import io
 import json
 import os
@@ -57,13 +58,16 @@ class Written(NamedTuple):
 
     pictures: int
     unreadable: int
+    least_certain: tuple[str, ...] = ()
+    """The pictures whose class has the lowest probability, lowest first: as many as were asked for."""
 
 
 class _Row(NamedTuple):
     """What is known of a row that is there already."""
 
     path: str
-    has_error: bool
+    probability: float | None
+    """None: the picture could not be read."""
 
 
 class _Lines(NamedTuple):
@@ -85,6 +89,7 @@ def write_predictions(
     batch_size: int | None = None,
     resume: bool = False,
     explain: str | Path | None = None,
+    review: int = 0,
     dataset_root: str | Path | None = None,
     progress: Progress = no_progress,
 ) -> Written:
@@ -99,6 +104,7 @@ def write_predictions(
         batch_size: Pictures at a time; None: 8, on a GPU 64.
         resume: Go on with a file that a killed call has left: pictures that have a row get no other one.
         explain: Also write the explanation of every picture that can be read to this folder.
+        review: Name so many of the pictures that the network is least certain of.
         dataset_root: Where the run's data lies now, if it has moved.
         progress: Told of the pictures.
 
@@ -117,18 +123,20 @@ def write_predictions(
     if explain is not None:  # what is wrong is better known before the work
         run.require_source_images()
     names = list(dict.fromkeys(os.fspath(picture) for picture in pictures))
-    readable: list[str] = []
+    readable: dict[str, float] = {}  # with the probability of the class
 
     def predicted(former: Iterable[_Row]) -> Iterator[Prediction]:
         """Of the pictures without a row; what is wrong with the run is known before the first one."""
-        there = {row.path: row.has_error for row in former}
+        there = {row.path: row.probability for row in former}
         missing = [name for name in names if name not in there]
-        readable.extend(name for name in names if not there.get(name, True))
+        known = ((name, there.get(name)) for name in names)
+        readable.update((name, probability) for name, probability in known if probability is not None)
         found = predict(run, missing, top_k=top_k, batch_size=batch_size)
 
         def told() -> Iterator[Prediction]:
             for done, one in enumerate(found, start=1 + len(names) - len(missing)):
-                readable.extend([one.path] * (one.error is None))
+                if one.probability is not None:
+                    readable[one.path] = one.probability
                 yield one
                 progress(done, len(names), "pictures")
 
@@ -136,8 +144,9 @@ def write_predictions(
 
     write(predicted, top_k)
     if explain is not None and readable:
-        explain_images(run, readable, top_k=max(1, top_k), out=explain)
-    return Written(len(names), len(names) - len(readable))
+        explain_images(run, list(readable), top_k=max(1, top_k), out=explain)
+    least_certain = tuple(heapq.nsmallest(review, readable, key=readable.__getitem__))
+    return Written(len(names), len(names) - len(readable), least_certain)
 
 
 _Predicted = Callable[[Iterable[_Row]], Iterator[Prediction]]
@@ -242,7 +251,7 @@ def _csv_rows(path: Path, head: str) -> tuple[list[_Row], int]:
             yield line
 
     columns = next(csv.reader([head]))
-    place = columns.index("error")
+    place = columns.index("probability")
     with path.open("rb") as file:
         rows = csv.reader(lines(file), strict=True)  # strict: an open quotation mark at the end is an error
         try:
@@ -256,10 +265,14 @@ def _csv_rows(path: Path, head: str) -> tuple[list[_Row], int]:
                 if len(row) != len(columns):
                     raise FileError(f"{path} can't be resumed: its row {number} has other columns.")
                 if number:
-                    found.append(_Row(row[0], bool(row[place])))
+                    found.append(_Row(row[0], float(row[place]) if row[place] else None))
                 end = position
         except csv.Error:
             pass
+        except ValueError as error:
+            raise FileError(
+                f"{path} can't be resumed: the probability of its row {number} is no number."
+            ) from error
     return found, end
 
 
@@ -292,7 +305,8 @@ def _json_rows(path: Path, head: str) -> tuple[list[_Row], int]:
                 break
             try:
                 values = json.loads(data)
-                found.append(_Row(values["path"], values["error"] is not None))
+                probability = values["probability"]
+                found.append(_Row(values["path"], None if probability is None else float(probability)))
             except (ValueError, KeyError, TypeError) as error:
                 raise FileError(
                     f"{path} can't be resumed: its line {len(found) + 1} is no prediction."

@@ -6,6 +6,7 @@ from pixpnet.report.contents import Report, collect
 from pixpnet.report.page import render, write_report
 from pixpnet.report.predictions import Predictions, confusion
 from pixpnet.report.prototypes import Checked, check
+from pixpnet.report.review import write_review
 from pixpnet.report.tables import Cell, MetricTable, TableRow, read_metrics
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "to_html",
     "to_markdown",
     "write_report",
+    "write_review",
 ]

@@ -136,14 +136,16 @@ class EvidenceLine:
 
 @dataclass(frozen=True)
 class Example:
-    """One test image, its prediction and the prototypes that speak most for it."""
+    """One image, its prediction and the prototypes that speak most for it."""
 
     name: str
     group: str
+    """Of the test images: why it is shown."""
     picture: str
     predicted: str
     probability: float
-    truth: str
+    truth: str | None
+    """None: it is not known."""
     is_right: bool
     second: str
     second_probability: float
@@ -217,18 +219,22 @@ class Gallery:
     def example(self, index: int, group: str) -> Example:
         """A test image with its evidence."""
         explanation = explain_test(self._run, index)
-        picture = self._album.add(f"test {index}", explanation.image)
+        return self.explained(explanation, key=f"test {index}", name=self._file_name(index), group=group)
+
+    def explained(self, explanation: Explanation, *, key: str, name: str, group: str = "") -> Example:
+        """An image with its evidence, as `Example` has it; the album keeps its picture under the key."""
+        picture, truth = self._album.add(key, explanation.image), explanation.truth
         top = explanation.evidence[:ROWS]
         order = np.argsort([-probability for probability in explanation.probabilities], kind="stable")
         second = int(order[1]) if len(order) > 1 else explanation.predicted
         return Example(
-            name=self._file_name(index),
+            name=name,
             group=group,
             picture=picture,
             predicted=self._names[explanation.predicted],
             probability=explanation.probability,
-            truth=self._names[self._truth(explanation)],
-            is_right=explanation.truth == explanation.predicted,
+            truth=None if truth is None else self._names[truth],
+            is_right=truth == explanation.predicted,
             second=self._names[second],
             second_probability=explanation.probabilities[second],
             rows=self._rows(picture, ((one, one.weight) for one in top)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from pixpnet.errors import ConfigError
 from pixpnet.files import write_text
 from pixpnet.pixel_space import region_title
 from pixpnet.report.contents import Report, collect
-from pixpnet.report.evidence import GROUPS, Example
+from pixpnet.report.evidence import GROUPS, Album, Example
 from pixpnet.runs import TOP, RunDirectory
 from pixpnet.types import Progress, no_progress
 from pixpnet.words import decimal, percent, visible
@@ -90,19 +90,32 @@ def write_report(
 
 def render(report: Report) -> str:
     """The page; whatever comes from data or settings is escaped."""
-    script = asset("script.js")
+    return page(
+        "report.html.j2",
+        script=asset("evidence.js") + asset("script.js"),
+        album=report.album,
+        values={
+            "report": report,
+            "parts": [part for part in PARTS if part.shows(report)],
+            "groups": GROUPS,
+            "hero": _hero(report.examples),
+            "top": TOP,
+            "most_listed": MOST_LISTED,
+            "has_objects": any(
+                card.on_object is not None for chapter in report.atlas for card in chapter.cards
+            ),
+        },
+    )
+
+
+def page(template: str, *, script: str, album: Album, values: Mapping[str, object]) -> str:
+    """A page of pictures with a script."""
     return (
         templates()
-        .get_template("report.html.j2")
+        .get_template(template)
         .render(
-            report=report,
-            parts=[part for part in PARTS if part.shows(report)],
-            groups=GROUPS,
-            hero=_hero(report.examples),
-            top=TOP,
-            most_listed=MOST_LISTED,
-            has_objects=any(card.on_object is not None for chapter in report.atlas for card in chapter.cards),
-            pictures={name: Markup(uri) for name, uri in report.album.data_uris().items()},
+            values,
+            pictures={name: Markup(uri) for name, uri in album.data_uris().items()},
             style=Markup(asset("style.css")),
             script=Markup(script),
             script_hash=Markup(_script_hash(script)),
