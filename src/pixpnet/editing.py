@@ -27,8 +27,9 @@ from torch import Tensor
 
 from pixpnet.data import Sample, loader
 from pixpnet.errors import CheckpointError, ConfigError, DataError, FileError
-from pixpnet.files import is_there, sha256_of, write_atomically
+from pixpnet.files import is_there, read_text, sha256_of, write_atomically
 from pixpnet.prototypes import Head, PrototypeNetwork
+from pixpnet.records import checked
 from pixpnet.runs import (
     BACKGROUND,
     Change,
@@ -68,6 +69,7 @@ PURE = 0.5
 WEIGHTLESS = 0.01
 """A prototype has no weight if its largest one is less than this share of the largest of all."""
 
+SPLITS_IN_WORDS = {"train": "training", "val": "validation"}
 BATCH = 32
 """Images that are looked at together."""
 
@@ -133,8 +135,8 @@ class Suggestion(NamedTuple):
     change: Change
     reason: str
     cost: int
-    """By so many fewer images are right once the head has learned without the prototype, and without those
-    suggested before that cost nothing."""
+    """By so many fewer images are right without the prototype, and without those suggested before that cost
+    nothing; the head has not learned without them yet."""
     images: int
     split: str
     """Whose images these are: validation, or training where a run has no others."""
@@ -142,6 +144,16 @@ class Suggestion(NamedTuple):
     @property
     def is_free(self) -> bool:
         return self.cost <= 0
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, which `read_changes` takes."""
+        return {
+            "changes": [self.change._asdict()],
+            "why": self.reason,
+            "cost": self.cost,
+            "images": self.images,
+            "split": self.split,
+        }
 
 
 class ListedPrototype(NamedTuple):
@@ -199,6 +211,7 @@ def edit(
         desk = _Desk.open(run, dataset_root=dataset_root, progress=progress)
         when = datetime.now().astimezone().isoformat(timespec="seconds")
         new = Edit(changes, by or _login(), when, why)
+        new.check()
         history = desk.history.after(new)
         after = desk.at(history)
         (before, told), (measured, tells) = desk.measured(desk.standing), desk.measured(after)
@@ -227,31 +240,37 @@ def suggest(
 ) -> tuple[Suggestion, ...]:
     """What may go: duplicates, unused ones, those on the background, impure ones and those without weight.
 
+    No class would be left without if all of it went.
+
     Args:
         run: A finished run, or its folder.
         dataset_root: Where the run's data lies now, if it has moved.
-        progress: Told of the images, and of the suggestions that are tried.
+        progress: Told of the images, where they are looked at for the first time.
 
     Raises:
         PixPNetError: As of `edit`.
     """
     desk = _Desk.open(run, dataset_root=dataset_root, progress=progress)
-    look, standing = desk.look, desk.standing
+    look, gone, found = desk.look, dict[int, int | None](), list[Suggestion]()
     split = "val" if "val" in desk.tables else "train"
-    judges, found = desk.tables[split], list[Suggestion]()
-    right = desk.right(standing, judges)
-    candidates = look.candidates()
-    for number, one in enumerate(candidates):
+    similarities, labels = desk.tables[split].of(look.kept)
+
+    def right(gone: Mapping[int, int | None]) -> int:
+        left = [place for place in range(len(look.kept)) if place not in gone]
+        with torch.no_grad():
+            logits = head_without(look.network.head, gone)(similarities[:, left])
+        return int((logits.argmax(dim=1) == labels).sum())
+
+    before = right(gone)
+    for one in look.candidates():
         prototype, heir = look.kept[one.prototype], None if one.heir is None else look.kept[one.heir]
         change = Change("disable", (prototype,)) if heir is None else Change("merge", (heir, prototype))
-        without = standing.after([change])
-        rest = desk.right(without, judges)
+        without = {**gone, one.prototype: one.heir}
+        cost = before - right(without)
         reason = look.against(one.prototype, one.reason, one.heir)
-        words = {"val": "validation", "train": "training"}[split]
-        found.append(Suggestion(change, reason, right - rest, len(judges.labels), words))
-        if rest >= right:
-            standing, right = without, rest
-        progress(number + 1, len(candidates), "trying suggestions")
+        found.append(Suggestion(change, reason, cost, len(labels), SPLITS_IN_WORDS[split]))
+        if cost <= 0:
+            gone, before = without, before - cost
     return tuple(found)
 
 
@@ -306,6 +325,31 @@ def list_prototypes(
     return tuple(rows)
 
 
+def read_changes(file: str | Path) -> tuple[tuple[Change, ...], str]:
+    """The changes in a file of JSON lines, such as a run's list of edits, and why they are made.
+
+    Of each line ``changes`` counts (``[{"do": "merge", "prototypes": [3, 5]}]``) and ``why``; what
+    is undone in it is left out.
+
+    Raises:
+        FileError: It can't be read, or holds something else.
+    """
+    history = History()
+    for number, line in enumerate(read_text(Path(file)).splitlines(), 1):
+        try:
+            values = json.loads(line)
+            if not isinstance(values, dict):
+                raise ValueError("it should hold names and values")
+            changes = checked(tuple[Change, ...], values.get("changes"), "changes")
+            one = Edit(changes, "", "", checked(str, values.get("why", ""), "why"))
+            one.check()
+            history = history.after(one)
+        except (ValueError, RecursionError, ConfigError) as error:
+            raise FileError(f"{file} can't be read: line {number}: {error}.") from error
+    whys = dict.fromkeys(one.why for one in history.done if one.why)
+    return tuple(change for one in history.done for change in one.changes), "; ".join(whys)
+
+
 class _Desk:
     """A run's trained network, its edits, and how similar its images are to its prototypes."""
 
@@ -314,6 +358,7 @@ class _Desk:
     ) -> None:
         self.run, self.directory, self.history, self.tables = run, directory, history, tables
         self.sha256 = sha256_of(run.checkpoint)
+        self._heads: dict[tuple[object, ...], Head] = {}
         self.standing = self.at(history)
 
     @classmethod
@@ -337,15 +382,17 @@ class _Desk:
 
     def head(self, standing: Standing) -> Head:
         """The head that follows from the trained one: the same for the same edits."""
-        head = copy.deepcopy(self.run.network.head)
-        if not (standing.heirs or standing.labels):
-            return head
-        for number, label in standing.labels.items():
-            head.relabel(number, to=label)
-        head = head_without(head, standing.heirs)
-        config, table = self.run.config, self.tables["train"].of(standing.kept)
-        read_out(head, table, config=config, seed=config.seed or 0, epoch=self.run.epoch)
-        return head
+        key = (*standing.heirs.items(), None, *standing.labels.items())
+        if key not in self._heads:
+            head = copy.deepcopy(self.run.network.head)
+            for number, label in standing.labels.items():
+                head.relabel(number, to=label)
+            if _is_edited(standing):
+                head = head_without(head, standing.heirs)
+                config, table = self.run.config, self.tables["train"].of(standing.kept)
+                read_out(head, table, config=config, seed=config.seed or 0, epoch=self.run.epoch)
+            self._heads[key] = head
+        return self._heads[key]
 
     def network(self, standing: Standing, head: Head) -> PrototypeNetwork:
         """The edited network; backbone and add-on layers are the trained one's."""
@@ -355,18 +402,10 @@ class _Desk:
         network.prototypes = torch.nn.Parameter(self.run.network.prototypes.detach()[standing.kept])
         return network
 
-    @torch.no_grad()
-    def predicted(self, head: Head, standing: Standing, table: SimilarityTable) -> Int64[np.ndarray, "n"]:
-        return head(table.of(standing.kept).similarities).argmax(dim=1).numpy()
-
-    def right(self, standing: Standing, table: SimilarityTable) -> int:
-        """How many images are."""
-        return int((self.predicted(self.head(standing), standing, table) == table.labels.numpy()).sum())
-
     def measured(self, standing: Standing) -> tuple[Measured, Int64[np.ndarray, "n"]]:
         """On the test images, whose classes as predicted come with it."""
-        table = self.tables["test"]
-        predicted, labels = self.predicted(self.head(standing), standing, table), table.labels.numpy()
+        similarities, labels = self.tables["test"].of(standing.kept)
+        predicted, labels = self.head(standing)(similarities).argmax(dim=1).numpy(), labels.numpy()
         right = predicted == labels
         of_classes = {
             self.run.class_names[label]: (float(right[labels == label].mean()), int((labels == label).sum()))
@@ -386,7 +425,7 @@ class _Desk:
 
     def write(self, history: History, standing: Standing) -> str | None:
         """Write the edited network to a file of its own; its checksum, or None where nothing is edited."""
-        if not (standing.heirs or standing.labels):
+        if not _is_edited(standing):
             return None
         network = self.network(standing, self.head(standing))
         kept = (self.run.sources[number] for number in standing.kept)
@@ -416,6 +455,11 @@ class _Desk:
     def look(self) -> _Look:
         """What stands, looked at."""
         return _Look.at(self)
+
+
+def _is_edited(standing: Standing) -> bool:
+    """Whether the network is another one than was trained."""
+    return bool(standing.heirs or standing.labels)
 
 
 def _directory(run: Run | str | Path) -> RunDirectory:
@@ -584,7 +628,7 @@ def _tables(run: Run, directory: RunDirectory, progress: Progress) -> Mapping[st
 def _told(batches: Iterable[Sample], done: int, total: int, progress: Progress) -> Iterator[Sample]:
     for batch in batches:
         yield batch
-        done += len(batch.label)
+        done += len(torch.as_tensor(batch.label))
         progress(done, total, "looking at the images")
 
 

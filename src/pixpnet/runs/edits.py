@@ -145,7 +145,7 @@ class ChangeKind(NamedTuple):
 
     act: Callable[[Standing, Change], Standing]
     words: str
-    """Of what was done; {0}, {1}: the prototypes, {all}: their list, {text}."""
+    """How it is told; {0}, {1}: the prototypes, {all}: their list, {text}."""
     prototypes: int | None = None
     """How many it takes; None: one or more."""
     text: str = ""
@@ -153,13 +153,13 @@ class ChangeKind(NamedTuple):
 
 
 CHANGES: dict[str, ChangeKind] = {
-    "disable": ChangeKind(_disable, "{all} disabled"),
-    "enable": ChangeKind(_enable, "{all} enabled"),
-    "merge": ChangeKind(_merge, "{1} merged into {0}", prototypes=2),
-    "relabel": ChangeKind(_relabel, "{0} given to {text}", prototypes=1, text="CLASS"),
-    "note": ChangeKind(_note, "{0} noted: {text}", prototypes=1, text="TEXT"),
-    "undo": ChangeKind(_of_whole_edits, "undone", prototypes=0),
-    "redo": ChangeKind(_of_whole_edits, "redone", prototypes=0),
+    "disable": ChangeKind(_disable, "disable {all}"),
+    "enable": ChangeKind(_enable, "enable {all}"),
+    "merge": ChangeKind(_merge, "merge {1} into {0}", prototypes=2),
+    "relabel": ChangeKind(_relabel, "give {0} to {text}", prototypes=1, text="CLASS"),
+    "note": ChangeKind(_note, "note of {0}: {text}", prototypes=1, text="TEXT"),
+    "undo": ChangeKind(_of_whole_edits, "undo", prototypes=0),
+    "redo": ChangeKind(_of_whole_edits, "redo", prototypes=0),
 }
 """What can be done, by name."""
 
