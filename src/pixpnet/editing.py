@@ -382,17 +382,30 @@ class _Desk:
 
     def head(self, standing: Standing) -> Head:
         """The head that follows from the trained one: the same for the same edits."""
-        key = (*standing.heirs.items(), None, *standing.labels.items())
+        key = _key(standing)
         if key not in self._heads:
             head = copy.deepcopy(self.run.network.head)
             for number, label in standing.labels.items():
                 head.relabel(number, to=label)
             if _is_edited(standing):
                 head = head_without(head, standing.heirs)
-                config, table = self.run.config, self.tables["train"].of(standing.kept)
-                read_out(head, table, config=config, seed=config.seed or 0, epoch=self.run.epoch)
+                kept = self._kept_head() if key == _key(self.standing) else None
+                if kept is not None:
+                    head.load_state_dict(kept)
+                else:
+                    config, table = self.run.config, self.tables["train"].of(standing.kept)
+                    read_out(head, table, config=config, seed=config.seed or 0, epoch=self.run.epoch)
             self._heads[key] = head
         return self._heads[key]
+
+    def _kept_head(self) -> dict[str, Tensor] | None:
+        """The head in the edited network's file, which need not learn again; None: the file is gone."""
+        sha256 = self.history.lines[-1].network if self.history.lines else None
+        file = None if sha256 is None else self.directory.edited_file(sha256)
+        if file is None or not file.is_file() or sha256_of(file) != sha256:
+            return None
+        network = load_checkpoint(file).network
+        return {name.removeprefix("head."): one for name, one in network.items() if name.startswith("head.")}
 
     def network(self, standing: Standing, head: Head) -> PrototypeNetwork:
         """The edited network; backbone and add-on layers are the trained one's."""
@@ -455,6 +468,11 @@ class _Desk:
     def look(self) -> _Look:
         """What stands, looked at."""
         return _Look.at(self)
+
+
+def _key(standing: Standing) -> tuple[object, ...]:
+    """What the network follows from."""
+    return (*standing.heirs.items(), None, *standing.labels.items())
 
 
 def _is_edited(standing: Standing) -> bool:
