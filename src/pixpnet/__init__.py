@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pixpnet.backbones import build_backbone, build_tiled
     from pixpnet.certificate import verify
     from pixpnet.config import Config
+    from pixpnet.editing import edit, list_prototypes, suggest
     from pixpnet.errors import (
         CheckpointError,
         ConfigError,
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
     from pixpnet.projection import project
     from pixpnet.prototypes import PrototypeNetwork
     from pixpnet.receptive_fields import ReceptiveField, probe_receptive_field, receptive_field
-    from pixpnet.runs import Run
+    from pixpnet.runs import Change, Run
     from pixpnet.training import resume, train
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Change",
     "CheckpointError",
     "Config",
     "ConfigError",
@@ -55,11 +57,13 @@ __all__ = [
     "UnsupportedOperationError",
     "build_backbone",
     "build_tiled",
+    "edit",
     "evaluate",
     "explain",
     "export",
     "fit",
     "keep_freed_memory",
+    "list_prototypes",
     "load",
     "pixel_space_map",
     "predict",
@@ -67,12 +71,14 @@ __all__ = [
     "project",
     "receptive_field",
     "resume",
+    "suggest",
     "train",
     "verify",
 ]
 
 # Loaded on first use: `import pixpnet` alone does not wait for torch.
 _HOMES = {
+    "Change": "runs",
     "CheckpointError": "errors",
     "Config": "config",
     "ConfigError": "errors",
@@ -87,11 +93,13 @@ _HOMES = {
     "UnsupportedOperationError": "errors",
     "build_backbone": "backbones",
     "build_tiled": "backbones",
+    "edit": "editing",
     "evaluate": "evaluation",
     "explain": "explanation",
     "export": "exporting",
     "fit": "fitting",
     "keep_freed_memory": "memory",
+    "list_prototypes": "editing",
     "load": "model",
     "pixel_space_map": "pixel_space",
     "predict": "explanation",
@@ -99,6 +107,7 @@ _HOMES = {
     "project": "projection",
     "receptive_field": "receptive_fields",
     "resume": "training",
+    "suggest": "editing",
     "train": "training",
     "verify": "certificate",
 }

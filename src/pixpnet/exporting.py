@@ -38,7 +38,7 @@ from pixpnet.files import (
     write_text,
 )
 from pixpnet.runs import MODEL_FILE, Run, RunDirectory, find_calibration, load, write_model
-from pixpnet.words import accuracy_in_words, in_markdown
+from pixpnet.words import accuracy_in_words, counted, in_markdown
 
 _logger = logging.getLogger(__name__)
 
@@ -83,14 +83,21 @@ def description(run: Run) -> dict[str, Any]:
     centre; ``final``, the side of a last resize. Then values from 0 to 255 are divided by 255.
     """
     geometry = asdict(run.geometry)
+    owners = [row.nonzero().flatten().tolist() for row in run.network.own_class.cpu()]
     return {
         "class_names": list(run.class_names),
         "image_size": list(run.image_size),
         "preprocessing": {name: geometry[name] for name in ("resize", "crop", "final")},
         "class_weights": run.network.class_weights().cpu().tolist(),
         "prototypes": [
-            {"class": one.class_name, "image": one.image_id, "box": list(one.box)} for one in run.sources
+            {
+                "class": run.class_names[own[0]] if len(own) == 1 else one.class_name,
+                "image": one.image_id,
+                "box": list(one.box),
+            }
+            for one, own in zip(run.sources, owners, strict=True)
         ],
+        "edits": [edit.plain() for edit in run.edits],
     }
 
 
@@ -139,6 +146,7 @@ def _folder(run: Run, path: Path, *, thumbnails: bool, licence: str) -> None:
         "mean": run.mean,
         "std": run.std,
         "epoch": run.epoch,
+        "edits": [edit.plain() for edit in run.edits],
     }
     with whole_folder(real_path(path)) as folder:
         sources = tuple(replace(one, path=_inside(one.path)) for one in run.sources)
@@ -197,6 +205,8 @@ def model_card(run: Run, *, licence: str = "unknown") -> str:
         "picture on average; nothing outside of a patch's box changes its similarity.",
         f"* **Certificate**: {certificate.verdict if certificate else 'none was made (`pixpnet verify`).'}",
         f"* **Accuracy**: {accuracy_in_words(tested.accuracy, tested.images) if tested else 'unknown'}",
+        f"* **Edited by hand**: {counted(len(run.edits), 'edit') if run.edits else 'no'}",
+        *(f"  * {in_markdown(str(edit))}" for edit in run.edits),
         f"* **Classes** ({len(run.class_names)}): {', '.join(map(in_markdown, run.class_names))}.",
         f"* **Data**: {in_markdown(run.config.dataset.name)}; licence of the pictures: {licence}.",
         "* **Limits**: it knows no other classes; `pixpnet predict` says how unfamiliar a picture is. That a "

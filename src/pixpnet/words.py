@@ -88,6 +88,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def counted(number: int, noun: str) -> str:
+    """
+    >>> counted(1, "edit"), counted(1200, "edit")
+    ('1 edit', '1,200 edits')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def spaced(name: str) -> str:
     """The words of a name.
 

@@ -23,6 +23,7 @@ WRITERS = {
     "evaluate RUN --metrics sparsity": "RUN",
     "evaluate RUN --metrics sparsity --out OUT": "OUT",
     "report RUN": "RUN",
+    "prototypes RUN disable 1": "RUN",
 }
 """Command -> where it writes."""
 

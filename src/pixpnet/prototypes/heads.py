@@ -55,6 +55,21 @@ class Head(nn.Module):
         Does nothing in heads whose prototypes have no weights of their own.
         """
 
+    def relabel(self, prototype: int, *, to: int) -> None:
+        """Let a prototype speak for this class, as much as it did for its own, and for no other.
+
+        Raises:
+            ConfigError: Every prototype belongs to every class.
+        """
+        if not is_class_specific(self.own_class):
+            raise ConfigError(
+                "every prototype belongs to every class here (model.no-class-specific): none can be given to "
+                "another one."
+            )
+        own = torch.zeros_like(self.own_class[prototype])
+        own[to] = True
+        self.own_class[prototype] = own
+
 
 class LinearHead(Head):
     """A full linear layer that starts with one weight for own classes and another for others (ProtoPNet).
@@ -92,6 +107,14 @@ class LinearHead(Head):
         self.weight[:, to] += self.weight[:, prototype]
         self.weight[:, prototype] = 0
 
+    @torch.no_grad()
+    def relabel(self, prototype: int, *, to: int) -> None:
+        former = self.own_class[prototype].nonzero().flatten().tolist()
+        super().relabel(prototype, to=to)
+        weights = self.weight[:, prototype]
+        if former:  # what it said of the new class, it now says of the old one
+            weights[[to, former[0]]] = weights[[former[0], to]]
+
 
 class SparseHead(Head):
     """One weight per own connection, starting at 1; the others don't exist.
@@ -121,6 +144,12 @@ class SparseHead(Head):
         dense[to] += dense[prototype]
         dense[prototype] = 0
         self.weight.copy_(dense[self.own_class])
+
+    def relabel(self, prototype: int, *, to: int) -> None:
+        dense = self._dense()
+        super().relabel(prototype, to=to)
+        dense[prototype, to] = dense[prototype].sum()
+        self.weight = nn.Parameter(dense[self.own_class], requires_grad=self.weight.requires_grad)
 
     def _dense(self) -> Float[Tensor, "p c"]:
         dense = torch.zeros_like(self.own_class, dtype=self.weight.dtype)
@@ -166,9 +195,17 @@ class MeanHead(ProtoHead):
         return super().forward(similarities) * self.weights
 
     def prune(self, keep: Int[Tensor, "n"]) -> None:
-        total = self.weights * self.own_class.sum(dim=0).clamp(min=1)
+        total = self._totals()
         super().prune(keep)
         self.weights = total / self.own_class.sum(dim=0).clamp(min=1)
+
+    def relabel(self, prototype: int, *, to: int) -> None:
+        total = self._totals()
+        super().relabel(prototype, to=to)
+        self.weights = total / self.own_class.sum(dim=0).clamp(min=1)
+
+    def _totals(self) -> Float[Tensor, "c"]:
+        return self.weights * self.own_class.sum(dim=0).clamp(min=1)
 
 
 HEADS: dict[str, Callable[..., Head]] = {

@@ -21,9 +21,9 @@ from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_image
 from pixpnet.report.predictions import Confusion, Predictions, confusion, predict
 from pixpnet.report.prototypes import Chapter, Checked, Remark, atlas, check
 from pixpnet.report.tables import MetricTable, read_metrics
-from pixpnet.runs import Pruning, Run, RunDirectory, Tested, load, object_shares
+from pixpnet.runs import Edit, Pruning, Run, RunDirectory, Tested, load, object_shares
 from pixpnet.types import Progress, no_progress
-from pixpnet.words import duration, percent, readable_names
+from pixpnet.words import counted, duration, percent, readable_names
 
 PAIRS = 10
 """Confused pairs of classes that are listed."""
@@ -93,6 +93,8 @@ class Report:
     """Name of the run directory."""
     image_size: tuple[int, int]
     facts: tuple[Fact, ...]
+    edits: tuple[Edit, ...]
+    """What was done to the prototypes by hand."""
     remarks: tuple[Remark, ...]
     missing: str | None
     """Why the run's data set can't be looked at, and with it what needs images of it; None: it can."""
@@ -175,6 +177,7 @@ def collect(
         run=real_path(directory.path).name,
         image_size=run.image_size,
         facts=facts(run, tested, field=field, info=info, pruning=Pruning.read(directory.pruned_file)),
+        edits=run.edits,
         remarks=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
         missing=missing,
         examples=tuple(examples),
@@ -283,7 +286,8 @@ def facts(
             "Prototypes",
             f"{network.num_prototypes:,}",
             f"for {network.num_classes:,} classes, each the patch of a training image"
-            + ("" if pruning is None else f"; {pruning}"),
+            + ("" if pruning is None else f"; {pruning}")
+            + (f"; edited by hand ({counted(len(run.edits), 'edit')})" if run.edits else ""),
         ),
         Fact(
             "Backbone",

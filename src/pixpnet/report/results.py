@@ -12,7 +12,8 @@ from pixpnet.errors import CheckpointError, ConfigError, DataError, FileError, P
 from pixpnet.evaluation import Evaluation, Key, Measurement
 from pixpnet.files import MOST_YAML, read_if_there, read_numbers, read_text, real_path
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
-from pixpnet.runs import RunDirectory
+from pixpnet.runs import RunDirectory, read_history
+from pixpnet.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,13 @@ def _read(path: Path, label: str) -> RunResults:
     remarks: list[str] = []
     evaluation = _evaluation(directory)
     scores, info = read_numbers(directory.scores_file), read_numbers(directory.model_info_file)
-    chosen = directory.chosen_checkpoint()
+    chosen, edits = directory.chosen_checkpoint(), read_history(directory)
+    if edits.lines and (sha256 := edits.lines[-1].network) is not None:
+        chosen = directory.edited_file(sha256)
+        remarks.append(
+            f"its prototypes were edited by hand ({counted(len(edits.done), 'edit')}); their number and the "
+            "accuracy are those of the trained network"
+        )
     if evaluation is not None and chosen is not None and chosen.name != evaluation.checkpoint:
         remarks.append(
             f"its metrics were measured with {evaluation.checkpoint}, but the run's network is now "

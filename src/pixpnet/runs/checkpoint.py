@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from pixpnet.config import SIDE
-from pixpnet.errors import CheckpointError, FileError
+from pixpnet.errors import CheckpointError, ConfigError, FileError
 from pixpnet.files import write_atomically
 from pixpnet.records import checked
 from pixpnet.runs.directory import CHECKPOINT_NAME
+from pixpnet.runs.edits import Edit
 from pixpnet.types import PrototypeSource
 from pixpnet.words import visible
 
@@ -57,6 +58,8 @@ class Checkpoint:
     train_seconds: float
     average: dict[str, Tensor] | None = None
     """The running mean of train.stochastic-weight-averaging, until the network takes it over."""
+    edits: tuple[Edit, ...] = ()
+    """What was done by hand to the trained network's prototypes."""
 
 
 REQUIRED = {field.name for field in fields(Checkpoint) if field.default is MISSING}
@@ -74,6 +77,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         {**asdict(source), "box": tuple(source.box), "cell": tuple(source.cell)}
         for source in checkpoint.sources
     ]
+    if checkpoint.edits:
+        values["edits"] = [edit.plain() for edit in checkpoint.edits]
+    else:
+        del values["edits"]
     content = {"format": FORMAT, "version": VERSION, **values}
     try:
         write_atomically(path, lambda file: torch.save(content, file))
@@ -145,6 +152,12 @@ def checkpoint_of(content: Mapping[str, Any], path: Path) -> Checkpoint:
         _source(path, number, source, values["class_names"])
         for number, source in enumerate(values["sources"])
     )
+    try:
+        values["edits"] = checked(tuple[Edit, ...], values.get("edits", ()), "its edits")
+        for edit in values["edits"]:
+            edit.check()
+    except (ValueError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
     return Checkpoint(**values)
 
 

@@ -159,6 +159,20 @@ class RunDirectory:
         """What was pruned (`Pruning`), under train.prune."""
         return self.results / "pruned.json"
 
+    @property
+    def edits_file(self) -> Path:
+        """What was done by hand to its prototypes, one edit a line; nothing of it is ever changed."""
+        return self.results / "edits.jsonl"
+
+    def edited_file(self, sha256: str) -> Path:
+        """The edited network whose file has this checksum."""
+        return self.checkpoints / f"edited-{sha256[:16]}.ckpt"
+
+    @property
+    def similarities_file(self) -> Path:
+        """How similar its images are to the trained network's prototypes, once somebody edited these."""
+        return self.results / "similarities.safetensors"
+
     def thumbnail_file(self, source: PrototypeSource) -> Path:
         """A prototype's training image as the network sees it, where the run keeps it.
 

@@ -40,11 +40,12 @@ from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint
 from pixpnet.runs.directory import MODEL_FILE, RunDirectory
+from pixpnet.runs.edits import Edit, read_history
 from pixpnet.runs.manifest import read_manifest
 from pixpnet.runs.model_folder import read_model
 from pixpnet.runs.thumbnails import read_thumbnail
 from pixpnet.types import ImageRecord, Normalization, PrototypeSource
-from pixpnet.words import visible
+from pixpnet.words import counted, visible
 
 _logger = logging.getLogger(__name__)
 
@@ -76,6 +77,8 @@ class Run:
     """Divides each colour channel after that."""
     epoch: int
     checkpoint: Path
+    edits: tuple[Edit, ...] = ()
+    """What was done by hand to the prototypes since the training."""
 
     def __repr__(self) -> str:
         height, width = self.image_size
@@ -83,11 +86,12 @@ class Run:
         rows, columns = field.grid_size
         names = shorten(", ".join(self.class_names), 80, placeholder=" …")
         pixels = f"{rows}×{columns} patches, each {field.mean_percent:.1f} % of the image on average"
+        edits = f", edited by hand ({counted(len(self.edits), 'edit')})" if self.edits else ""
         lines = (
             f"Run {self.checkpoint}",
             f"  network     {self.config.model.network}",
             f"  images      {height}×{width} pixels: {pixels}",
-            f"  prototypes  {self.network.num_prototypes:,}, {self.config.model.distance} distance",
+            f"  prototypes  {self.network.num_prototypes:,}, {self.config.model.distance} distance{edits}",
             f"  classes     {len(self.class_names):,}: {names}",
             f"  data        {self.config.dataset.name} in {self.config.dataset.root}",
         )
@@ -132,10 +136,13 @@ class Run:
         )
 
     def tested(self) -> Tested | None:
-        """What the run measured of this network when its training ended, and kept; None: it did not."""
+        """What the run measured of this network when its training or editing ended; None: it did not."""
         directory = RunDirectory.of_checkpoint(self.checkpoint)
         if directory is None or not is_there(directory.images_file):
             return None
+        for edit in reversed(read_history(directory).lines):
+            if edit.network is not None and self.checkpoint == directory.edited_file(edit.network):
+                return Tested(edit.accuracy, edit.class_accuracy, edit.images, when="when it was edited")
         scores, best = read_numbers(directory.scores_file), directory.chosen_checkpoint()
         is_best = best is not None and best.name == self.checkpoint.name
         prefix = "best_" if is_best and "best_test_accuracy" in scores else ""
@@ -302,6 +309,8 @@ def is_normalized(image: PictureSource | Tensor) -> TypeGuard[Tensor]:
 def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
     """A run directory's best (else last) network, that of a ``.ckpt`` file, or a model that stands alone.
 
+    Where prototypes were edited by hand it is the edited network; the trained one's file gives that.
+
     Args:
         path: The folder of the run or of `pixpnet export`, or the file.
         dataset_root: Where the run's data lies now, if it has moved: what ``dataset.root`` was in training.
@@ -312,11 +321,12 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
     """
     if dataset_root is not None and not Path(dataset_root).is_dir():
         raise DataError(f"there is no folder {dataset_root} (the dataset root).")
-    file = Path(path)
+    file, edits = Path(path), None
     if (file / MODEL_FILE).is_file():
         file = file / MODEL_FILE
     elif file.suffix not in (".ckpt", Path(MODEL_FILE).suffix):
-        file = _best_checkpoint(RunDirectory.open(file))
+        directory = RunDirectory.open(file)
+        file, edits = _network_file(directory), read_history(directory).done
     saved = load_checkpoint(file) if file.suffix == ".ckpt" else read_model(file)
     try:
         config = config_from_yaml(saved.config_yaml)
@@ -335,6 +345,7 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
         std=saved.std,
         epoch=saved.epoch,
         checkpoint=file,
+        edits=saved.edits if edits is None else edits,
     )
     _check_sources(run)
     return run
@@ -401,8 +412,31 @@ def _check_sources(run: Run) -> None:
             )
 
 
-def _best_checkpoint(run: RunDirectory) -> Path:
-    """The checkpoint that the run chose, else its last one.
+def _network_file(run: RunDirectory) -> Path:
+    """The checkpoint of the network in force: the edited one, else the best (else last) that was trained.
+
+    Raises:
+        CheckpointError: There is none, or it is not what the list of edits tells of.
+    """
+    trained, history = best_checkpoint(run), read_history(run)
+    if not history.lines:
+        return trained
+    last = history.lines[-1]
+    if sha256_of(trained) != last.trained:
+        raise CheckpointError(f"{run.edits_file} tells of another network than {trained}.")
+    if last.network is None:
+        return trained
+    edited = run.edited_file(last.network)
+    if not edited.is_file() or sha256_of(edited) != last.network:
+        raise CheckpointError(
+            f"{edited} is missing or not the network that {run.edits_file} tells of; `pixpnet prototypes "
+            f"{run.path} undo` and redo make it anew from {trained}."
+        )
+    return edited
+
+
+def best_checkpoint(run: RunDirectory) -> Path:
+    """The trained checkpoint that the run chose, else its last one.
 
     Raises:
         CheckpointError: There is none, or the one that it chose is gone.

@@ -30,8 +30,15 @@ from pixpnet.training.objective import (
 )
 from pixpnet.training.plan import SCHEDULES, EpochPlan, plan_epochs
 from pixpnet.training.profiling import PROFILERS
-from pixpnet.training.projection import SimilarityTable, project_prototypes, start_prototypes, train_readout
-from pixpnet.training.pruning import prune_prototypes
+from pixpnet.training.projection import (
+    SimilarityTable,
+    project_prototypes,
+    read_out,
+    similarity_table,
+    start_prototypes,
+    train_readout,
+)
+from pixpnet.training.pruning import find_candidates, head_without, prune_prototypes, times_used
 from pixpnet.training.setup import ON_CHANGED_DATA, features_in_place, resume, train
 from pixpnet.training.tools import Display, RunLogs, flat_options
 from pixpnet.training.trainer import BALANCES
@@ -61,7 +68,9 @@ __all__ = [
     "classifier_groups",
     "cross_entropy",
     "features_in_place",
+    "find_candidates",
     "flat_options",
+    "head_without",
     "is_out_of_memory",
     "largest_that_fits",
     "load",
@@ -70,10 +79,13 @@ __all__ = [
     "project_prototypes",
     "prototype_groups",
     "prune_prototypes",
+    "read_out",
     "resume",
     "score",
     "set_learning_rates",
+    "similarity_table",
     "start_prototypes",
+    "times_used",
     "to_device",
     "train",
     "train_epochs",

@@ -13,12 +13,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from pixpnet.config import Config, resolve_optimizer
 from pixpnet.data import ClassificationImages, Sample
 from pixpnet.files import sha256_of
 from pixpnet.modes import evaluating
 from pixpnet.projection import PatchCandidates, project
 from pixpnet.prototypes import Head, PatchSample, PrototypeNetwork, l1_loss, standardise_inputs
 from pixpnet.receptive_fields import ReceptiveField
+from pixpnet.seeds import stable_seed
+from pixpnet.training.learner import ParameterGroup, build_optimizer
 from pixpnet.training.loop import to_device
 from pixpnet.types import ImageRecord, PrototypeSource
 
@@ -186,3 +189,33 @@ def train_readout(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+
+def read_out(head: Head, table: SimilarityTable, *, config: Config, seed: int, epoch: int) -> None:
+    """Train a head on a table of its prototypes, as the run does after this epoch's projection.
+
+    One without parameters stays as it is.
+
+    Args:
+        head: Changed in place.
+        table: Of the training images.
+        config: The run's.
+        seed: The run's.
+        epoch: Tells, with the seed, the order of the images.
+    """
+    parameters = [*head.parameters()]
+    if not parameters:
+        return
+    options, train, loss = config.optimizer, config.train, config.loss
+    group = ParameterGroup(parameters, options.readout_lr, 0.0)
+    train_readout(
+        head,
+        *table,
+        optimizer=build_optimizer(resolve_optimizer(options.name), [group], options),
+        epochs=train.readout_push_epochs,
+        batch_size=train.batch_size,
+        xent=loss.xent,
+        l1=loss.l1,
+        label_smoothing=loss.label_smoothing,
+        generator=torch.Generator().manual_seed(stable_seed(seed, epoch, "readout")),
+    )

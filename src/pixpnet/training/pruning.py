@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -49,12 +49,14 @@ def prune_prototypes(
     """
     everything = range(len(sources))
     before = found = _Attempt.at(network.head, everything, validation)
-    candidates = _candidates(network, sources, on_object, used=_times_used(before, (training, validation)))
+    used = times_used(network.head, (training, validation))
+    candidates = find_candidates(network, sources, on_object, used=used)
     spared, too_many = 0, len(candidates) + 1
     trying = len(candidates)
     while trying > spared:
         kept = sorted({*everything} - {one.prototype for one in candidates[:trying]})
-        head = _without(network.head, candidates[:trying], kept)
+        heirs = {one.prototype: one.heir for one in candidates[:trying]}
+        head = head_without(network.head, heirs)
         read_out(head, training.of(kept))
         attempt = _Attempt.at(head, kept, validation)
         if attempt.right >= before.right and attempt.loss <= before.loss + TOLERANCE:
@@ -94,14 +96,23 @@ class _Attempt(NamedTuple):
         return cls(head, kept, right, float(functional.cross_entropy(logits, labels)))
 
 
-def _candidates(
+def find_candidates(
     network: PrototypeNetwork,
     sources: Sequence[PrototypeSource],
     on_object: Sequence[float | None],
     *,
     used: Int64[np.ndarray, "p"],
+    doubts: Mapping[str, Sequence[int]] | None = None,
 ) -> list[PrunedPrototype]:
-    """What may go, in the order of `prune_prototypes`; no class would be left without if all of it went."""
+    """What may go, in the order of `prune_prototypes`; no class would be left without if all of it went.
+
+    Args:
+        network: Projected.
+        sources: Of its prototypes.
+        on_object: The share of each source's box that is the object; None where nothing tells.
+        used: In how many images each prototype is among those that speak most.
+        doubts: Further reasons, and the prototypes that they speak against; these come last.
+    """
     own, found = network.own_class, dict[int, PrunedPrototype]()
     hidden = {number for number, share in enumerate(on_object) if share is not None and share < BACKGROUND}
 
@@ -120,17 +131,20 @@ def _candidates(
         add(number, "unused")
     for number in sorted(hidden, key=lambda number: (used[number], number)):
         add(number, "background")
+    for reason, numbers in (doubts or {}).items():
+        for number in numbers:
+            add(number, reason)
     return list(found.values())
 
 
 @torch.no_grad()
-def _times_used(whole: _Attempt, tables: Sequence[SimilarityTable]) -> Int64[np.ndarray, "p"]:
+def times_used(head: Head, tables: Sequence[SimilarityTable]) -> Int64[np.ndarray, "p"]:
     """In how many images each prototype is among those that speak most."""
-    weights = whole.head(torch.eye(len(whole.kept), device=tables[0].labels.device)).cpu().numpy()
+    weights = head(torch.eye(len(head.own_class), device=tables[0].labels.device)).cpu().numpy()
     counts = [
         times_on_top(
             table.similarities.cpu().numpy(),
-            whole.head(table.similarities).argmax(dim=1).cpu().numpy(),
+            head(table.similarities).argmax(dim=1).cpu().numpy(),
             weights,
         )
         for table in tables
@@ -138,11 +152,12 @@ def _times_used(whole: _Attempt, tables: Sequence[SimilarityTable]) -> Int64[np.
     return np.sum(counts, axis=0)
 
 
-def _without(head: Head, pruned: Sequence[PrunedPrototype], kept: Sequence[int]) -> Head:
-    """A copy of the head for the prototypes that are kept."""
+def head_without(head: Head, heirs: Mapping[int, int | None]) -> Head:
+    """A copy of a head without some prototypes, whose weights their heirs take over where there are some."""
     head = copy.deepcopy(head)
-    for one in pruned:
-        if one.heir is not None:
-            head.hand_over(one.prototype, to=one.heir)
+    for prototype, heir in heirs.items():
+        if heir is not None:
+            head.hand_over(prototype, to=heir)
+    kept = [number for number in range(len(head.own_class)) if number not in heirs]
     head.prune(torch.tensor(kept, device=head.own_class.device))
     return head

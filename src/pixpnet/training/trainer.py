@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from pixpnet.backbones import Backbone, TiledBackbone
-from pixpnet.config import Config, resolve_optimizer
+from pixpnet.config import Config
 from pixpnet.data import ClassificationImages, EpochLoader, Splits
 from pixpnet.data import loader as make_loader
 from pixpnet.files import write_text, write_yaml
@@ -20,18 +20,18 @@ from pixpnet.prototypes import Head, PrototypeNetwork
 from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.runs import RunDirectory, keep_calibration, keep_thumbnails, load_checkpoint, object_shares
 from pixpnet.seeds import seeded, stable_seed
-from pixpnet.training.learner import RATE_COLUMNS, ParameterGroup, build_optimizer
+from pixpnet.training.learner import RATE_COLUMNS
 from pixpnet.training.loop import Learning, TrainedEpoch, score, train_epochs
 from pixpnet.training.objective import EpochMeter
 from pixpnet.training.plan import EpochPlan
 from pixpnet.training.projection import (
     SimilarityTable,
     project_prototypes,
+    read_out,
     similarity_table,
     source_patches,
     start_add_on,
     start_prototypes,
-    train_readout,
 )
 from pixpnet.training.pruning import prune_prototypes
 from pixpnet.training.state import TrainState
@@ -221,24 +221,8 @@ class Trainer:
             self._train_head(head, self._table(self.splits.projection))
 
     def _train_head(self, head: Head, table: SimilarityTable) -> None:
-        """Train a head on a table of its prototypes; one without parameters stays as it is."""
-        parameters = [*head.parameters()]
-        if not parameters:
-            return
-        options, train, loss = self.config.optimizer, self.config.train, self.config.loss
-        group = ParameterGroup(parameters, options.readout_lr, 0.0)
-        seed = stable_seed(self.seed, self.state.position.epoch, "readout")
-        train_readout(
-            head,
-            *table,
-            optimizer=build_optimizer(resolve_optimizer(options.name), [group], options),
-            epochs=train.readout_push_epochs,
-            batch_size=train.batch_size,
-            xent=loss.xent,
-            l1=loss.l1,
-            label_smoothing=loss.label_smoothing,
-            generator=torch.Generator().manual_seed(seed),
-        )
+        """Train a head on a table of its prototypes."""
+        read_out(head, table, config=self.config, seed=self.seed, epoch=self.state.position.epoch)
 
     def _table(self, images: ClassificationImages) -> SimilarityTable:
         return similarity_table(
