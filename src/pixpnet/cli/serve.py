@@ -1,0 +1,38 @@
+"""``pixpnet serve``: a page to drop pictures on, and a JSON API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from pixpnet.cli.console import say
+from pixpnet.cli.parser import Parser, number_in
+from pixpnet.config import FROM_1, Range
+
+TOKEN = "PIXPNET_TOKEN"
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Serve until a signal ends it."""
+    parser = Parser(
+        "pixpnet serve",
+        "Serve a trained network: a page to drop pictures on, and a JSON API.",
+        of=["pixpnet.serving:serve", "pixpnet.serving:Limits"],
+    )
+    parser.add_run("folder of the run, a checkpoint, or a folder of `pixpnet export`")
+    parser.take("host", metavar="ADDRESS")
+    parser.take("port", type=number_in(Range(0, 65535)), metavar="N")
+    shown = f"what requests have to show; {TOKEN} in the environment does the same, unseen by other users"
+    parser.take(
+        "token", metavar="TEXT", says=f"{shown}; None: none at this machine's own address, else one is made"
+    )
+    for name in ("max_bytes", "max_pixels", "max_waiting", "batch_size"):
+        parser.take(name, type=number_in(FROM_1), metavar="N")
+    parser.take("timeout", type=number_in(Range(minimum=0.1), float), metavar="SECONDS")
+    options = vars(parser.parse(arguments))
+    from pixpnet.serving import Limits, serve
+
+    limits = Limits(**{name: options.pop(name) for name in Limits.__dataclass_fields__})
+    token = options.pop("token")
+    serve(**options, token=os.environ.get(TOKEN) if token is None else token, limits=limits, tell=say)
+    return 0

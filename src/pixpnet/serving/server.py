@@ -1,0 +1,100 @@
+"""From a run to a server that listens."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+import torch
+import uvicorn
+
+from pixpnet.errors import ConfigError
+from pixpnet.runs import load
+from pixpnet.serving.app import create_app
+from pixpnet.serving.limits import Limits
+
+_LONGEST_HEADERS = 16_384
+"""Bytes of a request before its body."""
+
+_GRACE = 5
+"""Seconds for what is being answered when the server is told to end."""
+
+
+def serve(
+    run_dir: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    limits: Limits | None = None,
+    dataset_root: str | Path | None = None,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Serve a trained network as a page and a JSON API, until a signal ends it.
+
+    Args:
+        run_dir: A run directory, one of its checkpoints, or the folder of `pixpnet export`; the network goes
+            to a GPU where there is one.
+        host: Address to listen at; at others than this machine's own a token is needed.
+        port: To listen at; 0: any that is free.
+        token: What requests have to show; None: nothing on this machine alone, else one is made and shown.
+        limits: What it takes at most; None: `Limits`' defaults.
+        dataset_root: Where the run's data lies now, if it has moved.
+        tell: Told the address.
+
+    Raises:
+        CheckpointError: There is no such run, or its prototypes are not training patches.
+        ConfigError: The address can't be listened at, or the token can't be sent.
+    """
+    if token is not None and not re.fullmatch("[!-~]+", token):
+        raise ConfigError("serve: the token is to be of ASCII letters, digits and signs, without blanks.")
+    with _listening(host, port) as listener:
+        run = load(run_dir, dataset_root=dataset_root)
+        run.network.to("cuda" if torch.cuda.is_available() else "cpu")
+        is_made = token is None and not _is_loopback(host)
+        token = secrets.token_urlsafe(24) if is_made else token
+        hosts = ("localhost", "127.0.0.1", "::1", host.lower()) if _is_loopback(host) else None
+        app = create_app(run, token=token, hosts=hosts, limits=limits)
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{listener.getsockname()[1]}/"
+        tell(f"{address}?token={token}" if is_made else address)
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            h11_max_incomplete_event_size=_LONGEST_HEADERS,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"serve: can't listen at {host}, port {port}: {reason}.") from error
+
+
+def _is_loopback(host: str) -> bool:
+    """
+    >>> _is_loopback("localhost"), _is_loopback("127.0.0.2"), _is_loopback("::1"), _is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
