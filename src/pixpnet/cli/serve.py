@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 from pixpnet.cli.console import say
@@ -21,7 +22,7 @@ def serve(arguments: Sequence[str]) -> int:
     )
     parser.add_run("folder of the run, a checkpoint, or a folder of `pixpnet export`")
     parser.take("host", metavar="ADDRESS")
-    parser.take("port", type=number_in(Range(0, 65535)), metavar="N")
+    parser.take("port", type=number_in(Range(minimum=0, maximum=65535)), metavar="N")
     shown = f"what requests have to show; {TOKEN} in the environment does the same, unseen by other users"
     parser.take(
         "token", metavar="TEXT", says=f"{shown}; None: none at this machine's own address, else one is made"
@@ -34,5 +35,10 @@ def serve(arguments: Sequence[str]) -> int:
 
     limits = Limits(**{name: options.pop(name) for name in Limits.__dataclass_fields__})
     token = options.pop("token")
-    serve(**options, token=os.environ.get(TOKEN) if token is None else token, limits=limits, tell=say)
+    serve(**options, token=os.environ.get(TOKEN) if token is None else token, limits=limits, tell=_tell)
     return 0
+
+
+def _tell(address: str) -> None:
+    say(address)
+    sys.stdout.flush()  # to whatever waits for it

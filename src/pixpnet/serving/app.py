@@ -133,9 +133,10 @@ def create_app(
         lifespan=lifespan,
     )
     _tell_errors(app)
-    _add_page(app, run)
+    has_images = _has_images(run)
+    _add_page(app, run, has_images=has_images)
     _add_pictures(app, predictor.run, line, limits)
-    _add_prototypes(app, run)
+    _add_prototypes(app, run, has_images=has_images)
 
     @app.get("/healthz")
     def health() -> dict[str, str]:
@@ -173,10 +174,11 @@ def _tell_errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, told)
 
 
-def _add_page(app: FastAPI, run: Run) -> None:
+def _add_page(app: FastAPI, run: Run, *, has_images: bool) -> None:
     page = templates(_PACKAGE).get_template("page.html.j2")
     names = readable_names(run.class_names)
-    html = page.render(run=run, names=names, formats=FORMATS, version=pixpnet.__version__)
+    told = {"has_images": has_images, "formats": FORMATS, "version": pixpnet.__version__}
+    html = page.render(run=run, names=names, **told)
     assets = {
         "page.css": (asset("style.css") + asset("page.css", _PACKAGE), "text/css"),
         "page.js": (asset("page.js", _PACKAGE), "text/javascript"),
@@ -255,14 +257,17 @@ def _add_pictures(app: FastAPI, run: Run, line: Line, limits: Limits) -> None:
         return await of_picture(request, lambda _, data: line.do(partial(shown, data)))
 
 
-def _add_prototypes(app: FastAPI, run: Run) -> None:
+def _has_images(run: Run) -> bool:
+    """Whether the prototypes' training pictures can be shown."""
     try:
         run.require_source_images()
-        has_images = True
     except DataError as error:
         _logger.warning("prototypes are shown without their training pictures: %s", error)
-        has_images = False
+        return False
+    return True
 
+
+def _add_prototypes(app: FastAPI, run: Run, *, has_images: bool) -> None:
     def of_class(index: int) -> dict[str, Any]:
         found = atlas_to_dict(run, index)
         for one in found["prototypes"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -86,7 +87,7 @@ def check_pixels(data: bytes, limits: Limits) -> None:
         DataError: It is no picture that can be read.
         HTTPException: It is too large.
     """
-    width, height = picture_size(data, Reading(orientation="ignore"))
+    width, height = picture_size(data, Reading(max_pixels=sys.maxsize))
     if width * height > limits.max_pixels:
         raise HTTPException(
             413,
@@ -120,8 +121,6 @@ async def _of_form(request: Request, body: bytes) -> Upload:
         form = await _InMemory(request.headers, stream(), max_files=1, max_fields=8).parse()
     except MultiPartException as error:
         raise HTTPException(400, f"the form can't be read: {error.message}") from error
-    except KeyError:  # of its header
-        raise HTTPException(400, "the form can't be read: it has no boundary.") from None
     file = form.get(FIELD)
     if not isinstance(file, UploadFile):
         return Upload("picture", b"")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from types import FrameType
 
 import torch
 import uvicorn
@@ -16,6 +19,7 @@ from pixpnet.errors import ConfigError
 from pixpnet.runs import load
 from pixpnet.serving.app import create_app
 from pixpnet.serving.limits import Limits
+from pixpnet.workers import ENDING
 
 _LONGEST_HEADERS = 16_384
 """Bytes of a request before its body."""
@@ -75,7 +79,29 @@ def serve(
             h11_max_incomplete_event_size=_LONGEST_HEADERS,
             timeout_graceful_shutdown=_GRACE,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        _run(uvicorn.Server(config), listener)
+
+
+def _run(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Run until a signal comes; then, when all is closed, let it be heard as it would have been."""
+    came: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        server.should_exit = True
+
+    is_main = threading.current_thread() is threading.main_thread()
+    heard = {number: signal.getsignal(number) for number in ENDING if is_main}
+    heard = {number: former for number, former in heard.items() if callable(former)}
+    for number in heard:  # uvicorn knows SIGTERM, but not SIGHUP
+        signal.signal(number, end)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        for number, former in heard.items():
+            signal.signal(number, former)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -83,7 +109,7 @@ def _listening(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=128)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         raise ConfigError(f"serve: can't listen at {host}, port {port}: {reason}.") from error
 
 

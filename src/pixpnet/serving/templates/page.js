@@ -3,12 +3,13 @@
 const find = (selector) => document.querySelector(selector);
 const seen = { width: Number(document.body.dataset.width), height: Number(document.body.dataset.height) };
 const names = [...find("#of").options].map((option) => option.text);
+const full = [...find("#of").options].map((option) => option.dataset.name); // as the API says them
 const asked = { file: null, picture: null, prediction: null, against: null, number: 0 };
 
-/* An element with properties, and what is in it; texts are never markup. */
-function make(tag, properties = {}, ...children) {
+/* An element with properties and attributes, and what is in it; texts are never markup. */
+function make(tag, { attributes = {}, ...properties } = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
-  for (const [name, value] of Object.entries(properties.attributes ?? {})) element.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
 }
@@ -78,7 +79,8 @@ function crop({ image, box: [left, top, right, bottom], size }, kind) {
 }
 
 const here = (one) => ({ image: asked.picture.jpeg, box: one.box_in_picture, size: asked.picture });
-const there = ({ prototype, box }, image = `v1/prototypes/${prototype}/image`) => ({ image, box, size: seen });
+const sourceImage = (prototype) => ("images" in document.body.dataset ? `v1/prototypes/${prototype}/image` : null);
+const there = ({ prototype, box }) => ({ image: sourceImage(prototype), box, size: seen });
 const nameOf = (one) => (one.class_index === null ? one.class_name : names[one.class_index]);
 
 /* One prototype's say; with the focus, or under the pointer, its boxes are the ones that the pictures show. */
@@ -157,7 +159,7 @@ async function predict(file) {
   const { predicted, probability, second_class, margin, unfamiliar } = asked.prediction;
   find("#class").textContent = `${names[predicted]}, ${percent(probability)}`;
   find("[data-sure]").textContent = [
-    second_class === null ? "" : `Next: ${second_class}, ${percent(probability - margin)}. `,
+    second_class === null ? "" : `Next: ${names[full.indexOf(second_class)]}, ${percent(probability - margin)}. `,
     unfamiliar === null ? "The run has no calibration." : `${Math.round(100 * unfamiliar)} % of the validation images are more like the training images (unfamiliar: ${decimal(unfamiliar)}).`,
   ].join("");
   const strange = find("[data-unfamiliar]");
@@ -169,8 +171,7 @@ async function predict(file) {
     })),
   }]);
   for (const option of find("#against").options) option.disabled = option.hidden = Number(option.value) === predicted;
-  const others = [...find("#against").options].filter((option) => !option.disabled);
-  find("#against").value = (others.find((option) => option.text === second_class) ?? others[0])?.value ?? "";
+  find("#against").value = String(full.indexOf(second_class));
   find("[data-answer]").hidden = false;
   say(`${file.name}: ${names[predicted]}`);
   find("#class").focus();
@@ -218,7 +219,7 @@ async function showPrototypes() {
     const found = await (await ask(`v1/prototypes?class=${chosen}`)).json();
     if (chosen !== find("#of").value) return;
     find("[data-cards]").replaceChildren(...found.classes[0].prototypes.map((one) => {
-      const patch = there(one, one.image);
+      const patch = there(one);
       return make("li", { className: "card" },
         make("span", { className: "views" },
           framed(patch, "there", `Prototype ${one.prototype} in a training image of ${names[one.label]}`), crop(patch, "there")),
