@@ -9,8 +9,12 @@ from collections.abc import Sequence
 from pixpnet.cli.console import say
 from pixpnet.cli.parser import Parser, number_in
 from pixpnet.config import FROM_1, Range
+from pixpnet.memory import keep_freed_memory
 
 TOKEN = "PIXPNET_TOKEN"
+
+_LARGEST_KEPT = 2**24
+"""Bytes: the tensors of a forward pass, but no picture of millions of pixels, which anyone may send."""
 
 
 def serve(arguments: Sequence[str]) -> int:
@@ -33,6 +37,7 @@ def serve(arguments: Sequence[str]) -> int:
     options = vars(parser.parse(arguments))
     from pixpnet.serving import Limits, serve
 
+    keep_freed_memory(os.environ, largest=_LARGEST_KEPT)
     limits = Limits(**{name: options.pop(name) for name in Limits.__dataclass_fields__})
     token = options.pop("token")
     serve(**options, token=os.environ.get(TOKEN) if token is None else token, limits=limits, tell=_tell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import signal
@@ -56,6 +57,7 @@ def serve(
     """
     if token is not None and not re.fullmatch("[!-~]+", token):
         raise ConfigError("serve: the token is to be of ASCII letters, digits and signs, without blanks.")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a line for each form that is none
     with _listening(host, port) as listener:
         run = load(run_dir, dataset_root=dataset_root)
         run.network.to("cuda" if torch.cuda.is_available() else "cpu")
