@@ -339,6 +339,7 @@ def test_a_full_line_sends_away(run, photos):
 
     slow, second = asyncio.run(both())
     assert second[0]["status"] == 503
+    assert b"too many requests wait already" in second[1]["body"]
     assert dict(second[0]["headers"])[b"retry-after"] == b"1"
     assert slow[0]["status"] == 408
     assert b"did not come within 0.5 seconds" in slow[1]["body"]
