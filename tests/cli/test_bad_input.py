@@ -11,7 +11,7 @@ from pixpnet.cli import main
 from pixpnet.data import DATASETS
 
 ALL_COMMANDS = (
-    "fit, train, demo, configs, predict, explain, verify, evaluate, report, export, compare, rf, goldilocks, "
+    "fit, train, demo, configs, predict, explain, verify, evaluate, report, export, serve, compare, rf, goldilocks, "
     "data"
 )
 
