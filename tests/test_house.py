@@ -34,7 +34,7 @@ def test_rooms_import_downwards_and_in_no_circle():
     assert done.returncode == 0, done.stdout
 
 
-COMMANDS = {"compare", "evaluate", "explain", "export", "fit", "predict", "train", "verify"}
+COMMANDS = {"compare", "evaluate", "explain", "export", "fit", "predict", "serve", "train", "verify"}
 """Functions that a command is named like, which calls them."""
 
 

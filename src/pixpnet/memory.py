@@ -53,7 +53,7 @@ def require_memory(size: float, what: str) -> None:
         )
 
 
-def keep_freed_memory(environment: Mapping[str, str]) -> bool:
+def keep_freed_memory(environment: Mapping[str, str], *, largest: int = _LARGE) -> bool:
     """Let this process keep what it frees, for the next tensor; says whether it does.
 
     The commands call it when they begin; from Python call it before the first tensor is made, as
@@ -62,6 +62,7 @@ def keep_freed_memory(environment: Mapping[str, str]) -> bool:
 
     Args:
         environment: Where PIXPNET_KEEP_MEMORY may stand: ``no`` leaves glibc as it is.
+        largest: Bytes; of what is larger, and of what lies free beyond it, nothing is kept.
 
     Raises:
         ConfigError: It stands there and is neither yes nor no.
@@ -72,5 +73,5 @@ def keep_freed_memory(environment: Mapping[str, str]) -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     # Older ones refuse so large a threshold: there nothing is mapped.
-    is_kept = mallopt(_M_MMAP_THRESHOLD, _LARGE) or mallopt(_M_MMAP_MAX, 0)
-    return bool(is_kept and mallopt(_M_TRIM_THRESHOLD, _LARGE))
+    is_kept = mallopt(_M_MMAP_THRESHOLD, largest) or mallopt(_M_MMAP_MAX, 0)
+    return bool(is_kept and mallopt(_M_TRIM_THRESHOLD, largest))

@@ -11,8 +11,8 @@ from pixpnet.cli import main
 from pixpnet.data import DATASETS
 
 ALL_COMMANDS = (
-    "fit, train, demo, configs, predict, explain, verify, evaluate, report, export, prototypes, compare, "
-    "rf, goldilocks, data"
+    "fit, train, demo, configs, predict, explain, verify, evaluate, report, export, prototypes, serve, "
+    "compare, rf, goldilocks, data"
 )
 
 TRAIN = ["train", "--model.name", "protonet", "--model.feature-extractor", "resnet18"]

@@ -18,7 +18,7 @@ from pixpnet.log import LEVELS, start_logging
 
 COMMANDS = (
     *("fit", "train", "demo", "configs", "predict", "explain", "verify", "evaluate", "report"),
-    *("export", "prototypes", "compare", "rf", "goldilocks", "data"),
+    *("export", "prototypes", "serve", "compare", "rf", "goldilocks", "data"),
 )
 
 

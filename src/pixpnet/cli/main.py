@@ -33,6 +33,7 @@ COMMANDS = {
     "report": ("runs", "write one HTML file that shows a run"),
     "export": ("export", "write a network for others: a folder that stands alone, ONNX, torch"),
     "prototypes": ("prototypes", "list prototypes, and change by hand what is wrong with them"),
+    "serve": ("serve", "a page to drop pictures on, and a JSON API"),
     "compare": ("runs", "runs side by side, as Markdown and HTML"),
     "rf": ("rf", "receptive fields of every layer of a backbone"),
     "goldilocks": ("goldilocks", "which layer of which backbone is just right"),

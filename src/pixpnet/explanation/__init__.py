@@ -6,7 +6,7 @@ from pixpnet.explanation.files import Atlas, atlas_to_dict, draw_atlas, explain_
 from pixpnet.explanation.image import Explainer, explain, explain_image, explain_test
 from pixpnet.explanation.maps import PixelMaps
 from pixpnet.explanation.photograph import Photograph
-from pixpnet.explanation.prediction import Prediction, outputs_of, predict
+from pixpnet.explanation.prediction import Prediction, Predictor, outputs_of, predict
 from pixpnet.explanation.rows import Written, write_predictions
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Photograph",
     "PixelMaps",
     "Prediction",
+    "Predictor",
     "Share",
     "Written",
     "atlas_to_dict",

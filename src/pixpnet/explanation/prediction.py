@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,16 +89,62 @@ def predict(
         ConfigError: A number is below 1 (top_k: below 0).
     """
     run = run if isinstance(run, Run) else load(run)
-    batch_size = batch_size or _usual_batch(run)
-    threads = threads or _usual_threads()
-    if top_k < 0 or batch_size < 1 or threads < 1:
-        raise ConfigError("predict: batch_size and threads are to be 1 or more, top_k 0 or more.")
-    if calibration is None:
+    predictor = Predictor(run, batch_size=batch_size, threads=threads, given=calibration)
+    return predictor.predict(pictures, top_k=top_k)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A run for many calls of `predict`: what these need is found once."""
+
+    run: Run
+    batch_size: int | None = None
+    threads: int | None = None
+    given: Calibration | None = None
+    """In place of the run's calibration."""
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """None: there is none, and none can be made; a warning says why."""
+        if self.given is not None:
+            return self.given
         try:
-            calibration = find_calibration(run, batch_size=batch_size)
+            return find_calibration(self.run, batch_size=self.most_at_once)
         except DataError as error:
             _logger.warning("probabilities are not calibrated, and `unfamiliar` is left out: %s", error)
-    return _predictions(run, _each(pictures), calibration, top_k, batch_size, threads)
+            return None
+
+    def predict(
+        self, pictures: PictureSource | Tensor | Iterable[PictureSource | Tensor], *, top_k: int
+    ) -> Iterator[Prediction]:
+        """As the function `predict`, which says what is raised."""
+        threads = self.threads or _usual_threads()
+        if top_k < 0 or self.most_at_once < 1 or threads < 1:
+            raise ConfigError("predict: batch_size and threads are to be 1 or more, top_k 0 or more.")
+        _ = self.calibration  # what is wrong with it is better known before the work
+        return self._predictions(_each(pictures), top_k, threads)
+
+    def _predictions(
+        self, pictures: Iterable[PictureSource | Tensor], top_k: int, threads: int
+    ) -> Iterator[Prediction]:
+        with closing(_batches(self.run, pictures, self.most_at_once, threads)) as batches:
+            for batch in batches:
+                yield from _of_batch(self.run, self._witnesses, self.calibration, batch, top_k=top_k)
+
+    @property
+    def most_at_once(self) -> int:
+        """Pictures in one forward pass."""
+        return self.batch_size or _usual_batch(self.run)
+
+    @cached_property
+    def _witnesses(self) -> Witnesses:
+        run = self.run
+        return Witnesses.of(
+            run.network,
+            class_names=run.class_names,
+            receptive_field=run.receptive_field(),
+            sources=run.sources,
+        )
 
 
 def outputs_of(
@@ -134,25 +180,6 @@ class _Read(NamedTuple):
     seen: Float[Tensor, "3 H W"] | None
     window: tuple[int, int, int, int] | None
     error: str | None
-
-
-def _predictions(
-    run: Run,
-    pictures: Iterable[PictureSource | Tensor],
-    calibration: Calibration | None,
-    top_k: int,
-    batch_size: int,
-    threads: int,
-) -> Iterator[Prediction]:
-    witnesses = Witnesses.of(
-        run.network,
-        class_names=run.class_names,
-        receptive_field=run.receptive_field(),
-        sources=run.sources,
-    )
-    with closing(_batches(run, pictures, batch_size, threads)) as batches:
-        for batch in batches:
-            yield from _of_batch(run, witnesses, calibration, batch, top_k=top_k)
 
 
 def _batches(

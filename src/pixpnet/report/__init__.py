@@ -3,7 +3,7 @@
 from pixpnet.report.charts import read_charts
 from pixpnet.report.comparison import Comparison, compare, read_runs, to_html, to_markdown
 from pixpnet.report.contents import Report, collect
-from pixpnet.report.page import render, write_report
+from pixpnet.report.page import asset, render, templates, write_report
 from pixpnet.report.predictions import Predictions, confusion
 from pixpnet.report.prototypes import Checked, check
 from pixpnet.report.review import write_review
@@ -17,6 +17,7 @@ __all__ = [
     "Predictions",
     "Report",
     "TableRow",
+    "asset",
     "check",
     "collect",
     "compare",
@@ -25,6 +26,7 @@ __all__ = [
     "read_metrics",
     "read_runs",
     "render",
+    "templates",
     "to_html",
     "to_markdown",
     "write_report",

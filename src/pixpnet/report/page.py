@@ -143,10 +143,10 @@ def _small(value: float) -> str:
     return f"{value:.2g}"
 
 
-def templates() -> Environment:
-    """The templates; whatever comes from data, runs or settings is escaped, what is missing is an error."""
+def templates(package: str = "pixpnet.report") -> Environment:
+    """A package's templates; whatever comes from data or settings is escaped, what is missing is an error."""
     environment = Environment(
-        loader=PackageLoader("pixpnet.report"),
+        loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -165,9 +165,9 @@ def templates() -> Environment:
     return environment
 
 
-def asset(name: str) -> str:
-    """The text of a style sheet or script."""
-    return (files("pixpnet.report") / "templates" / name).read_text(encoding="utf-8")
+def asset(name: str, package: str = "pixpnet.report") -> str:
+    """The text of a style sheet or script of a package."""
+    return (files(package) / "templates" / name).read_text(encoding="utf-8")
 
 
 def _shown(value: object) -> object:
