@@ -114,6 +114,7 @@ FINE = Checked(
     on_object=(0.1, 0.5, 1.0, 0.3),
     class_names=("a", "b"),
     mean_percent=20.0,
+    used=(3, 1, 2, 1),
 )
 
 
@@ -122,7 +123,7 @@ def wary(subject: Checked):
 
 
 def test_a_fine_network_has_no_warnings():
-    assert [remark.is_fine for remark in check(FINE)] == [True] * 5
+    assert [remark.is_fine for remark in check(FINE)] == [True] * 6
 
 
 @pytest.mark.parametrize(("percent_", "is_part"), [(49.9, True), (50.0, False), (52.5, False)])
@@ -171,9 +172,18 @@ def test_classes_without_evidence_are_found():
     assert remark.classes == ("a",)
 
 
+def test_prototypes_that_are_nobodys_evidence_are_found():
+    (remark,) = wary(replace(FINE, used=(0, 1, 2, 0)))
+    assert remark.is_fine is False
+    assert remark.title.startswith("2 prototypes are never among the 3")
+    assert remark.prototypes == ((0,), (3,))
+    (remark,) = wary(replace(FINE, used=None))
+    assert remark.is_fine is None
+
+
 def test_warnings_come_first():
     found = check(replace(FINE, mean_percent=60.0, on_object=(None,) * 4))
-    assert [remark.is_fine for remark in found] == [False, None, True, True, True]
+    assert [remark.is_fine for remark in found] == [False, None, True, True, True, True]
 
 
 def test_shares_of_the_object_are_the_masks(tiny_run):

@@ -256,6 +256,7 @@ _ALL = (
         name="CUB-LAYOUT",
         open=open_cub,
         folder="cub-layout",
+        is_layout=True,
         markers=("images.txt",),
         source="Give a folder in the layout of CUB-200-2011 as dataset.root (docs/howto/cub.md).",
     ),
@@ -263,6 +264,7 @@ _ALL = (
         name="FOLDER",
         open=open_folder,
         folder="folder",
+        is_layout=True,
         markers=("train",),
         source=(
             "Give a folder with train/<class>/<image> and test/<class>/<image>, or with <class>/<image>, "
@@ -274,6 +276,7 @@ _ALL = (
         name="CSV",
         open=open_labelled,
         folder="csv",
+        is_layout=True,
         markers=(),
         source=(
             "Give a folder with a table (CSV: a line for each image, columns for image and label) and the "

@@ -115,6 +115,8 @@ class DatasetSpec:
     """None: resize the shorter side to `dataset.size`, then crop the centre."""
     default_size: int = 224
     """`dataset.size` where it is free and not given."""
+    is_layout: bool = False
+    """Whether the name is that of a layout which any set may have: people call such a set by its folder."""
 
     def geometry(self, size: int | None, *, crop_to_box: bool = False) -> Geometry:
         """The geometry for `dataset.size` and `dataset.crop-to-bbox`.

@@ -254,18 +254,20 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         """Its figure, as notebooks show it, with the words of it for those who don't see it."""
-        told = f"{self.name}: {self.class_name}, {probability(self.probability)}"
-        for one in self.evidence[:3]:
-            told += f"; prototype {one.prototype} of {one.class_name} {decimal(one.contribution, sign='+')}"
-        png = base64.b64encode(png_bytes(self.figure())).decode()
+        figure = self.figure()
+        png = base64.b64encode(png_bytes(figure)).decode()
         return (
-            f'<img style="max-width: 100%" alt="{html.escape(visible(told))}" '
+            f'<img style="max-width: 100%" alt="{html.escape(str(figure.get_label()))}" '
             f'src="data:image/png;base64,{png}">'
         )
 
     def to_json(self) -> str:
         """`to_dict` as text."""
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+TOLD = 3
+"""Prototypes in the words that stand for a figure where nobody sees it."""
 
 
 def _evidence_figure(explanation: Explanation, *, top_k: int, by: str, method: str, on: str) -> Figure:
@@ -275,7 +277,7 @@ def _evidence_figure(explanation: Explanation, *, top_k: int, by: str, method: s
     rows = [_row(explanation, one, method, on=on, weight=one.weight) for one in shown]
     total, part = explanation.logit, sum(one.contribution for one in shown)
     count = len(explanation.evidence)
-    return evidence_figure(
+    figure = evidence_figure(
         rows,
         title=_title(explanation),
         note=mapping.note + _ON_ORIGINAL * (on == "original"),
@@ -283,6 +285,13 @@ def _evidence_figure(explanation: Explanation, *, top_k: int, by: str, method: s
         footer=f"Shown: {len(shown)} of {count} prototypes, by {by}; they add {decimal(part)}, the others "
         f"{decimal(total - part)}; together {decimal(total)}, the logit.",
     )
+    words = [f"{explanation.name}: {_title(explanation)}"]
+    words += [
+        f"prototype {one.prototype} of {one.class_name} {decimal(one.contribution, sign='+')}"
+        for one in shown[:TOLD]
+    ]
+    figure.set_label(visible("; ".join(words)))
+    return figure
 
 
 def _contrast_figure(

@@ -110,6 +110,7 @@ class Page:
         """Where the body starts."""
         self.height = self.top + body
         self.figure = ShownFigure(figsize=(WIDTH, self.height))
+        self.figure.set_label(" ".join(title.split()))
         self.text(title, x=MARGIN, y=0.1, size=LARGE, bold=True)
         self.text(note, x=MARGIN, y=after_title)
 
@@ -198,6 +199,9 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def _save(figure: Figure, to: IO[bytes] | BytesIO, suffix: str) -> None:
+    """The figure's label, if it has one, is the title that the file holds for those who don't see it."""
     dpi = min(_DPI, _MOST_PIXELS / max(figure.get_size_inches()))
+    title = str(figure.get_label())
+    metadata = FIGURE_FORMATS[suffix] | ({"Title": title} if title else {})
     with rc_context({"pdf.fonttype": 42}):
-        figure.savefig(to, format=suffix, dpi=dpi, metadata=FIGURE_FORMATS[suffix])
+        figure.savefig(to, format=suffix, dpi=dpi, metadata=metadata)

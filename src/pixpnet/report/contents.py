@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from jaxtyping import Float32
 
 from pixpnet.certificate import Certificate, find_certificate, verify
 from pixpnet.config import Config, config_to_yaml
+from pixpnet.data import find_dataset
 from pixpnet.errors import ConfigError, MissingDataError
 from pixpnet.files import read_numbers, real_path
 from pixpnet.receptive_fields import ReceptiveField
@@ -21,9 +22,9 @@ from pixpnet.report.evidence import Album, Example, Gallery, Versus, shown_image
 from pixpnet.report.predictions import Confusion, Predictions, confusion, predict
 from pixpnet.report.prototypes import Chapter, Checked, Remark, atlas, check
 from pixpnet.report.tables import MetricTable, read_metrics
-from pixpnet.runs import Edit, Pruning, Run, RunDirectory, Tested, load, object_shares
+from pixpnet.runs import Edit, Pruning, Run, RunDirectory, Tested, load, object_shares, times_on_top
 from pixpnet.types import Progress, no_progress
-from pixpnet.words import counted, duration, percent, readable_names
+from pixpnet.words import accuracy_in_words, counted, duration, percent, readable_names
 
 PAIRS = 10
 """Confused pairs of classes that are listed."""
@@ -150,6 +151,9 @@ def collect(
     predictions = None if missing else predict(run.network, run.test_images)
     tested = run.tested() if predictions is None else _tested(predictions)
     weights = run.network.class_weights().cpu().numpy()
+    used = None
+    if predictions is not None:
+        used = times_on_top(predictions.similarities, predictions.predicted, weights).tolist()
     confused = None if predictions is None else confusion(predictions, names, pairs=PAIRS)
     progress(1, STEPS, "looking at the prototypes")
     on_object = () if missing else object_shares(run.images(run.image_set.train), run.sources)
@@ -157,6 +161,7 @@ def collect(
         run,
         predictions,
         weights=weights,
+        used=used,
         on_object=on_object,
         class_names=names,
         patch_of=gallery.prototype,
@@ -171,14 +176,14 @@ def collect(
     if missing:
         _logger.warning("the report leaves out what needs the data set: %s", missing)
     return Report(
-        dataset=run.config.dataset.name,
+        dataset=dataset_title(run.config),
         network=run.config.model.network,
         lead=_lead(run, tested, field.mean_percent),
         run=real_path(directory.path).name,
         image_size=run.image_size,
         facts=facts(run, tested, field=field, info=info, pruning=Pruning.read(directory.pruned_file)),
         edits=run.edits,
-        remarks=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent)),
+        remarks=check(_subject(run, weights, on_object, names, mean_percent=field.mean_percent, used=used)),
         missing=missing,
         examples=tuple(examples),
         confusion=confused,
@@ -218,6 +223,7 @@ def _subject(
     class_names: tuple[str, ...],
     *,
     mean_percent: float,
+    used: Sequence[int] | None,
 ) -> Checked:
     return Checked(
         prototypes=run.network.prototypes.detach().cpu().flatten(1).numpy(),
@@ -228,7 +234,14 @@ def _subject(
         on_object=on_object,
         class_names=class_names,
         mean_percent=mean_percent,
+        used=used,
     )
+
+
+def dataset_title(config: Config) -> str:
+    """What people call a run's data set: its name, or its folder's where the name is that of a layout."""
+    dataset = config.dataset
+    return Path(dataset.root).name if find_dataset(dataset.name).is_layout else dataset.name
 
 
 def _lead(run: Run, tested: Tested | None, mean_percent: float) -> str:
@@ -272,10 +285,11 @@ def facts(
         where += f", on tiles of {model.tile_side}"
     found, images = [], ""
     if tested is not None:
-        right, images = round(tested.accuracy * tested.images), f", {tested.images:,} test images"
+        images, whole = f", {tested.images:,} test images", accuracy_in_words(tested.accuracy, tested.images)
+        figure, _, interval = whole.partition(" of ")
         of_classes = f"mean over classes {percent(tested.class_accuracy)}"
-        note = "; ".join(filter(None, (f"{right:,} of {tested.images:,} images", of_classes, tested.when)))
-        found.append(Fact("Test accuracy", percent(tested.accuracy), note))
+        note = "; ".join(filter(None, (f"of {interval}", of_classes, tested.when)))
+        found.append(Fact("Test accuracy", figure, note))
     found += [
         Fact(
             "Mean receptive field",
@@ -294,7 +308,7 @@ def facts(
             f"{config.model.feature_extractor}",
             f"{where}: {rows}×{columns} patches, {parameters:,} parameters",
         ),
-        Fact("Data", config.dataset.name, f"{height}×{width} pixels{images}"),
+        Fact("Data", dataset_title(config), f"{height}×{width} pixels{images}"),
     ]
     if (seconds := info.get("train_time_total")) is not None:
         found.append(Fact("Training", duration(seconds), f"{config.train.epochs} epochs"))

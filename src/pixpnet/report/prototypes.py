@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32
 from pixpnet.prototypes import DISTANCES, is_class_specific
 from pixpnet.report.evidence import Cutout
 from pixpnet.report.predictions import Predictions
-from pixpnet.runs import BACKGROUND, COSINE, Run, nearly_equal_pairs, times_on_top
+from pixpnet.runs import BACKGROUND, COSINE, TOP, Run, nearly_equal_pairs
 from pixpnet.types import PrototypeSource
 
 
@@ -49,6 +49,7 @@ def atlas(
     predictions: Predictions | None,
     *,
     weights: Float32[np.ndarray, "p c"],
+    used: Sequence[int] | None,
     on_object: Sequence[float | None],
     class_names: Sequence[str],
     patch_of: Callable[[int], Cutout],
@@ -57,9 +58,6 @@ def atlas(
 
     Without the data set there are no predictions, and on_object is empty.
     """
-    used = None
-    if predictions is not None:
-        used = times_on_top(predictions.similarities, predictions.predicted, weights).tolist()
     images, right = (0,) * len(class_names), (0,) * len(class_names)
     if predictions is not None:
         counts = predictions.confusion
@@ -75,7 +73,7 @@ def atlas(
                 patch=patch_of(source.prototype),
                 source=source.path.rpartition("/")[2],
                 weight=float(own[source.prototype]),
-                used=used and used[source.prototype],
+                used=None if used is None else used[source.prototype],
                 on_object=on_object[source.prototype] if on_object else None,
             )
             for source in run.sources
@@ -111,6 +109,8 @@ class Checked:
     class_names: tuple[str, ...]
     mean_percent: float
     """Mean receptive field as percent of the image."""
+    used: Sequence[int] | None
+    """Test images in whose evidence each prototype is; None without the data set."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,24 @@ def _background(checked: Checked) -> Remark:
     )
 
 
+def _unused(checked: Checked) -> Remark:
+    if checked.used is None:
+        return Remark(
+            None,
+            "Whether every prototype is evidence for some image is not known",
+            "Only the test images can tell, and the data set is not there.",
+        )
+    found = [number for number, times in enumerate(checked.used) if not times]
+    if not found:
+        return Remark(True, f"Every prototype is among the {TOP} that speak most for some test image")
+    return Remark(
+        False,
+        f"{len(found)} prototypes are never among the {TOP} that speak most for a test image",
+        "The network would say nearly the same without them (train.prune, or `pixpnet prototypes`).",
+        tuple((number,) for number in found),
+    )
+
+
 def _no_evidence(checked: Checked) -> Remark:
     has_evidence = np.logical_and(checked.own_class.any(axis=0), (checked.weights > 0).any(axis=0))
     found = [checked.class_names[label] for label in np.flatnonzero(~has_evidence)]
@@ -214,6 +232,7 @@ CHECKS: tuple[Callable[[Checked], Remark], ...] = (
     _same_patch,
     _nearly_equal,
     _background,
+    _unused,
     _no_evidence,
 )
 
