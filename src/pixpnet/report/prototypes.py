@@ -209,7 +209,7 @@ def _unused(checked: Checked) -> Remark:
     return Remark(
         False,
         f"{len(found)} prototypes are never among the {TOP} that speak most for a test image",
-        "The network would say nearly the same without them (train.prune, or `pixpnet prototypes`).",
+        "They may add little; `pixpnet prototypes RUN_DIR suggest` measures what it costs to do without.",
         tuple((number,) for number in found),
     )
 
