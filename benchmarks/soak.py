@@ -36,6 +36,7 @@ from pixpnet.runs import RunDirectory, load_checkpoint
 
 SIGNALS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 """Signal -> how a command ends with it."""
+_COMPLETE = "is complete: there is nothing to resume"
 LONGEST = 300.0
 """Seconds: what takes longer hangs."""
 TINY = {
@@ -206,10 +207,10 @@ class Place:
             self.tally.kills[number.name] += 1
             self._check_end(code, told, number, what=used[-1], may_be_deaf=moment < self.begins)
         what = " and ".join(used) or "nothing"
-        if not self._is_complete():
-            code, told = self._end(self._start())
-            if code:
-                self._wrong(f"after {what} did not go on", code, told)
+        is_complete = self._is_complete()  # killed on its last steps; the next call clears up behind it
+        code, told = self._end(self._start())
+        if code != is_complete or (is_complete and _COMPLETE not in told):
+            self._wrong(f"after {what} did not go on", code, told)
         self._compare(what, is_swept=signal.SIGKILL.name not in what)
 
     def pair(self) -> None:
@@ -225,7 +226,7 @@ class Place:
         codes = sorted(code for code, _ in ended)
         for code, told in ended:
             lines = told.strip().splitlines()
-            refusals = ("is being written to by process", "is complete: there is nothing to resume")
+            refusals = ("is being written to by process", _COMPLETE)
             if code == 1 and lines and any(refusal in lines[-1] for refusal in refusals):
                 self.tally.refused += 1
             elif code:
