@@ -211,8 +211,8 @@ def model_card(run: Run, *, licence: str = "unknown") -> str:
         f"* **Data**: {in_markdown(run.config.dataset.name)}; licence of the pictures: {licence}.",
         "* **Limits**: it knows no other classes; `pixpnet predict` says how unfamiliar a picture is. That a "
         "patch looks like another to the network doesn't say that it does to people.\n",
-        '```python\nimport pixpnet\n\nrun = pixpnet.load("FOLDER")  # this one\n'
-        'pixpnet.explain(run, "photo.jpg")\n```\n',
+        '```python\nimport pixpnet\n\nmodel = pixpnet.Model.from_pretrained("FOLDER")  # or its name on '
+        'the hub\nmodel.explain("photo.jpg")\n```\n',
     ]
     return "\n".join(lines)
 
