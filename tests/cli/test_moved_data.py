@@ -167,7 +167,7 @@ def test_a_report_says_what_it_leaves_out(
     accuracy = re.search(r"<dt>Test accuracy</dt>\n<dd><span class=\"figure\">([^<]+)</span>", whole)
     assert accuracy is not None
     assert accuracy[0] in page
-    assert "12 images; mean over classes" in page
+    assert re.search("of 12 images [(]95 % interval [^)]*[)]; mean over classes", page)
     assert "when it was trained" in page
     assert "when it was trained" not in whole
     assert "the data set is not there" in page
