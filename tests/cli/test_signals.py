@@ -151,10 +151,11 @@ def test_what_is_being_imported_comes_in_whole(number, work, tmp_path):
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 def test_what_hangs_is_ended_with_a_word(number, tmp_path):
     code = (
-        "import os, sys, time\nfrom pixpnet.cli import exit_code, main\n"
+        "import os, signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\nfrom pixpnet.cli import exit_code, main\n"
         "sys.modules['pixpnet.cli.main']._GRACE = 0.5\n"
         f"def run():\n    try:\n        os.kill(os.getpid(), {number.value})\n    finally:\n"
-        "        time.sleep(600)\n"
+        "        time.sleep(60)\n"
         "sys.exit(exit_code('tool', run))\n"
     )
     called = subprocess.run(
