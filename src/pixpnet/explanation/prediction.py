@@ -127,9 +127,10 @@ class Predictor:
     def _predictions(
         self, pictures: Iterable[PictureSource | Tensor], top_k: int, threads: int
     ) -> Iterator[Prediction]:
+        witnesses = self._witnesses  # before threads decode: torch.fx, which may trace now, sees all modules
         with closing(_batches(self.run, pictures, self.most_at_once, threads)) as batches:
             for batch in batches:
-                yield from _of_batch(self.run, self._witnesses, self.calibration, batch, top_k=top_k)
+                yield from _of_batch(self.run, witnesses, self.calibration, batch, top_k=top_k)
 
     @property
     def most_at_once(self) -> int:
