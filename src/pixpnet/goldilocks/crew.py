@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -104,8 +104,13 @@ def _processes(jobs: int) -> Iterator[Crew]:
     threads = max(1, torch.get_num_threads() // jobs)
     pool = ProcessPoolExecutor(jobs, initializer=_begin, initargs=(threads, os.getpid()))
 
+    has_begun = False
+
     def submit(call: Callable[[], Any]) -> Future[Any]:
-        with born_deaf():
+        nonlocal has_begun
+        # The first call starts the processes. A Ctrl-C that comes meanwhile is lost, so no later one is deaf.
+        with nullcontext() if has_begun else born_deaf():
+            has_begun = True
             return pool.submit(call)
 
     is_done = False
