@@ -20,6 +20,7 @@ from pixpnet.files import sha256_of
 from pixpnet.prototypes import HEADS
 from pixpnet.report import compare, read_runs, to_markdown, write_report
 from pixpnet.runs import (
+    Edit,
     RunDirectory,
     load_checkpoint,
     object_shares,
@@ -113,6 +114,20 @@ def test_what_is_done_and_brought_back_or_noted_leaves_the_trained_network(run):
     assert load(run).checkpoint == trained(run)
     assert len(load(run).edits) == 2
     assert "note: the tail" in list_prototypes(run)[2].flags
+
+
+def test_an_edit_is_told_without_saying_the_same_again():
+    changes = (
+        *(
+            Change("disable", (1,)),
+            Change("disable", (3, 4)),
+            Change("merge", (0, 2)),
+            Change("merge", (5, 6)),
+        ),
+        *(Change("note", (7,), "the tail"), Change("disable", (8,))),
+    )
+    told = "disable 1, 3, 4; merge 2 into 0; merge 6 into 5; note of 7: the tail; disable 8"
+    assert str(Edit(changes, "anna", "2026-11-27", "seen")) == f"2026-11-27, anna: {told} (seen)"
 
 
 def test_a_trial_keeps_nothing(run):

@@ -190,6 +190,7 @@ def test_a_card_tells_what_it_is(run, model):
     tested = run.tested()
     assert f"{percent(tested.accuracy)} of {tested.images} images (95 % interval" in card
     assert ", ".join(run.class_names) in card
+    assert "* **Data**: SYNTHBIRDS;" in card
     assert f"{run.receptive_field().mean_percent:.1f} % of the picture" in card
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from pixpnet import ConfigError, DataError, fit, load
 from pixpnet.backbones import NETWORKS
 from pixpnet.config import parse_config
+from pixpnet.exporting import model_card
 from pixpnet.files import read_mapping
 from pixpnet.fitting import plan_fit
 from pixpnet.training import train
@@ -49,6 +50,9 @@ def test_a_folder_becomes_a_tested_certified_and_explained_run(fitted):
     assert list(run_dir.rglob("certificate*.json"))
     assert len(list((run_dir / "thumbnails").iterdir())) == len({one.image_id for one in run.sources})
     assert len(list(run_dir.rglob("explanations/*.png"))) >= 4
+    page = (run_dir / "results" / "report.html").read_text("utf-8")
+    assert "<h1>my photographs <span" in page  # the folder, not the layout that it has
+    assert "* **Data**: my photographs;" in model_card(run)
     probes = json.loads((out / "out" / "probes.json").read_text("utf-8"))
     allowed = {probe["tile"]: probe["accuracy"] for probe in probes if probe["field_share"] <= 0.8}
     assert max(allowed, key=lambda tile: (allowed[tile], -tile)) == run.config.model.tile

@@ -343,11 +343,16 @@ def test_a_hub_that_does_not_take_it_is_told(
     assert "secret" not in str(told.value)
 
 
-def test_what_is_no_model_is_told(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_is_no_model_is_told(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.commit(NAME, {"pytorch_model.bin": b"", "README.md": b""})
     with pytest.raises(CheckpointError, match=r"no model of PixPNet: it has no model\.safetensors"):
         fetched(tmp_path)
     with pytest.raises(CheckpointError, match="no repository can be named so; wanted USER/NAME"):
         Model.from_pretrained(tmp_path / "nothing")
+    monkeypatch.chdir(tmp_path.parent)
     assert main(["verify", NAME]) == 1
     assert "`hf download someone/birds --local-dir DIR`" in capsys.readouterr().err
+    assert main(["verify", f"{tmp_path.name}/birds"]) == 1  # a folder that is here: somebody mistyped
+    assert "hf download" not in capsys.readouterr().err

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from pixpnet.data import Sample, loader
 from pixpnet.errors import CheckpointError, ConfigError, DataError, FileError
+from pixpnet.explanation import prototype_owners
 from pixpnet.files import is_there, read_text, sha256_of, write_atomically
 from pixpnet.prototypes import Head, PrototypeNetwork
 from pixpnet.records import checked
@@ -294,12 +295,13 @@ def list_prototypes(
     look, standing = desk.look, desk.standing
     flags, tested = look.flags(), desk.tables["test"].of(look.kept)
     used = times_used(look.network.head, [tested]) / len(tested.labels)
+    owners = prototype_owners(standing.own_class, desk.run.class_names)
     rows = []
     for source in desk.run.sources:
         number = source.prototype
         now = look.kept.index(number) if number in look.kept else None
-        owners = standing.own_class[number].nonzero().flatten().tolist()
-        name = desk.run.class_names[owners[0]] if len(owners) == 1 else source.class_name
+        label, owner = owners[number]
+        name = source.class_name if label is None else owner
         told = [] if now is None else flags[now]
         if now is None:
             heir = standing.heirs[number]

@@ -27,7 +27,9 @@ from torch import Tensor, nn
 from pixpnet.certificate import find_certificate, write_certificate
 from pixpnet.choices import choose
 from pixpnet.config import Config, config_to_yaml
+from pixpnet.data import dataset_title
 from pixpnet.errors import ConfigError, DataError, FileError, UnsupportedOperationError
+from pixpnet.explanation import prototype_owners
 from pixpnet.files import (
     is_there,
     real_path,
@@ -83,7 +85,7 @@ def description(run: Run) -> dict[str, Any]:
     centre; ``final``, the side of a last resize. Then values from 0 to 255 are divided by 255.
     """
     geometry = asdict(run.geometry)
-    owners = [row.nonzero().flatten().tolist() for row in run.network.own_class.cpu()]
+    owners = prototype_owners(run.network.own_class, run.class_names)
     return {
         "class_names": list(run.class_names),
         "image_size": list(run.image_size),
@@ -91,11 +93,11 @@ def description(run: Run) -> dict[str, Any]:
         "class_weights": run.network.class_weights().cpu().tolist(),
         "prototypes": [
             {
-                "class": run.class_names[own[0]] if len(own) == 1 else one.class_name,
+                "class": one.class_name if label is None else name,
                 "image": one.image_id,
                 "box": list(one.box),
             }
-            for one, own in zip(run.sources, owners, strict=True)
+            for one, (label, name) in zip(run.sources, owners, strict=True)
         ],
         "edits": [edit.plain() for edit in run.edits],
     }
@@ -208,7 +210,7 @@ def model_card(run: Run, *, licence: str = "unknown") -> str:
         f"* **Edited by hand**: {counted(len(run.edits), 'edit') if run.edits else 'no'}",
         *(f"  * {in_markdown(str(edit))}" for edit in run.edits),
         f"* **Classes** ({len(run.class_names)}): {', '.join(map(in_markdown, run.class_names))}.",
-        f"* **Data**: {in_markdown(run.config.dataset.name)}; licence of the pictures: {licence}.",
+        f"* **Data**: {in_markdown(dataset_title(run.config.dataset))}; licence of the pictures: {licence}.",
         "* **Limits**: it knows no other classes; `pixpnet predict` says how unfamiliar a picture is. That a "
         "patch looks like another to the network doesn't say that it does to people.\n",
         '```python\nimport pixpnet\n\nmodel = pixpnet.Model.from_pretrained("FOLDER")  # or its name on '

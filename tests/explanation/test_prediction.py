@@ -7,7 +7,7 @@ import itertools
 import logging
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 import pixpnet
 from pixpnet.errors import CheckpointError, ConfigError
 from pixpnet.explanation import Prediction, explain, explain_test, predict
+from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.runs import Run, find_calibration, load
 
 
@@ -61,6 +62,26 @@ def test_it_says_what_explain_says(run: Run, paths: list[Path]) -> None:
         shares = [seen.contribution for seen in one.evidence]
         assert shares == sorted(shares, reverse=True)
         assert one.error is None
+
+
+def test_nothing_is_traced_while_threads_decode(run: Run, paths: list[Path]) -> None:
+    """torch.fx sees the modules of all threads, those of decoding too."""
+    events: list[str] = []
+
+    class Told(Run):
+        def receptive_field(self) -> ReceptiveField:
+            events.append("field")
+            return super().receptive_field()
+
+    def pictures() -> Iterator[Path]:
+        for path in paths:
+            events.append("picture")
+            yield path
+
+    told = Told(**{one.name: getattr(run, one.name) for one in fields(run)})
+    assert len(list(predict(told, pictures()))) == len(paths)
+    assert events.index("picture") > 0
+    assert "field" not in events[events.index("picture") :]
 
 
 def test_unfamiliar_is_a_share_of_the_validation_images(run: Run, paths: list[Path]) -> None:

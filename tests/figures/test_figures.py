@@ -102,6 +102,16 @@ def test_files_depend_on_the_figure_alone(suffix: str, tmp_path: Path) -> None:
         assert b"/Type3" not in content
 
 
+def test_files_hold_their_title_for_those_who_do_not_see_them(tmp_path: Path) -> None:
+    entry = AtlasEntry(SEEN[0], "caption")
+    figure = atlas_figure([entry], title="Vögel, all of them", note="note")
+    with Image.open(save_figure(figure, tmp_path / "figure.png")) as png:
+        assert png.info["Title"] == "Vögel, all of them"
+    pdf = save_figure(figure, tmp_path / "figure.pdf").read_bytes()
+    assert b"/Title" in pdf
+    assert "Vögel, all of them".encode("utf-16-be") in pdf
+
+
 def test_endless_figures_are_drawn_smaller(tmp_path: Path) -> None:
     tall = Figure(figsize=(1, 700))
     save_figure(tall, tmp_path / "tall.png")

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from pixpnet.data.cache import CACHES, ImageCache
     from pixpnet.data.check import DatasetCheck, check_dataset
     from pixpnet.data.cub import read_cub
-    from pixpnet.data.datasets import DATASETS, find_dataset, prepare, read_dataset, reading_of
+    from pixpnet.data.datasets import (
+        DATASETS,
+        dataset_title,
+        find_dataset,
+        prepare,
+        read_dataset,
+        reading_of,
+    )
     from pixpnet.data.decode import (
         FORMATS,
         PictureSource,
@@ -100,6 +107,7 @@ __all__ = [
     "array_of",
     "box_in_picture",
     "check_dataset",
+    "dataset_title",
     "download",
     "evaluation_transform",
     "evenly_over_classes",
@@ -149,7 +157,7 @@ _HOMES = {
     "cache": "CACHES ImageCache",
     "check": "DatasetCheck check_dataset",
     "cub": "read_cub",
-    "datasets": "DATASETS find_dataset prepare read_dataset reading_of",
+    "datasets": "DATASETS dataset_title find_dataset prepare read_dataset reading_of",
     "decode": "FORMATS PictureSource is_picture load_image name_of picture_format picture_size read_picture",
     "features": "FeatureExtractor FeatureImages FeatureStore fingerprint keep_features",
     "filing": "array_of file_pictures items_of",

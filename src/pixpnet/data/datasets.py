@@ -290,6 +290,11 @@ DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _ALL}
 _NORMALIZATIONS: Mapping[str, Normalization | None] = {"imagenet": IMAGENET, "measured": None}
 
 
+def dataset_title(dataset: DatasetConfig) -> str:
+    """What people call a data set: its name, or its folder's where the name is that of a layout."""
+    return Path(dataset.root).name if find_dataset(dataset.name).is_layout else dataset.name
+
+
 def find_dataset(name: str) -> DatasetSpec:
     """The data set of that name; case, `-` and `_` are ignored.
 

@@ -1,6 +1,6 @@
 """Why a network decided as it did: the evidence of each prototype, in pixels."""
 
-from pixpnet.explanation.evidence import Contrast, Evidence, Share, find_class
+from pixpnet.explanation.evidence import Contrast, Evidence, Share, find_class, prototype_owners
 from pixpnet.explanation.explanation import FORMATS, GROUNDS, Explanation
 from pixpnet.explanation.files import Atlas, atlas_to_dict, draw_atlas, explain_images, prototypes_of_class
 from pixpnet.explanation.image import Explainer, explain, explain_image, explain_test
@@ -32,6 +32,7 @@ __all__ = [
     "find_class",
     "outputs_of",
     "predict",
+    "prototype_owners",
     "prototypes_of_class",
     "write_predictions",
 ]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from operator import index
 from typing import Any, SupportsIndex
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pixpnet.choices import nearest_names
@@ -87,7 +87,7 @@ class Witnesses:
         sources: tuple[PrototypeSource, ...],
     ) -> Witnesses:
         """Those of a network in eval mode."""
-        owners = _owners(network, class_names)
+        owners = prototype_owners(network.own_class, class_names)
         return cls(network.class_weights().cpu(), owners, receptive_field, sources)
 
     def evidence(
@@ -235,10 +235,13 @@ def find_class(class_names: Sequence[str], wanted: SupportsIndex | str) -> int:
     )
 
 
-def _owners(network: PrototypeNetwork, class_names: tuple[str, ...]) -> tuple[tuple[int | None, str], ...]:
-    if not is_class_specific(network.own_class):
-        return ((None, "every class"),) * network.num_prototypes
-    owned = [row.nonzero().flatten().tolist() for row in network.own_class.cpu()]
+def prototype_owners(
+    own_class: Bool[Tensor, "p c"], class_names: tuple[str, ...]
+) -> tuple[tuple[int | None, str], ...]:
+    """The index and the name of each prototype's class; of those that have several None, and words."""
+    if not is_class_specific(own_class):
+        return ((None, "every class"),) * len(own_class)
+    owned = [row.nonzero().flatten().tolist() for row in own_class.cpu()]
     return tuple(
         (classes[0], class_names[classes[0]])
         if len(classes) == 1

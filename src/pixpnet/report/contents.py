@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from pixpnet.certificate import Certificate, find_certificate, verify
 from pixpnet.config import Config, config_to_yaml
-from pixpnet.data import find_dataset
+from pixpnet.data import dataset_title
 from pixpnet.errors import ConfigError, MissingDataError
 from pixpnet.files import read_numbers, real_path
 from pixpnet.receptive_fields import ReceptiveField
@@ -176,7 +176,7 @@ def collect(
     if missing:
         _logger.warning("the report leaves out what needs the data set: %s", missing)
     return Report(
-        dataset=dataset_title(run.config),
+        dataset=dataset_title(run.config.dataset),
         network=run.config.model.network,
         lead=_lead(run, tested, field.mean_percent),
         run=real_path(directory.path).name,
@@ -236,12 +236,6 @@ def _subject(
         mean_percent=mean_percent,
         used=used,
     )
-
-
-def dataset_title(config: Config) -> str:
-    """What people call a run's data set: its name, or its folder's where the name is that of a layout."""
-    dataset = config.dataset
-    return Path(dataset.root).name if find_dataset(dataset.name).is_layout else dataset.name
 
 
 def _lead(run: Run, tested: Tested | None, mean_percent: float) -> str:
@@ -308,7 +302,7 @@ def facts(
             f"{config.model.feature_extractor}",
             f"{where}: {rows}×{columns} patches, {parameters:,} parameters",
         ),
-        Fact("Data", dataset_title(config), f"{height}×{width} pixels{images}"),
+        Fact("Data", dataset_title(config.dataset), f"{height}×{width} pixels{images}"),
     ]
     if (seconds := info.get("train_time_total")) is not None:
         found.append(Fact("Training", duration(seconds), f"{config.train.epochs} epochs"))

@@ -67,11 +67,10 @@ class RunDirectory:
         if run.path.is_file():
             raise CheckpointError(f"{path} is a file; give the folder of a run.")
         if not run.path.is_dir():
-            name = Path(path).as_posix()
-            of_hub = f" If it is a model on the hub: `hf download {name} --local-dir DIR`, and give DIR."
-            raise CheckpointError(
-                f"{path}: no such run directory.{of_hub if re.fullmatch(r'[^./][^/]*/[^/]+', name) else ''}"
-            )
+            name, hint = Path(path).as_posix(), ""
+            if re.fullmatch(r"[^./][^/]*/[^/]+", name) and not Path(path).parent.exists():
+                hint = f" If it is a model on the hub: `hf download {name} --local-dir DIR`, and give DIR."
+            raise CheckpointError(f"{path}: no such run directory.{hint}")
         if (run.path / MODEL_FILE).is_file():
             raise CheckpointError(
                 f"{path} is a model that stands alone (`pixpnet export`); wanted the run that it is of, "

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool
@@ -192,7 +193,13 @@ class Edit:
     def __str__(self) -> str:
         """One line."""
         why = f" ({self.why})" if self.why else ""
-        return f"{self.when}, {self.by}: {'; '.join(map(str, self.changes))}{why}"
+        told = []
+        for do, alike in groupby(self.changes, key=lambda one: one.do):
+            changes = [*alike]
+            if CHANGES[do].prototypes is None:  # as many as there are, in one
+                changes = [Change(do, tuple(number for one in changes for number in one.prototypes))]
+            told += map(str, changes)
+        return f"{self.when}, {self.by}: {'; '.join(told)}{why}"
 
     def plain(self) -> dict[str, Any]:
         """As plain values."""

@@ -28,7 +28,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 import pixpnet
-from pixpnet.data import FORMATS
+from pixpnet.data import FORMATS, dataset_title
 from pixpnet.errors import DataError, PixPNetError
 from pixpnet.explanation import Photograph, Prediction, Predictor, atlas_to_dict, explain, find_class
 from pixpnet.figures import png_bytes
@@ -126,7 +126,7 @@ def create_app(
 
     app = FastAPI(
         title="PixPNet",
-        description=f"{visible(run.config.dataset.name)}: {run.config.model.network}",
+        description=f"{visible(dataset_title(run.config.dataset))}: {run.config.model.network}",
         version=pixpnet.__version__,
         docs_url=None,  # these load what they need from elsewhere
         redoc_url=None,
