@@ -39,13 +39,27 @@ def stand_apart(_: int = 0) -> None:
 
 
 @contextmanager
-def born_deaf() -> Iterator[None]:
-    """Processes that are started meanwhile never hear Ctrl-C, not even while they load what they need."""
+def starting_processes() -> Iterator[None]:
+    """What would end the command is heard afterwards, when all processes that are started here are there.
+
+    These never hear Ctrl-C, not even while they load what they need.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    came: list[int] = []
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
+    held = {number: heard for number, heard in former.items() if heard not in (signal.SIG_IGN, None)}
+    masks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else ()
+    for number in held:
+        signal.signal(number, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, former)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, heard in held.items():
+            signal.signal(number, heard)
+        for number in came[:1]:
+            signal.raise_signal(number)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,43 @@ def test_rendering(start: Callable, tmp_path: Path, number: signal.Signals, whol
     assert (process.returncode, told) == (CODES[number], "pixpnet: interrupted\n")
     assert list(tmp_path.iterdir()) == []
     assert _session(process.pid) == []
+
+
+WHILE_STARTING = """
+import os, signal, sys
+from concurrent.futures import ProcessPoolExecutor
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+spawn = ProcessPoolExecutor._spawn_process
+def interrupted(pool):
+    spawn(pool)
+    if len(pool._processes) == 1:
+        os.kill(os.getpid(), {number})
+ProcessPoolExecutor._spawn_process = interrupted
+os.sched_getaffinity = lambda _: {{0, 1, 2}}
+from pixpnet.cli import main
+sys.exit(main(["data", "synthbirds", "--classes", "20", "--size", "64", "--out", "birds"]))
+"""
+
+
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_while_processes_are_started(number, tmp_path):
+    """Python joins processes at its end, and those of a pool that is not whole nobody would end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WHILE_STARTING.format(number=number.value)],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, told = process.communicate(timeout=120)
+    finally:
+        left = _session(process.pid)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert (process.returncode, told) == (CODES[number], "pixpnet: interrupted\n")
+    assert (left, list(tmp_path.iterdir())) == ([], [])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

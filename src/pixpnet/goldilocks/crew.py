@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from pixpnet.goldilocks.table import Row
 from pixpnet.log import start_logging
 from pixpnet.memory import keep_freed_memory
 from pixpnet.types import Progress
-from pixpnet.workers import begin_worker, born_deaf
+from pixpnet.workers import begin_worker, starting_processes
 
 
 class Piece(NamedTuple):
@@ -104,13 +104,8 @@ def _processes(jobs: int) -> Iterator[Crew]:
     threads = max(1, torch.get_num_threads() // jobs)
     pool = ProcessPoolExecutor(jobs, initializer=_begin, initargs=(threads, os.getpid()))
 
-    has_begun = False
-
     def submit(call: Callable[[], Any]) -> Future[Any]:
-        nonlocal has_begun
-        # The first call starts the processes. A Ctrl-C that comes meanwhile is lost, so no later one is deaf.
-        with nullcontext() if has_begun else born_deaf():
-            has_begun = True
+        with starting_processes():  # by the first call
             return pool.submit(call)
 
     is_done = False

@@ -22,7 +22,7 @@ from pixpnet.files import read_json, whole_folder
 from pixpnet.synthbirds.picture import min_pixels, render_picture
 from pixpnet.synthbirds.species import MAX_CLASSES, PART_IDS, PARTS, Species, catalogue, differing_organs
 from pixpnet.types import Progress, no_progress
-from pixpnet.workers import begin_worker
+from pixpnet.workers import begin_worker, starting_processes
 
 GENERATOR_VERSION = 1
 """Rises whenever the same parameters give other pixels."""
@@ -197,7 +197,9 @@ def _map(function: Callable[[Task], Facts], jobs: list[Task], workers: int) -> I
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     with ProcessPoolExecutor(workers, context, begin_worker, (os.getpid(),)) as pool:
         try:
-            yield from pool.map(function, jobs)  # one by one, for an interrupt waits for those begun
+            with starting_processes():  # an interrupt between two of them would leave those begun alone
+                results = pool.map(function, jobs)
+            yield from results  # one by one, for an interrupt waits for those begun
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
