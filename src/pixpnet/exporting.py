@@ -16,8 +16,11 @@ from functools import partial
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
+from shutil import which
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from jaxtyping import Float, Int
@@ -46,6 +49,9 @@ _logger = logging.getLogger(__name__)
 
 OUTPUTS = ("logits", "similarities", "cells", "boxes")
 """What an exported network gives, in order."""
+
+COMPILERS = ("g++", "clang++")
+"""One of them makes format compiled."""
 
 METADATA = "pixpnet"
 """Under this name ONNX and torch files hold what `description` says, as JSON."""
@@ -119,7 +125,9 @@ def export(
         format: One of `FORMATS`. ``pixpnet``: a folder that `load`, predict, explain, verify and evaluate
             take in place of the run, with model.safetensors, config.json, the prototypes' pictures and a
             model card. ``onnx`` and ``torch`` (torch.export): one file, from images in [0, 1] [b 3 H W] to
-            `OUTPUTS`, with what `description` says as metadata.
+            `OUTPUTS`, with what `description` says as metadata. ``onnx-int8``: the same as ``onnx``, with
+            the convolutions in 8 bits, which is smaller and less exact. ``compiled``: the same as ``torch``,
+            compiled for this machine's processor (AOTInductor), which is a program.
         thumbnails: Of a folder: with the prototypes' training pictures.
         licence: Of the pictures, as the model card of a folder says it.
 
@@ -259,7 +267,7 @@ def _torch(run: Run, path: Path, **_: object) -> None:
 
 def _onnx(run: Run, path: Path, **_: object) -> None:
     if find_spec("onnxscript") is None:
-        raise ConfigError("format onnx needs the extra onnx: pip install 'pixpnet[onnx]'.")
+        raise _missing("onnxscript")
     program = _traced(run)
     try:
         with warnings.catch_warnings():
@@ -274,5 +282,62 @@ def _onnx(run: Run, path: Path, **_: object) -> None:
     write_atomically(path, lambda file: file.write(exported.model_proto.SerializeToString()))
 
 
-FORMATS: dict[str, Callable[..., None]] = {"pixpnet": _folder, "onnx": _onnx, "torch": _torch}
+def _compiled(run: Run, path: Path, **_: object) -> None:
+    if not any(map(which, COMPILERS)):
+        raise ConfigError(f"this format needs a C++ compiler ({' or '.join(COMPILERS)}), and there is none.")
+    from torch._inductor import aoti_compile_and_package
+
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own parts
+        package = aoti_compile_and_package(
+            _traced(run),
+            package_path=str(Path(folder) / "model.pt2"),
+            inductor_configs={"aot_inductor.metadata": {METADATA: json.dumps(description(run))}},
+        )
+        write_atomically(path, lambda file: file.write(Path(package).read_bytes()))
+
+
+def _missing(library: str) -> ConfigError:
+    return ConfigError(f"this format needs {library}, of the extra onnx: pip install 'pixpnet[onnx]'.")
+
+
+def _int8(run: Run, path: Path, **options: object) -> None:
+    """Convolutions in 8 bits; ranges of their inputs are those over the prototypes' training pictures.
+
+    All else, the comparison with the prototypes among it, stays in float32.
+    """
+    if find_spec("onnxruntime") is None:
+        raise _missing("onnxruntime")
+    with TemporaryDirectory() as folder:
+        exact, prepared, small = (Path(folder) / name for name in ("exact", "prepared", "small"))
+        _onnx(run, exact, **options)
+        from onnxruntime import quantization
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        pictures = {(source.path, source.image_id): source for source in run.sources}.values()
+
+        class Pictures(quantization.CalibrationDataReader):
+            left = iter(pictures)
+
+            def get_next(self) -> dict[str, Any] | None:
+                source = next(self.left, None)
+                if source is None:
+                    return None
+                pixels = run.source_image(source).astype(np.float32).transpose(2, 0, 1) / 255
+                return {"images": pixels[None]}
+
+        quant_pre_process(exact, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared, small, Pictures(), op_types_to_quantize=["Conv"], per_channel=True
+        )
+        write_atomically(path, lambda file: file.write(small.read_bytes()))
+
+
+FORMATS: dict[str, Callable[..., None]] = {
+    "pixpnet": _folder,
+    "onnx": _onnx,
+    "onnx-int8": _int8,
+    "torch": _torch,
+    "compiled": _compiled,
+}
 """Name of a format -> what writes a run in it."""
