@@ -34,6 +34,7 @@ DEFAULTS = {
         ("photos --on original", ["photos"], {"on": "original"}),
         ("a.png --dataset-root data", ["a.png"], {"dataset_root": Path("data")}),
         ("--format pdf,JSON,pdf", [], {"formats": ("pdf", "json")}),
+        ("--dpi 300", [], {"dpi": 300}),
     ],
 )
 def test_explain_hands_on_its_arguments(
@@ -72,6 +73,7 @@ def test_explain_writes_and_prints(pixpnet: Callable, tiny_run: Path, birds: Pat
         ),
         ("RUN IMAGE --class 3", 2, "there is no class 3; the classes are 0 to 2."),
         ("RUN IMAGE --format gif", 2, "format='gif' is none of png, pdf, json"),
+        ("RUN IMAGE --dpi 5000", 2, "dpi=5000 should be 20 to 600."),
         ("RUN IMAGE --format ,", 2, "no format was chosen; give one or more of png, pdf, json."),
         ("RUN IMAGE --method upsampled", 2, "method='upsampled' is none of receptive_field, upsampling"),
         ("RUN IMAGE --by weight", 2, "by='weight' is none of contribution, similarity"),

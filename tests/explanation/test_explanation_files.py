@@ -117,6 +117,16 @@ def test_save_names_a_file_or_a_folder(run: Run, tmp_path: Path) -> None:
     assert all(path.is_file() for path in in_folder)
 
 
+def test_figures_have_as_many_dots_an_inch_as_is_said(run: Run, tmp_path: Path) -> None:
+    explanation = explain_test(run, 0)
+    sizes = []
+    for dpi in (100, 200):
+        (file,) = explanation.save(tmp_path / f"{dpi}.png", top_k=1, dpi=dpi)
+        with Image.open(file) as png:
+            sizes.append(png.size)
+    assert sizes[1] == tuple(pytest.approx(2 * side, abs=1) for side in sizes[0])
+
+
 def test_a_checkpoint_that_lies_alone(tiny_run: Path, tmp_path: Path) -> None:
     (file,) = (tiny_run / "csv/version_0/checkpoints").glob("*.ckpt")
     shutil.copy(file, tmp_path / "lone.ckpt")
@@ -137,6 +147,7 @@ def test_what_cannot_be_explained_is_named(tiny_run: Path, picture: Path, tmp_pa
         explain_images(tiny_run, [picture], against="Sparrow", out=out)
     for options, message in (
         ({"formats": ["jpg"]}, "format='jpg' is none of png, pdf, json"),
+        ({"dpi": 19}, "dpi=19 should be 20 to 600."),
         ({"formats": []}, "no format was chosen; give one or more of png, pdf, json"),
         ({"method": "upsample"}, "method='upsample' is none of .*did you mean upsampling"),
         ({"by": "weight"}, "by='weight' is none of contribution, similarity"),

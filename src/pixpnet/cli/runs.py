@@ -49,6 +49,7 @@ def explain(arguments: Sequence[str]) -> int:
     formats = "one or more of png, pdf and json, with commas between"
     parser.take("formats", "--format", type=words, metavar="FORMATS", says=formats)
     parser.take("on", metavar="WHAT")
+    parser.take("dpi", type=number_in(FROM_1), metavar="N")
     atlas = "draw the prototypes of each class (or of --class), and only these images that are named"
     parser.take("atlas", says=atlas)
     parser.take("out", type=folder_to_write, metavar="DIR")

@@ -37,6 +37,9 @@ from pixpnet.words import decimal, probability, visible
 
 FORMATS = (*FIGURE_FORMATS, "json")
 
+DPIS = range(20, 601)
+"""Dots an inch that figures can have."""
+
 RANKINGS: dict[str, Callable[[Evidence], float]] = {
     "contribution": lambda evidence: evidence.contribution,
     "similarity": lambda evidence: evidence.similarity,
@@ -193,6 +196,7 @@ class Explanation:
         method: str = "receptive_field",
         against: int | str | None = None,
         on: str = "input",
+        dpi: int | None = None,
     ) -> list[Path]:
         """Write figures (png, pdf) or all evidence (json); options as in `figure`.
 
@@ -204,9 +208,14 @@ class Explanation:
             method: Of figures.
             against: Draw, or add, why the predicted class and not this one.
             on: Of figures.
+            dpi: Dots an inch of figures' pixels, one of `DPIS`; None: 110.
 
         Returns:
             The files written.
+
+        Raises:
+            ConfigError: An option is none.
+            FileError: One can't be written.
         """
         target = Path(path)
         stem, suffix = target.with_suffix(""), target.suffix.removeprefix(".").lower()
@@ -214,7 +223,7 @@ class Explanation:
             stem = target / f"{self.name}_explanation"
         else:
             formats = (suffix,)
-        return self.write(stem, formats, top_k=top_k, by=by, method=method, against=against, on=on)
+        return self.write(stem, formats, top_k=top_k, by=by, method=method, against=against, on=on, dpi=dpi)
 
     def write(
         self,
@@ -226,16 +235,17 @@ class Explanation:
         method: str,
         against: int | str | None,
         on: str,
+        dpi: int | None,
     ) -> list[Path]:
         """Write ``<stem>.<format>`` for each format; as `save`."""
-        check_formats(formats)
+        check_formats(formats, dpi)
         figure = None
         if set(formats) != {"json"}:
             figure = self.figure(top_k=top_k, by=by, method=method, against=against, on=on)
         content = self.to_dict()
         if against is not None:
             content["contrast"] = self.against(against).to_dict()
-        return write_formats(stem, formats, figure=figure, content=content)
+        return write_formats(stem, formats, figure=figure, content=content, dpi=dpi)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON: the prediction and its evidence, without pixels."""
@@ -370,8 +380,8 @@ def _title(explanation: Explanation) -> str:
     return f"{guess} (it is: {explanation.class_names[explanation.truth]})"
 
 
-def check_formats(formats: Sequence[str]) -> None:
-    """Check that these are formats, and that there is one.
+def check_formats(formats: Sequence[str], dpi: int | None = None) -> None:
+    """Check that these are formats, that there is one, and that figures can have so many dots an inch.
 
     Raises:
         ConfigError: It is not so.
@@ -380,10 +390,12 @@ def check_formats(formats: Sequence[str]) -> None:
         choose(dict.fromkeys(FORMATS), format_, what="format")
     if not formats:
         raise ConfigError(f"no format was chosen; give one or more of {', '.join(FORMATS)}.")
+    if dpi is not None and dpi not in DPIS:
+        raise ConfigError(f"dpi={dpi} should be {DPIS[0]} to {DPIS[-1]}.")
 
 
 def write_formats(
-    stem: Path, formats: Sequence[str], *, figure: Figure | None, content: dict[str, Any]
+    stem: Path, formats: Sequence[str], *, figure: Figure | None, content: dict[str, Any], dpi: int | None
 ) -> list[Path]:
     """Write a figure, and what it shows as JSON: ``<stem>.<format>`` for each format."""
     written = []
@@ -392,6 +404,6 @@ def write_formats(
         if format_ == "json":
             write_json(path, content)
         elif figure is not None:
-            save_figure(figure, path)
+            save_figure(figure, path, dpi=dpi)
         written.append(path)
     return written

@@ -41,6 +41,7 @@ def explain_images(
     against: int | str | None = None,
     formats: Sequence[str] = ("png",),
     on: str = "input",
+    dpi: int | None = None,
     atlas: bool = False,
     out: str | Path | None = None,
     dataset_root: str | Path | None = None,
@@ -57,6 +58,7 @@ def explain_images(
         against: Show why not this class; where it is the predicted one, why not the second most likely.
         formats: Of png, pdf and json.
         on: Draw the images' boxes and maps on the network's "input" or on the "original" picture.
+        dpi: Dots an inch of figures' pixels; None: 110.
         atlas: Also draw the atlas of each class, or of the class in ``against``.
         out: Folder of the files; None: ``results/explanations`` of the run directory.
         dataset_root: Where the run's data lies now, if it has moved.
@@ -70,7 +72,7 @@ def explain_images(
     choose(MAPPINGS, method, what="method")
     choose(RANKINGS, by, what="by")
     choose(dict.fromkeys(GROUNDS), on, what="on")
-    check_formats(formats)
+    check_formats(formats, dpi)
     images = find_pictures(images)
     run = run_dir if isinstance(run_dir, Run) else load(run_dir, dataset_root=dataset_root)
     run.require_sources()
@@ -84,12 +86,12 @@ def explain_images(
             ending = "explanation" if rival is None else f"why_not_{_safe(run.class_names[rival])}"
             stem = _free(folder / f"{file_part(explanation.name)}_{ending}", taken)
             written += explanation.write(
-                stem, formats, top_k=top_k, by=by, method=method, against=rival, on=on
+                stem, formats, top_k=top_k, by=by, method=method, against=rival, on=on, dpi=dpi
             )
         if atlas:
             for index in range(len(run.class_names)) if other is None else [other]:
                 stem = _free(folder / f"atlas_{_safe(run.class_names[index])}", taken)
-                written += _write_atlas(run, index, stem, formats, method=method)
+                written += _write_atlas(run, index, stem, formats, method=method, dpi=dpi)
     return written
 
 
@@ -184,10 +186,10 @@ def atlas_to_dict(run: Run, class_index: int) -> dict[str, Any]:
 
 
 def _write_atlas(
-    run: Run, class_index: int, stem: Path, formats: Sequence[str], *, method: str
+    run: Run, class_index: int, stem: Path, formats: Sequence[str], *, method: str, dpi: int | None
 ) -> list[Path]:
     figure = None if set(formats) == {"json"} else draw_atlas(run, class_index, method=method)
-    return write_formats(stem, formats, figure=figure, content=atlas_to_dict(run, class_index))
+    return write_formats(stem, formats, figure=figure, content=atlas_to_dict(run, class_index), dpi=dpi)
 
 
 def _explanations(run: Run, images: Sequence[str | Path], *, atlas: bool) -> Iterator[Explanation]:

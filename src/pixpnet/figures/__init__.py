@@ -10,9 +10,10 @@ from pixpnet.figures.explanations import (
     evidence_figure,
 )
 from pixpnet.figures.goldilocks import LayerPoint, goldilocks_figure
-from pixpnet.figures.panels import FIGURE_FORMATS, Picture, crop, overlay, png_bytes, save_figure
+from pixpnet.figures.panels import DPI, FIGURE_FORMATS, Picture, crop, overlay, png_bytes, save_figure
 
 __all__ = [
+    "DPI",
     "FIGURE_FORMATS",
     "AtlasEntry",
     "BarPanel",

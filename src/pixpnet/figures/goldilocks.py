@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from pixpnet.backbones import FAMILIES, family_of
 from pixpnet.errors import ConfigError
-from pixpnet.figures.panels import ShownFigure
+from pixpnet.figures.panels import DPI, ShownFigure
 
 LABEL = "layer label"
 """What matplotlib calls the label of a point (its gid)."""
@@ -46,7 +46,6 @@ FAMILY_NAMES = {
 }
 
 _SIZE = (10.0, 6.5)
-_DPI = 110
 _FONT = 7.5
 _CLEARANCE, _REACH, _FAR_REACH = 4.0, 12.0, 60.0  # in printer's points, 1/72 inch; far: labels of the front
 _TICKS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
@@ -85,7 +84,7 @@ def goldilocks_figure(points: Sequence[LayerPoint], *, title: str, max_rf: float
     """
     if not points:
         raise ConfigError("there are no results to draw.")
-    figure = ShownFigure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    figure = ShownFigure(figsize=_SIZE, dpi=DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10, loc="left")

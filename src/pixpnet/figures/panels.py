@@ -31,7 +31,8 @@ LINE = 0.16
 SMALL, LARGE = 8.5, 11.0
 """Points."""
 
-_DPI = 110
+DPI = 110
+"""Dots an inch of a figure's pixels, where nothing else is said."""
 _MOST_PIXELS = 60_000
 """Of a side; matplotlib before 3.10 draws up to 65,535."""
 
@@ -185,9 +186,9 @@ class Page:
         return axes
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path, *, dpi: int | None = None) -> Path:
     """Write a figure in the format of the path's suffix, and make its folder; a PDF's text stays text."""
-    write_atomically(path, lambda file: _save(figure, file, path.suffix.removeprefix(".").lower()))
+    write_atomically(path, lambda file: _save(figure, file, path.suffix.removeprefix(".").lower(), dpi))
     return path
 
 
@@ -198,9 +199,9 @@ def png_bytes(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _save(figure: Figure, to: IO[bytes] | BytesIO, suffix: str) -> None:
+def _save(figure: Figure, to: IO[bytes] | BytesIO, suffix: str, dpi: int | None = None) -> None:
     """The figure's label, if it has one, is the title that the file holds for those who don't see it."""
-    dpi = min(_DPI, _MOST_PIXELS / max(figure.get_size_inches()))
+    dpi = min(dpi or DPI, _MOST_PIXELS / max(figure.get_size_inches()))
     title = str(figure.get_label())
     metadata = FIGURE_FORMATS[suffix] | ({"Title": title} if title else {})
     with rc_context({"pdf.fonttype": 42}):
