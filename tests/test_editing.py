@@ -22,6 +22,7 @@ from pixpnet.report import compare, read_runs, to_markdown, write_report
 from pixpnet.runs import (
     Edit,
     RunDirectory,
+    forbidden_patches,
     load_checkpoint,
     object_shares,
     read_history,
@@ -128,6 +129,31 @@ def test_an_edit_is_told_without_saying_the_same_again():
     )
     told = "disable 1, 3, 4; merge 2 into 0; merge 6 into 5; note of 7: the tail; disable 8"
     assert str(Edit(changes, "anna", "2026-11-27", "seen")) == f"2026-11-27, anna: {told} (seen)"
+
+
+def test_what_is_forbidden_is_a_mark_until_a_run_goes_on(run, capsys):
+    before = state(run)
+    edit(run, Change("disable", (1,)), Change("forbid", (1, 4)), by="anna", why="a square")
+    told = {one.prototype: one.flags for one in list_prototypes(run)}
+    mark = "forbidden (`pixpnet train --from`)"
+    assert [number for number, flags in told.items() if mark in flags] == [1, 4]
+    assert places(forbidden_patches(RunDirectory(run))) == places(load(trained(run)).sources)[1::3]
+    assert "disable 1; forbid 1, 4" in str(load(run).edits[-1])
+    assert main(["prototypes", str(run), "allow", "1"]) == 0
+    assert [one.prototype for one in forbidden_patches(RunDirectory(run))] == [4]
+    edit(run, Change("undo"))
+    edit(run, Change("undo"))
+    assert forbidden_patches(RunDirectory(run)) == ()
+    assert equal(state(run), before)
+    edit(run, Change("forbid", (4,)))
+    assert equal(state(run), before)
+    assert load(run).checkpoint == trained(run)
+    assert main(["prototypes", str(run), "allow", "2"]) == 2
+    assert "allow: prototype 2 is not forbidden." in capsys.readouterr().err
+
+
+def places(sources):
+    return [(one.image_id, one.cell) for one in sources]
 
 
 def test_a_trial_keeps_nothing(run):

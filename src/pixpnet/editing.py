@@ -33,6 +33,7 @@ from pixpnet.prototypes import Head, PrototypeNetwork
 from pixpnet.records import checked
 from pixpnet.runs import (
     BACKGROUND,
+    CHANGES,
     Change,
     Edit,
     History,
@@ -308,6 +309,8 @@ def list_prototypes(
             told = ["disabled" if heir is None else f"merged into {heir}"]
         if number in standing.labels:
             told = [*told, f"was of {source.class_name}"]
+        if number in standing.forbidden:
+            told = [*told, "forbidden (`pixpnet train --from`)"]
         if number in standing.notes:
             told = [*told, f"note: {standing.notes[number]}"]
         rows.append(
@@ -444,7 +447,7 @@ class _Desk:
             return None
         network = self.network(standing, self.head(standing))
         kept = (self.run.sources[number] for number in standing.kept)
-        edits = (one for one in history.done if any(change.do != "note" for change in one.changes))
+        edits = (one for one in history.done if any(CHANGES[change.do].edits for change in one.changes))
         edited = replace(
             load_checkpoint(self.run.checkpoint),
             network={name: tensor.clone() for name, tensor in network.state_dict().items()},

@@ -30,6 +30,8 @@ ACTIONS = {
     "merge A B": "leave B out; A stands for it",
     "relabel P CLASS": "let it speak for another class",
     "note P TEXT": "write something beside it",
+    "forbid P [P ...]": "keep prototypes away from these patches in `pixpnet train --from`",
+    "allow P [P ...]": "take that back",
     "undo": "take the last edit back",
     "redo": "do it again",
     "apply FILE": "the edits in a file, JSON lines as in results/edits.jsonl",

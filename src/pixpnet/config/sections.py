@@ -286,6 +286,8 @@ class LossConfig:
         cluster: Distance to the nearest prototype of the true class.
         separation: Minus the distance to the nearest prototype of another class.
         l1: Size of the head's weights.
+        forbidden: With start-from, of a run with patches forbidden by hand (`pixpnet prototypes RUN forbid`):
+            similarity of each prototype to the forbidden patch nearest to it, as a share of the largest.
     """
 
     xent: Factor = 1.0
@@ -293,6 +295,7 @@ class LossConfig:
     cluster: Factor = 0.8
     separation: Factor = 0.08
     l1: Factor = 1e-4
+    forbidden: Factor = 1.0
 
 
 @dataclass(frozen=True)

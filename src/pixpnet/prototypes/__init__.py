@@ -27,7 +27,13 @@ from pixpnet.prototypes.heads import (
     is_class_specific,
 )
 from pixpnet.prototypes.initialization import PatchSample, kmeans, patch_purity, random_keys
-from pixpnet.prototypes.losses import average_separation_loss, cluster_loss, l1_loss, separation_loss
+from pixpnet.prototypes.losses import (
+    average_separation_loss,
+    cluster_loss,
+    forbidden_loss,
+    l1_loss,
+    separation_loss,
+)
 from pixpnet.prototypes.network import (
     PROTOTYPES_PER_CLASS,
     PrototypeNetwork,
@@ -65,6 +71,7 @@ __all__ = [
     "cluster_loss",
     "describe_classes",
     "find_distance",
+    "forbidden_loss",
     "is_class_specific",
     "kmeans",
     "l1_loss",

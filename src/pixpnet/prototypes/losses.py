@@ -35,5 +35,14 @@ def l1_loss(weights: Float[Tensor, "n"]) -> Float[Tensor, ""]:
     return weights.abs().sum()
 
 
+def forbidden_loss(similarities: Float[Tensor, "f p"]) -> Float[Tensor, ""]:
+    """Mean over the prototypes of the similarity to that of f forbidden patches which is most similar.
+
+    The forgetting loss of ProtoPDebug (Bontempelli et al., ICLR 2023), with patches that are forbidden to the
+    prototypes of every class.
+    """
+    return similarities.amax(dim=0).mean()
+
+
 def _mean_over(values: Float[Tensor, "b"], valid: Bool[Tensor, "b"]) -> Float[Tensor, ""]:
     return values.masked_fill(~valid, 0.0).sum() / valid.sum().clamp(min=1)

@@ -25,7 +25,7 @@ from pixpnet.runs.inspection import (
 )
 from pixpnet.runs.manifest import changes_since, read_manifest, write_manifest
 from pixpnet.runs.model_folder import write_model
-from pixpnet.runs.run import Run, Tested, best_checkpoint, is_normalized, load
+from pixpnet.runs.run import Run, Tested, best_checkpoint, forbidden_patches, is_normalized, load
 from pixpnet.runs.thumbnails import keep_thumbnails
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "changes_since",
     "familiarity",
     "find_calibration",
+    "forbidden_patches",
     "is_normalized",
     "keep_calibration",
     "keep_thumbnails",

@@ -163,6 +163,11 @@ class RunDirectory:
         return self.results / "pruned.json"
 
     @property
+    def forbidden_file(self) -> Path:
+        """The patches that were forbidden by hand in the runs that it goes on from."""
+        return self.results / "forbidden.json"
+
+    @property
     def edits_file(self) -> Path:
         """What was done by hand to its prototypes, one edit a line; nothing of it is ever changed."""
         return self.results / "edits.jsonl"

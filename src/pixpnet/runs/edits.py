@@ -50,6 +50,8 @@ class Standing:
     labels: Mapping[int, int] = field(default_factory=dict)
     """Those that have another class now."""
     notes: Mapping[int, str] = field(default_factory=dict)
+    forbidden: frozenset[int] = frozenset()
+    """Those whose patches a run that is trained on (``train --from``) keeps its prototypes away from."""
 
     @property
     def kept(self) -> list[int]:
@@ -137,6 +139,17 @@ def _note(standing: Standing, change: Change) -> Standing:
     return replace(standing, notes={**standing.notes, number: change.text})
 
 
+def _forbid(standing: Standing, change: Change) -> Standing:
+    return replace(standing, forbidden=standing.forbidden.union(change.prototypes))
+
+
+def _allow(standing: Standing, change: Change) -> Standing:
+    for number in change.prototypes:
+        if number not in standing.forbidden:
+            raise ConfigError(f"allow: prototype {number} is not forbidden.")
+    return replace(standing, forbidden=standing.forbidden.difference(change.prototypes))
+
+
 def _of_whole_edits(standing: Standing, change: Change) -> Standing:
     raise ConfigError(f"{change.do} stands alone: it is of a whole edit.")
 
@@ -151,6 +164,8 @@ class ChangeKind(NamedTuple):
     """How many it takes; None: one or more."""
     text: str = ""
     """What its text is, where it takes one."""
+    edits: bool = True
+    """Whether the network is another one by it; else it is only said."""
 
 
 CHANGES: dict[str, ChangeKind] = {
@@ -158,7 +173,9 @@ CHANGES: dict[str, ChangeKind] = {
     "enable": ChangeKind(_enable, "enable {all}"),
     "merge": ChangeKind(_merge, "merge {1} into {0}", prototypes=2),
     "relabel": ChangeKind(_relabel, "give {0} to {text}", prototypes=1, text="CLASS"),
-    "note": ChangeKind(_note, "note of {0}: {text}", prototypes=1, text="TEXT"),
+    "note": ChangeKind(_note, "note of {0}: {text}", prototypes=1, text="TEXT", edits=False),
+    "forbid": ChangeKind(_forbid, "forbid {all}", edits=False),
+    "allow": ChangeKind(_allow, "allow {all}", edits=False),
     "undo": ChangeKind(_of_whole_edits, "undo", prototypes=0),
     "redo": ChangeKind(_of_whole_edits, "redo", prototypes=0),
 }

@@ -35,12 +35,13 @@ from pixpnet.data import (
     without_unreadable,
 )
 from pixpnet.errors import CheckpointError, ConfigError, DataError
-from pixpnet.files import is_there, read_numbers, real_path, sha256_of
+from pixpnet.files import is_there, read_json, read_numbers, real_path, sha256_of
 from pixpnet.prototypes import PrototypeNetwork, build_network
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
+from pixpnet.records import checked
 from pixpnet.runs.checkpoint import Checkpoint, load_checkpoint
 from pixpnet.runs.directory import MODEL_FILE, RunDirectory
-from pixpnet.runs.edits import Edit, read_history
+from pixpnet.runs.edits import Edit, Standing, read_history
 from pixpnet.runs.manifest import read_manifest
 from pixpnet.runs.model_folder import read_model
 from pixpnet.runs.thumbnails import read_thumbnail
@@ -433,6 +434,27 @@ def _network_file(run: RunDirectory) -> Path:
             f"{run.path} undo` and redo make it anew from {trained}."
         )
     return edited
+
+
+def forbidden_patches(run: RunDirectory) -> tuple[PrototypeSource, ...]:
+    """The patches that were forbidden by hand, here and in the runs that this one goes on from.
+
+    Raises:
+        CheckpointError: The list of edits, or that of earlier runs, is damaged.
+        FileError: One can't be read.
+    """
+    file, history, found = run.forbidden_file, read_history(run), ()
+    if is_there(file):
+        try:
+            found = checked(tuple[PrototypeSource, ...], read_json(file))
+        except (DataError, ValueError) as error:
+            raise CheckpointError(f"{file} is damaged: {error}") from error
+    changes = [change for edit in history.done for change in edit.changes]
+    if any(change.do == "forbid" for change in changes):
+        trained = load_checkpoint(best_checkpoint(run))
+        standing = Standing(trained.network["head.own_class"], trained.class_names).after(changes)
+        found += tuple(one for one in trained.sources if one.prototype in standing.forbidden)
+    return found
 
 
 def best_checkpoint(run: RunDirectory) -> Path:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pixpnet.config import Config, OptimizerConfig, resolve_optimizer
 from pixpnet.prototypes import PrototypeNetwork
 from pixpnet.training.loop import Learning, distributed
-from pixpnet.training.objective import ClassifierObjective, Objective, PrototypeObjective
+from pixpnet.training.objective import ClassifierObjective, Forbidden, Objective, PrototypeObjective
 from pixpnet.training.plan import EpochPlan
 
 
@@ -136,6 +136,10 @@ class Learner:
         if self._training is None or self._training[0] != plan.stage:
             self._training = (plan.stage, distributed(learning.model, self.accelerator))
         return learning._replace(model=self._training[1])
+
+    def forbid(self, forbidden: Forbidden) -> None:
+        """Keep prototypes away from patches from now on."""
+        self.prototype_objective = PrototypeObjective(self.network, self.config.loss, forbidden)
 
     def forget(self) -> None:
         """Drop the optimizer, whose parameters the network no longer has; no epoch comes after that."""

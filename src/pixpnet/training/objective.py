@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pixpnet.config import LossConfig
+from pixpnet.modes import evaluating
 from pixpnet.prototypes import (
     PrototypeNetwork,
     PrototypeOutput,
     average_separation_loss,
     cluster_loss,
+    forbidden_loss,
     l1_loss,
     separation_loss,
 )
@@ -32,6 +34,20 @@ class Batch(NamedTuple):
     indices: Int[Tensor, "b"]
     """Positions in `ClassificationImages.records`."""
 
+
+class Forbidden(NamedTuple):
+    """Patches that prototypes are kept away from."""
+
+    inputs: Float[Tensor, "f _ H W"]
+    """What a batch would hold of their images."""
+    cells: Int[Tensor, "f"]
+    """The patch of each, flat."""
+    prototypes: tuple[int, ...] = ()
+    """Those that are such patches when training begins, and start anew."""
+
+
+FORBIDDEN_AT_ONCE = 8
+"""So many of the forbidden patches, drawn anew in each step, are looked at."""
 
 Judgement = tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "b c"]]
 """The terms of a batch, before their weights, and the logits."""
@@ -78,10 +94,13 @@ class Objective(ABC):
 
 
 class PrototypeObjective(Objective):
-    """Cross-entropy, cluster, separation and L1 terms (ProtoPNet, eq. 1)."""
+    """Cross-entropy, cluster, separation and L1 terms (ProtoPNet, eq. 1), and that of forbidden patches."""
 
-    def __init__(self, network: PrototypeNetwork, config: LossConfig) -> None:
+    def __init__(
+        self, network: PrototypeNetwork, config: LossConfig, forbidden: Forbidden | None = None
+    ) -> None:
         self.network = network
+        self.forbidden = forbidden
         self.label_smoothing = config.label_smoothing
         self.weights = {
             "xent": config.xent,
@@ -90,6 +109,8 @@ class PrototypeObjective(Objective):
             "avg_separation_loss": None,
             "l1_loss": config.l1,
         }
+        if forbidden is not None:
+            self.weights["forbidden_loss"] = config.forbidden
 
     def judge(self, model: nn.Module, batch: Batch) -> Judgement:
         output: PrototypeOutput = model(batch.images)
@@ -101,7 +122,24 @@ class PrototypeObjective(Objective):
             "avg_separation_loss": average_separation_loss(output.min_distances, own),
             "l1_loss": l1_loss(self.network.head.penalised_weights()),
         }
+        if self.forbidden is not None:
+            terms["forbidden_loss"] = self._forbidden(self.forbidden)
         return terms, output.logits
+
+    def _forbidden(self, forbidden: Forbidden) -> Float[Tensor, ""]:
+        some = torch.randperm(len(forbidden.cells))[:FORBIDDEN_AT_ONCE].to(forbidden.cells.device)
+        with evaluating(self.network.backbone):
+            patches = see_patches(self.network, forbidden.inputs[some], forbidden.cells[some])
+        similarities = self.network.from_features(patches).similarities
+        return forbidden_loss(similarities / self.network.largest_similarity)
+
+
+def see_patches(
+    network: PrototypeNetwork, inputs: Float[Tensor, "f _ H W"], cells: Int[Tensor, "f"]
+) -> Float[Tensor, "f d k k"]:
+    """What the network sees there."""
+    z = network.features(inputs)
+    return network.patches_at(z, cells).unflatten(1, (z.shape[1], network.kernel_size, network.kernel_size))
 
 
 class ClassifierObjective(Objective):

@@ -23,6 +23,7 @@ from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.seeds import stable_seed
 from pixpnet.training.learner import ParameterGroup, build_optimizer
 from pixpnet.training.loop import to_device
+from pixpnet.training.objective import Forbidden, see_patches
 from pixpnet.types import ImageRecord, PrototypeSource
 
 
@@ -52,8 +53,12 @@ def start_prototypes(
     generator: torch.Generator,
     accelerator: Accelerator,
     pure: bool = False,
+    forbidden: Forbidden | None = None,
 ) -> None:
-    """Put the prototypes at the k-means centres of their classes' own patches (or pure ones), in place."""
+    """Put the prototypes at the k-means centres of their classes' own patches (or pure ones), in place.
+
+    With forbidden patches only the prototypes that are such patches, at the centres least similar to them.
+    """
     sample = PatchSample(network.own_class, kernel_size=network.kernel_size, generator=generator)
     with evaluating(network):
         for images, labels, indices in to_device(batches, accelerator.device):
@@ -62,9 +67,19 @@ def start_prototypes(
         for number, other in enumerate(gather_object([sample])):
             if number != accelerator.process_index:
                 sample.merge(other)
-    network.prototypes.data.copy_(
-        sample.centres(distance=network.distance, class_names=class_names, pure=pure)
-    )
+    former = network.prototypes.detach().clone()
+    network.prototypes.copy_(sample.centres(distance=network.distance, class_names=class_names, pure=pure))
+    if forbidden is None:
+        return
+    centres = network.prototypes.detach().clone()
+    with evaluating(network):
+        patches = see_patches(network, forbidden.inputs, forbidden.cells)
+        nearness = network.from_features(patches).similarities.amax(dim=0).cpu()
+    for group in sample.group_of.unique():
+        places = (sample.group_of == group).nonzero().flatten()
+        wrong = [place for place in places.tolist() if place in forbidden.prototypes]
+        former[wrong] = centres[places[nearness[places].argsort()][: len(wrong)]]
+    network.prototypes.copy_(former)
 
 
 @torch.no_grad()

@@ -6,8 +6,9 @@ import logging
 import math
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -22,21 +23,31 @@ from pixpnet.choices import choose
 from pixpnet.config import Config, config_from_yaml, config_to_yaml, validate
 from pixpnet.data import FeatureExtractor, Splits, fingerprint, keep_features, open_splits
 from pixpnet.errors import CheckpointError, ConfigError, DataError
-from pixpnet.files import is_there, real_path, write_text
+from pixpnet.files import is_there, real_path, write_json, write_text
 from pixpnet.modes import evaluating
 from pixpnet.prototypes import PROTOTYPES_PER_CLASS, PrototypeNetwork, build_network, regular_own_class
 from pixpnet.receptive_fields import ReceptiveField, receptive_field
-from pixpnet.runs import Checkpoint, Run, RunDirectory, changes_since, load, load_checkpoint, write_manifest
+from pixpnet.runs import (
+    Checkpoint,
+    Run,
+    RunDirectory,
+    changes_since,
+    forbidden_patches,
+    load,
+    load_checkpoint,
+    write_manifest,
+)
 from pixpnet.seeds import seeded
 from pixpnet.training.learner import RATE_COLUMNS, Learner
 from pixpnet.training.loop import make_execution
 from pixpnet.training.memory import find_batch_size, require_gpu, require_step
+from pixpnet.training.objective import Forbidden
 from pixpnet.training.plan import plan_epochs
 from pixpnet.training.profiling import make_profiler
 from pixpnet.training.state import TrainState
 from pixpnet.training.tools import Display, RunLogs, Tools
 from pixpnet.training.trainer import SPLITS, Trainer
-from pixpnet.types import Progress
+from pixpnet.types import Progress, PrototypeSource
 
 ON_CHANGED_DATA = {"stop": True, "continue": False}
 """What happens to a run whose images have changed -> whether it stops."""
@@ -200,7 +211,12 @@ def _begin(
             splits = features_in_place(config, splits, backbone, accelerator=accelerator, progress=bar)
     if config.train.compile:
         network.backbone.compile()
-    directory = directory or _create_directory(config, splits, is_main=accelerator.is_main_process)
+    forbidden = None
+    if patches := _patches_forbidden_before(directory, parent):
+        forbidden = _forbidden(patches, parent, splits, cells=field.grid_size, device=accelerator.device)
+        state.learner.forbid(forbidden)
+    if directory is None:
+        directory = _create_directory(config, splits, patches, is_main=accelerator.is_main_process)
     measures = state.learner.prototype_objective.measures
     logs = RunLogs(
         directory,
@@ -217,7 +233,7 @@ def _begin(
         active=accelerator.is_main_process,
     )
     tools = Tools(execution, display, logs, profiler)
-    return Trainer(config, seed, plans, splits, backbone, field, directory, state, tools)
+    return Trainer(config, seed, plans, splits, backbone, field, directory, state, tools, forbidden)
 
 
 def _check_before_data(config: Config, device: torch.device) -> None:
@@ -283,6 +299,40 @@ def _start_from(parent: Run, network: PrototypeNetwork) -> None:
         ) from error
 
 
+def _patches_forbidden_before(
+    directory: RunDirectory | None, parent: Run | None
+) -> tuple[PrototypeSource, ...]:
+    """Those that were forbidden in the run that is trained on, or that this run began with."""
+    directory = RunDirectory.of_checkpoint(parent.checkpoint) if parent is not None else directory
+    return () if directory is None else forbidden_patches(directory)
+
+
+def _forbidden(
+    patches: Sequence[PrototypeSource],
+    parent: Run | None,
+    splits: Splits,
+    *,
+    cells: tuple[int, int],
+    device: torch.device,
+) -> Forbidden:
+    """The patches as training looks at them.
+
+    Raises:
+        DataError: The image of one is not among the training images.
+    """
+    images = splits.projection
+    index_of = {record.image_id: index for index, record in enumerate(images.records)}
+    if gone := [one.path for one in patches if one.image_id not in index_of]:
+        raise DataError(f"{gone[0]}, of which a patch was forbidden, is not among the training images.")
+    places = {(one.image_id, one.cell) for one in patches}
+    sources = parent.sources if parent is not None else ()
+    return Forbidden(
+        torch.stack([images[index_of[one.image_id]].image for one in patches]).to(device),
+        torch.tensor([one.cell[0] * cells[1] + one.cell[1] for one in patches], device=device),
+        tuple(one.prototype for one in sources if (one.image_id, one.cell) in places),
+    )
+
+
 def _open_splits(config: Config, accelerator: Accelerator, display: Display) -> Splits:
     # One process renders, the others find it done.
     with accelerator.main_process_first(), display.rendering() as progress:
@@ -344,10 +394,14 @@ def _patch_field(
     return field.for_kernel(kernel_size)
 
 
-def _create_directory(config: Config, splits: Splits, *, is_main: bool) -> RunDirectory:
+def _create_directory(
+    config: Config, splits: Splits, forbidden: Sequence[PrototypeSource], *, is_main: bool
+) -> RunDirectory:
     path = str(RunDirectory.create(config).path) if is_main else ""
     directory = RunDirectory(Path(str(broadcast_object_list([path])[0])))
     if is_main:
         write_text(directory.config_file, config_to_yaml(config))
         write_manifest(directory.images_file, splits)
+        if forbidden:
+            write_json(directory.forbidden_file, [asdict(source) for source in forbidden])
     return directory

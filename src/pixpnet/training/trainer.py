@@ -22,7 +22,7 @@ from pixpnet.runs import RunDirectory, keep_calibration, keep_thumbnails, load_c
 from pixpnet.seeds import seeded, stable_seed
 from pixpnet.training.learner import RATE_COLUMNS
 from pixpnet.training.loop import Learning, TrainedEpoch, score, train_epochs
-from pixpnet.training.objective import EpochMeter
+from pixpnet.training.objective import EpochMeter, Forbidden
 from pixpnet.training.plan import EpochPlan
 from pixpnet.training.projection import (
     SimilarityTable,
@@ -77,6 +77,7 @@ class Trainer:
     directory: RunDirectory
     state: TrainState
     tools: Tools
+    forbidden: Forbidden | None = None
 
     def train(self) -> Path:
         """Train every epoch that is not done, then test; returns the run directory."""
@@ -114,6 +115,9 @@ class Trainer:
                         accelerator=tools.execution.accelerator,
                     )
             if is_start and config.model.prototype_init != "random":
+                with tools.profiler.phase("start of the prototypes"):
+                    self._start_prototypes()
+            if self.forbidden and plan.epoch == config.train.backbone_epochs + 1:
                 with tools.profiler.phase("start of the prototypes"):
                     self._start_prototypes()
             if config.train.tie_prototypes:
@@ -182,6 +186,7 @@ class Trainer:
             self._loader(self.splits.projection, shuffle=False),
             class_names=self.splits.class_names,
             pure=self.config.model.prototype_init == "pure",
+            forbidden=self.forbidden,
             generator=torch.Generator().manual_seed(stable_seed(self.seed, "prototypes")),
             accelerator=self.tools.execution.accelerator,
         )
