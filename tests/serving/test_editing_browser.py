@@ -14,7 +14,7 @@ import uvicorn
 from playwright.sync_api import Browser, Page, expect
 
 from page_checks import CONTRASTS, TOO_WIDE, Opened, open_page
-from pixpnet import Change, edit, list_prototypes, load
+from pixpnet import Change, edit, list_prototypes, load, suggest
 from pixpnet.runs import Run, RunDirectory, find_calibration, read_history
 from pixpnet.serving import create_app
 
@@ -185,8 +185,9 @@ def test_suggestions_are_chosen_from(window, run):
     page.locator("#by").fill("anna")
     page.locator("[data-suggest]").click()
     expect(page.locator("[data-suggestions]")).to_be_visible()
-    chosen = page.locator(".choices :checked")
-    assert 0 < chosen.count() <= page.locator(".choices li").count()
+    boxes, chosen = page.locator(".choices input"), page.locator(".choices :checked")
+    assert [box.is_checked() for box in boxes.all()] == [one.is_free for one in suggest(run)]
+    assert chosen.count() > 0
     words = chosen.first.evaluate("(one) => one.parentElement.innerText")
     for box in reversed(chosen.all()[1:]):
         box.uncheck()
