@@ -9,6 +9,7 @@ from jaxtyping import install_import_hook
 if os.environ.get("SHAPE_CHECKS") != "off":  # start-up is three times faster without
     install_import_hook("pixpnet", "shape_checking.check")
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,32 @@ def l1_in_the_table():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DISTANCES, "l1", L1())
         yield
+
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+SWITCHES = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium with an empty profile."""
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        pytest.skip(f"no Chromium is installed ({', '.join(CHROMIUM)})")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(SWITCHES))
+        yield browser
+        browser.close()
 
 
 TINY = {

@@ -354,6 +354,28 @@ def test_an_edited_run_is_a_run_like_any_other(run, tiny_run, tmp_path):
     assert load(trained(run)).edits == ()
 
 
+def test_an_edit_that_is_meant_for_another_list_is_refused(run):
+    follows = read_history(RunDirectory(run)).checksum
+    edit(run, Change("disable", (1,)), follows=follows)
+    listed = RunDirectory(run).edits_file.read_bytes()
+    for dry_run in (True, False):
+        with pytest.raises(ConfigError, match="another edit was kept meanwhile"):
+            edit(run, Change("undo"), follows=follows, dry_run=dry_run)
+    assert RunDirectory(run).edits_file.read_bytes() == listed
+    edit(run, Change("undo"), follows=read_history(RunDirectory(run)).checksum)
+    assert read_history(RunDirectory(run)).done == ()
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "a line\u2028separator", "\ud800"], ids=ascii)
+def test_a_text_that_would_damage_the_list_is_refused(run, text):
+    for given in ({"by": text}, {"why": text}):
+        with pytest.raises(ConfigError, match="a text is one line"):
+            edit(run, Change("disable", (1,)), **given)
+    with pytest.raises(ConfigError, match="a text is one line"):
+        edit(run, Change("note", (1,), text))
+    assert not RunDirectory(run).edits_file.exists()
+
+
 def test_relabelled_prototypes_are_told_by_their_new_class(run):
     edit(run, Change("relabel", (1,), CLASSES[2]))
     assert [one["class"] for one in description(load(run))["prototypes"]].count(CLASSES[2]) == 3

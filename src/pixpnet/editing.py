@@ -62,7 +62,7 @@ from pixpnet.training import (
     times_used,
 )
 from pixpnet.types import Box, ImageRecord, Progress, PrototypeSource, no_progress
-from pixpnet.words import accuracy_in_words, number_in_words, percent
+from pixpnet.words import accuracy_in_words, number_in_words, percent, visible
 
 NEIGHBOURS = 10
 """Training images whose patches are nearest to a prototype, one of each, tell its purity."""
@@ -105,8 +105,8 @@ class Edited:
     kept: Path | None
     """The run's list of edits; None: it was only tried."""
 
-    def lines(self) -> list[str]:
-        """What a person has to know, before → after."""
+    def rows(self) -> list[tuple[str, str, str]]:
+        """What a person has to know: its name, before, after."""
         before, after = self.before, self.after
         rows = [
             ("prototypes", f"{before.prototypes:,}", f"{after.prototypes:,}"),
@@ -118,11 +118,16 @@ class Edited:
             if before.of_classes[name] != after.of_classes[name]
         ]
         rows.append(("mean field", *(number_in_words(one.field_percent, "%") for one in (before, after))))
+        return rows
+
+    def lines(self) -> list[str]:
+        """The same as text, with what was done, and whether it is kept."""
+        rows = self.rows()
         width = max(len(title) for title, *_ in rows)
         return [
             str(self.edit),
             *(f"{title:<{width}}  {former} → {now}" for title, former, now in rows),
-            f"{self.changed:,} of {after.images:,} predictions changed",
+            f"{self.changed:,} of {self.after.images:,} predictions changed",
             f"Kept in {self.kept}." if self.kept else "Nothing is kept: it was only tried.",
         ]
 
@@ -186,6 +191,7 @@ def edit(
     by: str | None = None,
     why: str = "",
     dry_run: bool = False,
+    follows: str | None = None,
     dataset_root: str | Path | None = None,
     progress: Progress = no_progress,
 ) -> Edited:
@@ -197,20 +203,26 @@ def edit(
         by: Who does it; None: the name of the login.
         why: What is wrong with them.
         dry_run: Only try it: nothing is kept.
+        follows: SHA-256 of the list of edits that it is meant to follow (`History.checksum`); None: any.
         dataset_root: Where the run's data lies now, if it has moved (what dataset.root was in training).
         progress: Told of the images, where they are looked at for the first time.
 
     Raises:
-        ConfigError: It can't be done; says why.
+        ConfigError: It can't be done, or the list is another one by now; says why.
         CheckpointError: The run is not finished, its list of edits is damaged, or is of another network.
         DataError: The run's data set is gone, or has changed.
         FileError: Another process writes to the run, or nobody can.
     """
     if not changes:
         raise ConfigError("edit: give one change or more.")
+    texts = (by or "", why, *(one.text for one in changes))
+    if any(visible(text) != text for text in texts):
+        raise ConfigError("edit: a text is one line, without control characters.")
     directory = _directory(run)
     with nullcontext() if dry_run else directory.writing():
         desk = _Desk.open(run, dataset_root=dataset_root, progress=progress)
+        if follows not in (None, desk.history.checksum):
+            raise ConfigError("edit: another edit was kept meanwhile; look at the prototypes again.")
         when = datetime.now().astimezone().isoformat(timespec="seconds")
         new = Edit(changes, by or _login(), when, why)
         new.check()

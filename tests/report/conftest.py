@@ -1,8 +1,7 @@
-"""A report of the shared run, and one browser."""
+"""A report of the shared run, and windows that show files."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -10,24 +9,13 @@ from typing import Any
 
 import pytest
 from made_runs import copy_results
-from page_checks import Opened
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
+from page_checks import Opened, open_page
 from pixpnet.report import Report, collect, render, write_report
 
 NASTY = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "</script></style><b>{{ 7*7 }}")
 """Names of the three classes in a report that must stay harmless."""
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-SWITCHES = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="session")
@@ -64,44 +52,18 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
     return replace(value, **changed)
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """A headless Chromium with an empty profile."""
-    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if program is None:
-        pytest.skip(f"no Chromium is installed ({', '.join(CHROMIUM)})")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(SWITCHES))
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def opened(chromium: Browser) -> Iterator[Callable[..., Opened]]:
     """Open a file from disk, in a new window of a width and a colour scheme."""
-    contexts = []
+    windows = []
 
     def open_file(file: Path, *, width: int = 1200, dark: bool = False, scripts: bool = True) -> Opened:
-        context = chromium.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if dark else "light",
-            reduced_motion="reduce",
-            java_script_enabled=scripts,
-            offline=True,
-        )
-        contexts.append(context)
-        context.set_default_timeout(120_000)
-        opened = Opened(context.new_page())
-        opened.page.on("console", lambda message: opened.said.append(f"{message.type}: {message.text}"))
-        opened.page.on("pageerror", lambda error: opened.said.append(f"error: {error}"))
-        opened.page.on("dialog", lambda dialog: (opened.said.append(dialog.message), dialog.dismiss()))
-        opened.page.on("request", lambda request: opened.requests.append(request.url))
-        opened.page.goto(file.as_uri())
-        return opened
+        windows.append(open_page(chromium, file.as_uri(), width=width, dark=dark, scripts=scripts))
+        return windows[-1]
 
     yield open_file
-    for context in contexts:
-        context.close()
+    for window in windows:
+        window.page.context.close()
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from made_runs import agreement
-from page_checks import CONTRASTS, TOO_WIDE
 
+from page_checks import CONTRASTS, TOO_WIDE
 from pixpnet.report import Comparison, compare, read_runs, to_html
 
 NAMES = ("a", "<script>alert(1)<", "a_rather_long_name_of_a_run_that_must_not_widen_the_page")

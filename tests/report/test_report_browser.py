@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from page_checks import CONTRASTS, TOO_WIDE
 from playwright.sync_api import Locator
+
+from page_checks import CONTRASTS, TOO_WIDE
 
 
 def edges(locator: Locator) -> tuple[float, float, float, float]:

@@ -210,7 +210,7 @@ def test_prototypes_are_listed_and_shown(client, run):
         assert np.array_equal(
             Image.open(io.BytesIO(image.content)), run.source_image(run.sources[one["prototype"]])
         )
-    assert client.get("/v1/prototypes/6/image").status_code == 404
+    assert "no prototype is a patch of" in error_of(client.get("/v1/images?id=../secret.png"))
     assert "there is no class 3" in error_of(client.get("/v1/prototypes?class=3"))
 
 

@@ -31,6 +31,7 @@ def serve(arguments: Sequence[str]) -> int:
     parser.take(
         "token", metavar="TEXT", says=f"{shown}; None: none at this machine's own address, else one is made"
     )
+    parser.take("editable")
     for name in ("max_bytes", "max_pixels", "max_waiting", "batch_size"):
         parser.take(name, type=number_in(FROM_1), metavar="N")
     parser.take("timeout", type=number_in(Range(minimum=0.1), float), metavar="SECONDS")

@@ -25,7 +25,15 @@ from pixpnet.runs.inspection import (
 )
 from pixpnet.runs.manifest import changes_since, read_manifest, write_manifest
 from pixpnet.runs.model_folder import write_model
-from pixpnet.runs.run import Run, Tested, best_checkpoint, forbidden_patches, is_normalized, load
+from pixpnet.runs.run import (
+    Run,
+    Tested,
+    best_checkpoint,
+    forbidden_patches,
+    is_normalized,
+    load,
+    network_in_force,
+)
 from pixpnet.runs.thumbnails import keep_thumbnails
 
 __all__ = [
@@ -60,6 +68,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "nearly_equal_pairs",
+    "network_in_force",
     "object_shares",
     "read_history",
     "read_manifest",

@@ -260,6 +260,11 @@ class History(NamedTuple):
     """Waiting for a redo, the next one last."""
     text: str = ""
 
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of its lines, which the next one holds."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
     def after(self, edit: Edit) -> History:
         """With one more edit in force.
 
@@ -291,7 +296,7 @@ def read_history(directory: RunDirectory) -> History:
         try:
             edit: ListedEdit = checked(ListedEdit, json.loads(line))
             edit.check()
-            if edit.follows != _sha256(history.text):
+            if edit.follows != history.checksum:
                 raise ValueError("the lines before it were changed")
             history = history.after(edit.alone)
         except (ValueError, RecursionError, ConfigError) as error:
@@ -302,10 +307,6 @@ def read_history(directory: RunDirectory) -> History:
 
 def append_edit(directory: RunDirectory, history: History, edit: ListedEdit) -> None:
     """Write a run's list with one more edit; the caller is the run's only writer."""
-    values = replace(edit, follows=_sha256(history.text)).plain()
+    values = replace(edit, follows=history.checksum).plain()
     line = json.dumps(values, ensure_ascii=False, allow_nan=False)
     write_text(directory.edits_file, f"{history.text}{line}\n")
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -327,7 +327,7 @@ def load(path: str | Path, *, dataset_root: str | Path | None = None) -> Run:
         file = file / MODEL_FILE
     elif file.suffix not in (".ckpt", Path(MODEL_FILE).suffix):
         directory = RunDirectory.open(file)
-        file, edits = _network_file(directory), read_history(directory).done
+        file, edits = network_in_force(directory), read_history(directory).done
     saved = load_checkpoint(file) if file.suffix == ".ckpt" else read_model(file)
     try:
         config = config_from_yaml(saved.config_yaml)
@@ -413,7 +413,7 @@ def _check_sources(run: Run) -> None:
             )
 
 
-def _network_file(run: RunDirectory) -> Path:
+def network_in_force(run: RunDirectory) -> Path:
     """The checkpoint of the network in force: the edited one, else the best (else last) that was trained.
 
     Raises:

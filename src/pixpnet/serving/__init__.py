@@ -1,4 +1,4 @@
-"""A trained network behind a page and a JSON API (extra `serve`): one process, one network, no state."""
+"""A trained network behind a page and a JSON API (extra `serve`): one process, one network at a time."""
 
 from pixpnet.errors import ConfigError
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import anyio
 from fastapi import FastAPI, HTTPException, Query, Request
@@ -29,11 +30,12 @@ from starlette.types import ASGIApp
 
 import pixpnet
 from pixpnet.data import FORMATS, dataset_title
-from pixpnet.errors import DataError, PixPNetError
+from pixpnet.errors import ConfigError, DataError, PixPNetError
 from pixpnet.explanation import Photograph, Prediction, Predictor, atlas_to_dict, explain, find_class
 from pixpnet.figures import png_bytes
 from pixpnet.report import asset, templates
-from pixpnet.runs import Run
+from pixpnet.runs import CHANGES, Run
+from pixpnet.serving.edits import add_edits, with_all_sources
 from pixpnet.serving.guard import Guard
 from pixpnet.serving.limits import FIELD, Limits, check_pixels, read_upload
 from pixpnet.serving.line import Line
@@ -73,6 +75,7 @@ _ERROR = {
 _ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 408, 413, 422, 503), _ERROR)
 
 _CLASS = Query(description="A class, by its name or index")
+_IMAGE = Query(alias="id", description="A training picture, as `image_id` of a prototype's source")
 _TOP_K = Query(ge=0, description="Prototypes, of a contrast for each class")
 _DRAWN = Query(ge=1, le=20, description="Prototypes that are drawn, of a contrast for each class")
 
@@ -85,6 +88,7 @@ def create_app(
     token: str | None = None,
     hosts: tuple[str, ...] | None = ("localhost", "127.0.0.1", "::1"),
     limits: Limits | None = None,
+    editable: bool = False,
 ) -> ASGIApp:
     """The application of a trained network, for any ASGI server.
 
@@ -93,12 +97,17 @@ def create_app(
         token: What requests have to show; None: nothing.
         hosts: The names that requests may call the server by; None: any.
         limits: What it takes at most; None: `Limits`' defaults.
+        editable: Whether who may ask may also edit the run's prototypes.
 
     Raises:
         CheckpointError: The prototypes are not training patches.
+        PixPNetError: It is to be editable, and can't be, as of `pixpnet.edit`.
     """
     limits = limits or Limits()
     run.require_sources()
+    if editable and token is None and hosts is None:
+        raise ConfigError("serve: prototypes can be edited from elsewhere with a token only.")
+    pictured = with_all_sources(run) if editable else run
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     answers = Counter("pixpnet_requests", "Answers", ("route", "status"), registry=registry)
@@ -109,7 +118,11 @@ def create_app(
         buckets=(1, 2, 4, 8, 16, 32, 64),
         registry=registry,
     )
-    predictor = Predictor(limits.of_run(run), batch_size=limits.batch_size)
+
+    def predictor_of(run: Run) -> Predictor:
+        return Predictor(limits.of_run(run), batch_size=limits.batch_size)
+
+    predictor = predictor_of(run)
     line = Line(predictor, limits, on_batch=batches.observe)
     waiting = Gauge("pixpnet_waiting", "Requests with a picture that are there", registry=registry)
     waiting.set_function(lambda: line.inside)
@@ -133,10 +146,12 @@ def create_app(
         lifespan=lifespan,
     )
     _tell_errors(app)
-    has_images = _has_images(run)
-    _add_page(app, run, has_images=has_images)
-    _add_pictures(app, predictor.run, line, limits)
-    _add_prototypes(app, run, has_images=has_images)
+    has_images = _has_images(pictured)
+    _add_page(app, run, has_images=has_images, editable=editable)
+    _add_pictures(app, line, limits)
+    _add_prototypes(app, pictured, line, has_images=has_images)
+    if editable:
+        add_edits(app, pictured, line, limits, predictor_of=predictor_of)
 
     @app.get("/healthz")
     def health() -> dict[str, str]:
@@ -174,14 +189,16 @@ def _tell_errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, told)
 
 
-def _add_page(app: FastAPI, run: Run, *, has_images: bool) -> None:
+def _add_page(app: FastAPI, run: Run, *, has_images: bool, editable: bool) -> None:
     page = templates(_PACKAGE).get_template("page.html.j2")
     names = readable_names(run.class_names)
     told = {"has_images": has_images, "formats": FORMATS, "version": pixpnet.__version__}
-    html = page.render(run=run, names=names, **told)
+    changes = {do: kind for do, kind in CHANGES.items() if kind.prototypes != 0} if editable else {}
+    html = page.render(run=run, names=names, changes=changes, **told)
     assets = {
         "page.css": (asset("style.css") + asset("page.css", _PACKAGE), "text/css"),
         "page.js": (asset("page.js", _PACKAGE), "text/javascript"),
+        "edit.js": (asset("edit.js", _PACKAGE), "text/javascript"),
     }
 
     @app.get("/", include_in_schema=False)
@@ -196,7 +213,7 @@ def _add_page(app: FastAPI, run: Run, *, has_images: bool) -> None:
         return Response(text, media_type=kind)
 
 
-def _add_pictures(app: FastAPI, run: Run, line: Line, limits: Limits) -> None:
+def _add_pictures(app: FastAPI, line: Line, limits: Limits) -> None:
     """What is asked of a picture."""
     post = partial(app.post, openapi_extra=_BODY, responses=_ERRORS)
 
@@ -225,7 +242,7 @@ def _add_pictures(app: FastAPI, run: Run, line: Line, limits: Limits) -> None:
         """Why the predicted class and not another one: the prototypes that speak most for either."""
 
         def found(data: bytes) -> dict[str, Any]:
-            all_of_it = explain(run, data).against(against)
+            all_of_it = explain(line.predictor.run, data).against(against)
             shares = (*all_of_it.for_target[:top_k], *reversed(all_of_it.for_other[:top_k]))
             return replace(all_of_it, shares=shares).to_dict()
 
@@ -238,7 +255,8 @@ def _add_pictures(app: FastAPI, run: Run, line: Line, limits: Limits) -> None:
         """The evidence, or a contrast with a class, drawn on the picture: PNG."""
 
         def drawn(data: bytes) -> bytes:
-            return png_bytes(explain(run, data).figure(top_k=top_k, against=against, on="original"))
+            explanation = explain(line.predictor.run, data)
+            return png_bytes(explanation.figure(top_k=top_k, against=against, on="original"))
 
         png = await of_picture(request, lambda _, data: line.do(partial(drawn, data)))
         return Response(png, media_type="image/png")
@@ -248,6 +266,7 @@ def _add_pictures(app: FastAPI, run: Run, line: Line, limits: Limits) -> None:
         """The picture as it is read, upright, for boxes to be drawn on: its size, and a smaller JPEG."""
 
         def shown(data: bytes) -> dict[str, Any]:
+            run = line.predictor.run
             upright = run.upright(data)
             width, height = upright.size
             small = Photograph(upright, (0, 0, width, height), run.geometry).shown
@@ -267,11 +286,13 @@ def _has_images(run: Run) -> bool:
     return True
 
 
-def _add_prototypes(app: FastAPI, run: Run, *, has_images: bool) -> None:
-    def of_class(index: int) -> dict[str, Any]:
+def _add_prototypes(app: FastAPI, pictured: Run, line: Line, *, has_images: bool) -> None:
+    sources = {source.image_id: source for source in pictured.sources if has_images}
+
+    def of_class(run: Run, index: int) -> dict[str, Any]:
         found = atlas_to_dict(run, index)
         for one in found["prototypes"]:
-            one["image"] = f"v1/prototypes/{one['prototype']}/image" if has_images else None
+            one["image"] = f"v1/images?{urlencode({'id': one['image_id']})}" if has_images else None
         return found
 
     @app.get("/v1/prototypes", responses={422: _ERROR})
@@ -279,17 +300,18 @@ def _add_prototypes(app: FastAPI, run: Run, *, has_images: bool) -> None:
         class_: Annotated[str | None, Query(alias="class", description=_CLASS.description)] = None,
     ) -> dict[str, Any]:
         """The training patches of a class's prototypes, largest weight first; or of all classes."""
+        run = line.predictor.run
         names = run.class_names
         chosen = range(len(names)) if class_ is None else [find_class(names, class_)]
         height, width = run.image_size
-        return {"width": width, "height": height, "classes": [of_class(index) for index in chosen]}
+        return {"width": width, "height": height, "classes": [of_class(run, index) for index in chosen]}
 
-    @app.get("/v1/prototypes/{number}/image", response_class=Response, responses={404: _ERROR})
-    def prototype_image(number: int) -> Response:
-        """The training picture of a prototype, as the network saw it: PNG."""
-        if not (has_images and 0 <= number < len(run.sources)):
-            raise HTTPException(404, f"there is no picture of a prototype {number}.")
-        png = _encoded(Image.fromarray(run.source_image(run.sources[number])), "PNG")
+    @app.get("/v1/images", response_class=Response, responses={404: _ERROR})
+    def source_image(id_: Annotated[str, _IMAGE]) -> Response:
+        """The training picture of prototypes, as the network saw it: PNG."""
+        if id_ not in sources:
+            raise HTTPException(404, f"no prototype is a patch of a training picture {id_}.")
+        png = _encoded(Image.fromarray(pictured.source_image(sources[id_])), "PNG")
         return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=300"})
 
 

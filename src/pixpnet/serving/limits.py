@@ -66,11 +66,7 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
     Raises:
         HTTPException: It takes too long, is too large, or there is none.
     """
-    try:
-        with anyio.fail_after(limits.timeout):
-            body = await _body(request, limits.max_bytes)
-    except TimeoutError:
-        raise HTTPException(408, f"the picture did not come within {limits.timeout:g} seconds.") from None
+    body = await read_body(request, limits)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     upload = await _of_form(request, body) if kind == "multipart/form-data" else Upload("picture", body)
     if not upload.data:
@@ -93,6 +89,19 @@ def check_pixels(data: bytes, limits: Limits) -> None:
             413,
             f"the picture has {width} x {height} pixels; this server takes {limits.max_pixels:,} of them.",
         )
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """The body of a request.
+
+    Raises:
+        HTTPException: It takes too long, or is too large.
+    """
+    try:
+        with anyio.fail_after(limits.timeout):
+            return await _body(request, limits.max_bytes)
+    except TimeoutError:
+        raise HTTPException(408, f"the request did not come within {limits.timeout:g} seconds.") from None
 
 
 async def _body(request: Request, most: int) -> bytes:

@@ -36,7 +36,7 @@ class Line:
     """All work with pictures happens here, in its order, so that memory is for one batch whoever asks.
 
     Args:
-        predictor: The run.
+        predictor: What answers at first.
         limits: Of the line.
         on_batch: Told how many pictures a forward pass has.
     """
@@ -44,7 +44,8 @@ class Line:
     def __init__(self, predictor: Predictor, limits: Limits, *, on_batch: Callable[[int], None]) -> None:
         self.inside = 0
         """Requests that have a place."""
-        self._predictor = predictor
+        self.predictor = predictor
+        """What answers. Only what is done here may put another one in its place, so each answer is one's."""
         self._limits = limits
         self._on_batch = on_batch
         self._jobs: deque[_Job] = deque()
@@ -92,20 +93,24 @@ class Line:
         """
         return await self._answer(_Job(picture, top_k))
 
-    async def do(self, work: Callable[[], Answer]) -> Answer:
+    async def do(self, work: Callable[[], Answer], *, patient: bool = False) -> Answer:
         """Something else, alone.
+
+        Args:
+            work: What to do.
+            patient: It may take as long as it likes.
 
         Raises:
             HTTPException: It takes too long.
         """
-        return await self._answer(_Job(work=work))
+        return await self._answer(_Job(work=work), patient=patient)
 
-    async def _answer(self, job: _Job) -> Any:
+    async def _answer(self, job: _Job, *, patient: bool = False) -> Any:
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
         try:
-            with anyio.fail_after(self._limits.timeout):
+            with anyio.fail_after(None if patient else self._limits.timeout):
                 return await asyncio.wrap_future(job.answer)
         except TimeoutError:  # which takes a job that has not begun out of the line
             words = f"there was no answer within {self._limits.timeout:g} seconds; try again."
@@ -132,7 +137,7 @@ class Line:
                 batch[0].work is None
                 and self._jobs
                 and self._jobs[0].work is None
-                and len(batch) < self._predictor.most_at_once
+                and len(batch) < self.predictor.most_at_once
             ):
                 batch.append(self._jobs.popleft())
             return batch
@@ -140,7 +145,7 @@ class Line:
     def _predict(self, batch: Sequence[_Job]) -> None:
         pictures, top_k = [job.picture for job in batch], max(job.top_k for job in batch)
         try:
-            found = [*self._predictor.predict(pictures, top_k=top_k)]
+            found = [*self.predictor.predict(pictures, top_k=top_k)]
         except Exception as error:
             if len(batch) == 1:
                 batch[0].answer.set_exception(error)

@@ -36,6 +36,7 @@ def serve(
     port: int = 8000,
     token: str | None = None,
     limits: Limits | None = None,
+    editable: bool = False,
     dataset_root: str | Path | None = None,
     tell: Callable[[str], None] = print,
 ) -> None:
@@ -48,13 +49,18 @@ def serve(
         port: To listen at; 0: any that is free.
         token: What requests have to show; None: nothing on this machine alone, else one is made and shown.
         limits: What it takes at most; None: `Limits`' defaults.
+        editable: Let the page, and who else may ask, edit the run's prototypes; not for a model that stands
+            alone, and at addresses that others reach only with a token that is given.
         dataset_root: Where the run's data lies now, if it has moved.
         tell: Told the address.
 
     Raises:
         CheckpointError: There is no such run, or its prototypes are not training patches.
-        ConfigError: The address can't be listened at, or the token can't be sent.
+        ConfigError: The address can't be listened at, or the token can't be sent or is missing.
+        PixPNetError: It is to be editable, and can't be, as of `pixpnet.edit`.
     """
+    if editable and token is None and not _is_loopback(host):
+        raise ConfigError(f"serve: at {host} prototypes can be edited with a token only; give --token.")
     if token is not None and not re.fullmatch("[!-~]+", token):
         raise ConfigError("serve: the token is to be of ASCII letters, digits and signs, without blanks.")
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a line for each form that is none
@@ -64,7 +70,7 @@ def serve(
         is_made = token is None and not _is_loopback(host)
         token = secrets.token_urlsafe(24) if is_made else token
         hosts = ("localhost", "127.0.0.1", "::1", host.lower()) if _is_loopback(host) else None
-        app = create_app(run, token=token, hosts=hosts, limits=limits)
+        app = create_app(run, token=token, hosts=hosts, limits=limits, editable=editable)
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listener.getsockname()[1]}/"
         tell(f"{address}?token={token}" if is_made else address)

@@ -27,15 +27,13 @@ function percent(share) {
   return text === "0.0" ? "< 0.1 %" : `${text} %`;
 }
 
-function say(words, isWrong = false) {
-  const status = find("[data-status]");
+function say(words, isWrong = false, status = find("[data-status]")) {
   status.textContent = words || " ";
   status.classList.toggle("wrong", isWrong);
 }
 
-async function ask(path, file) {
-  const options = file ? { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } } : {};
-  const answer = await fetch(path, options).catch(() => {
+async function ask(path, body, headers = { "Content-Type": "application/octet-stream" }) {
+  const answer = await fetch(path, body ? { method: "POST", body, headers } : { headers }).catch(() => {
     throw new Error("The server does not answer, or the picture is too large for it.");
   });
   if (answer.ok) return answer;
@@ -79,8 +77,8 @@ function crop({ image, box: [left, top, right, bottom], size }, kind) {
 }
 
 const here = (one) => ({ image: asked.picture.jpeg, box: one.box_in_picture, size: asked.picture });
-const sourceImage = (prototype) => ("images" in document.body.dataset ? `v1/prototypes/${prototype}/image` : null);
-const there = ({ prototype, box }) => ({ image: sourceImage(prototype), box, size: seen });
+const sourceImage = (id) => ("images" in document.body.dataset ? `v1/images?id=${encodeURIComponent(id)}` : null);
+const there = ({ image_id, box }) => ({ image: sourceImage(image_id), box, size: seen });
 const nameOf = (one) => (one.class_index === null ? one.class_name : names[one.class_index]);
 
 /* One prototype's say; with the focus, or under the pointer, its boxes are the ones that the pictures show. */
@@ -143,7 +141,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-async function predict(file) {
+async function predict(file, { isFirst = true } = {}) {
   const number = ++asked.number;
   find("[data-answer]").hidden = find("[data-contrast]").hidden = true;
   say(`Looking at ${file.name} …`);
@@ -174,6 +172,7 @@ async function predict(file) {
   find("#against").value = String(full.indexOf(second_class));
   find("[data-answer]").hidden = false;
   say(`${file.name}: ${names[predicted]}`);
+  if (!isFirst) return; // who edits stays where they are
   find("#class").focus();
   find("#of").value = String(predicted);
   showPrototypes();
@@ -213,7 +212,7 @@ async function contrast() {
   }
 }
 
-async function showPrototypes() {
+let showPrototypes = async () => {
   const chosen = find("#of").value;
   try {
     const found = await (await ask(`v1/prototypes?class=${chosen}`)).json();
@@ -229,7 +228,7 @@ async function showPrototypes() {
   } catch (error) {
     say(error.message, true);
   }
-}
+};
 
 function save(blob, ending) {
   const link = make("a", {
@@ -268,5 +267,5 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 }
 find("[data-why]").addEventListener("click", contrast);
 for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", () => download(button.dataset.save));
-find("#of").addEventListener("change", showPrototypes);
-showPrototypes();
+find("#of").addEventListener("change", () => showPrototypes());
+document.addEventListener("DOMContentLoaded", () => showPrototypes()); // after edit.js, which shows them otherwise

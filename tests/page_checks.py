@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 CONTRASTS = """() => {
   const channel = (value) => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
@@ -46,3 +46,24 @@ class Opened:
     page: Page
     said: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+
+
+def open_page(
+    browser: Browser, address: str, *, width: int, dark: bool, scripts: bool = True, offline: bool = True
+) -> Opened:
+    """Open an address in a new window of a width and a colour scheme; its context is to be closed."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if dark else "light",
+        reduced_motion="reduce",
+        java_script_enabled=scripts,
+        offline=offline,
+    )
+    context.set_default_timeout(120_000)
+    opened = Opened(context.new_page())
+    opened.page.on("console", lambda message: opened.said.append(f"{message.type}: {message.text}"))
+    opened.page.on("pageerror", lambda error: opened.said.append(f"error: {error}"))
+    opened.page.on("dialog", lambda dialog: (opened.said.append(dialog.message), dialog.dismiss()))
+    opened.page.on("request", lambda request: opened.requests.append(request.url))
+    opened.page.goto(address)
+    return opened
