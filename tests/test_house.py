@@ -107,7 +107,7 @@ DEEP_IMPORTS = {
     "backbones/test_weights.py: backbones.weights": "downloads without a network",
     "cli/test_data_check.py: data.datasets": "a data set that is not there is not fetched",
     "data/test_cache.py: data.cache": "the memory of other machines",
-    "data/test_cache.py: data.pictures": "which files are decoded",
+    "data/test_cache.py: data.transforms": "which files are decoded",
     "data/test_pixel_centres.py: data.transforms": "each transform, where it moves a pixel's centre to",
     "data/test_transforms.py: data.transforms": "each transform for itself",
     "figures/test_goldilocks_figure.py: figures.goldilocks": "any labels, also those that no figure has",
@@ -125,7 +125,7 @@ PATCHES = {
     "cli/test_data_check.py: datasets.prepare": "a data set that is not there is not fetched",
     "cli/test_verify.py: Run.receptive_field": "a wrong field is what a certificate is for",
     "data/test_cache.py: cache.memory_budget": "room for all images, or for one less",
-    "data/test_cache.py: pictures.load_image": "which files are decoded",
+    "data/test_cache.py: transforms.load_image": "which files are decoded",
     "data/test_loading.py: pixpnet.data.images.free_cores": "machines with other cores",
     "data/test_sources.py: pixpnet.data.sources.download": "no waiting between attempts, and no network",
     "evaluation/test_evaluation_misalignment.py: pixpnet.evaluation.misalignment.spatial_misalignment": (

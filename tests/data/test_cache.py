@@ -26,7 +26,7 @@ from pixpnet.data import (
     first_transform,
     loader,
     open_splits,
-    pictures,
+    transforms,
 )
 from pixpnet.errors import DataError
 from pixpnet.memory import machine_memory
@@ -60,9 +60,9 @@ def records(tmp_path):
 def decoded(monkeypatch):
     """The files that are decoded from now on."""
     seen = []
-    load_image = pictures.load_image
+    load_image = transforms.load_image
     monkeypatch.setattr(
-        pictures, "load_image", lambda path, reading: seen.append(path) or load_image(path, reading)
+        transforms, "load_image", lambda path, reading: seen.append(path) or load_image(path, reading)
     )
     return seen
 

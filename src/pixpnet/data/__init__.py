@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         part_map,
         read_part_truth,
     )
-    from pixpnet.data.shares import evenly_over_classes, hold_out, set_aside
+    from pixpnet.data.shares import evenly_over_classes, hold_out, set_aside, turns_of
     from pixpnet.data.sheets import alike_sheet, annotated_sheet
     from pixpnet.data.sources import download, extract, find_root
     from pixpnet.data.spec import Archive, DatasetSpec, Geometry, ImageSet
@@ -148,6 +148,7 @@ __all__ = [
     "set_aside",
     "to_normalized",
     "training_transform",
+    "turns_of",
     "without_unreadable",
     "worker_count",
 ]
@@ -166,7 +167,7 @@ _HOMES = {
     "masks": "load_mask mask_fault object_pixels",
     "parts": "PartGroups PartTruth merge_sides met mirror_order part_map read_part_truth",
     "sheets": "alike_sheet annotated_sheet",
-    "shares": "evenly_over_classes hold_out set_aside",
+    "shares": "evenly_over_classes hold_out set_aside turns_of",
     "sources": "download extract find_root",
     "spec": "Archive DatasetSpec Geometry ImageSet",
     "splits": "Splits measure_normalization open_splits without_unreadable",

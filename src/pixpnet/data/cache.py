@@ -26,8 +26,8 @@ import PIL
 import torchvision
 from PIL import Image
 
-from pixpnet.data.pictures import prepared_size
 from pixpnet.data.spec import Geometry
+from pixpnet.data.transforms import prepared_size
 from pixpnet.errors import DataError
 from pixpnet.memory import machine_memory
 from pixpnet.types import ImageRecord
@@ -43,12 +43,8 @@ _FORMAT = "pixpnet pixels 2"
 class Slots:
     """A checksum of 4 bytes for each slot (0: not filled yet), then the bytes, slot after slot.
 
-    They lie in a file, or else in memory that this process shares with those it forks; one that is spawned
-    gets its own, empty.
-
-    Args:
-        lengths: Bytes of each slot.
-        path: A file of the length that the slots need.
+    They lie in a file that has room for them, or else in memory that this process shares with those it forks;
+    one that is spawned gets its own, empty. The lengths of the slots are in bytes.
     """
 
     def __init__(self, lengths: Sequence[int], *, path: Path | None = None) -> None:
@@ -71,9 +67,6 @@ class Slots:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._open()
-
-    def __len__(self) -> int:
-        return len(self._is_checked)
 
     def get(self, slot: int) -> bytes | None:
         """The bytes, if the slot is filled and whole."""

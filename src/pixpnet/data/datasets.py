@@ -94,11 +94,6 @@ def open_folder(spec: DatasetSpec, config: DatasetConfig, progress: Progress) ->
     return images
 
 
-def open_labelled(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
-    """Images whose classes stand in a table."""
-    return open_csv(spec, config)
-
-
 def open_synthbirds(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """Read SynthBirds from a folder of `root` that names what it was rendered with; render it, if need be.
 
@@ -274,7 +269,7 @@ _ALL = (
     ),
     DatasetSpec(
         name="CSV",
-        open=open_labelled,
+        open=open_csv,
         folder="csv",
         is_layout=True,
         markers=(),
@@ -329,9 +324,9 @@ def read_dataset(config: DatasetConfig, *, progress: Progress = no_progress) -> 
     """
     spec = find_dataset(config.name)
     for option in ("table", "columns", "group_by"):
-        if getattr(config, option) is not None and spec.open is not open_labelled:
+        if getattr(config, option) is not None and spec.open is not open_csv:
             raise ConfigError(f"dataset.{to_kebab(option)}: is for dataset.name csv, not for {spec.name}")
-    if config.min_images > 1 and spec.open not in (open_folder, open_labelled):
+    if config.min_images > 1 and spec.open not in (open_folder, open_csv):
         raise ConfigError(f"dataset.min-images: is for dataset.name folder or csv, not for {spec.name}")
     images = _without_small_classes(spec.open(spec, config, progress), config.min_images)
     images = _with_reading(images, reading_of(config))

@@ -148,12 +148,7 @@ def name_of(source: PictureSource, *, otherwise: str = "the image") -> str:
 def open_picture(
     source: PictureSource, reading: Reading = STANDARD, *, wanted: str = "an image"
 ) -> Iterator[OpenedPicture]:
-    """The picture with its head read; what goes wrong while it is used is told of it.
-
-    Args:
-        source: Where it is.
-        reading: How it is read.
-        wanted: What it should be, for the errors.
+    """The picture with its head read; what goes wrong while it is used is told of it (it is not `wanted`).
 
     Raises:
         DataError: As `load_image`.

@@ -111,14 +111,21 @@ def read_trees(
     for tree, found in ((train, folders), (test, test_folders)):
         places = [(label, found[name]) for label, name in enumerate(folders) if name in found]
         records.append(
-            tuple(record for label, place in places for record in _records(root, place, label, left_out))
+            tuple(
+                ImageRecord(name, path, label)  # its id is its path below the root
+                for label, place in places
+                for name, path in below(root, pictures_below(place, left_out)).items()
+            )
         )
         if tree is not None and (loose := loose_pictures(tree)):
             left_out[f"in {tree.name} but in no class's folder"] = len(loose)
     filled = {record.label for record in records[0]}
     for label, folder in enumerate(folders.values()):
         if label not in filled:
-            raise DataError(f"{folder} holds no image ({', '.join(FORMATS)}){_but(folder)}.")
+            others: Counter[str] = Counter()
+            pictures_below(folder, others)
+            but = f", but files that are left out: {left_out_in_words(others)}" if others else ""
+            raise DataError(f"{folder} holds no image ({', '.join(FORMATS)}){but}.")
     return ImageSet(spec, root, tuple(folders), train=records[0], test=records[1], left_out=left_out)
 
 
@@ -184,17 +191,3 @@ def class_folders(place: Path) -> dict[str, Path]:
     if MASKS in found and any((found[MASKS] / folder.name).is_dir() for folder in found.values()):
         del found[MASKS]
     return found
-
-
-def _but(folder: Path) -> str:
-    """What a folder without pictures holds."""
-    left_out: Counter[str] = Counter()
-    pictures_below(folder, left_out)
-    return f", but files that are left out: {left_out_in_words(left_out)}" if left_out else ""
-
-
-def _records(root: Path, place: Path, label: int, left_out: Counter[str]) -> list[ImageRecord]:
-    """Records of the images below a folder; their ids are their paths below `root`."""
-    return [
-        ImageRecord(name, path, label) for name, path in below(root, pictures_below(place, left_out)).items()
-    ]

@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 
 from pixpnet.data.cache import ImageCache
 from pixpnet.data.masks import load_mask
-from pixpnet.data.pictures import load_window
 from pixpnet.data.spec import Geometry
 from pixpnet.data.transforms import (
     AnnotatedImage,
     annotate,
     evaluation_transform,
     first_transform,
+    load_window,
     to_normalized,
     training_transform,
 )

@@ -17,19 +17,12 @@ from pathlib import Path
 from pixpnet.choices import choose
 from pixpnet.config import DatasetConfig
 from pixpnet.data.annotations import BOXES, MASKS, PARTS, annotated
-from pixpnet.data.listing import (
-    below,
-    entries,
-    folders_in,
-    loose_pictures,
-    pictures_below,
-    plain,
-)
+from pixpnet.data.listing import below, entries, folders_in, loose_pictures, pictures_below, plain
 from pixpnet.data.shares import set_aside
 from pixpnet.data.spec import DatasetSpec, ImageSet
 from pixpnet.data.tables import Names, TableLine, box_columns, csv_columns, read_csv
 from pixpnet.errors import ConfigError, DataError, MissingDataError
-from pixpnet.types import ImageRecord
+from pixpnet.types import ImageRecord, Progress
 
 _logger = logging.getLogger(__name__)
 
@@ -66,7 +59,7 @@ class LabelTable:
         )
 
 
-def open_csv(spec: DatasetSpec, config: DatasetConfig) -> ImageSet:
+def open_csv(spec: DatasetSpec, config: DatasetConfig, progress: Progress) -> ImageSet:
     """Images whose labels stand in a table in `dataset.root`, in its folder `csv`, or in its only folder.
 
     Raises:

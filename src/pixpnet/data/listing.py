@@ -69,9 +69,7 @@ def folders_in(place: Path) -> dict[str, Path]:
 def only_folder(place: Path, *, but_for: Container[str]) -> Path:
     """Where a folder holds nothing but a folder of folders (as some archives unpack), that one, and so on.
 
-    Args:
-        place: The folder.
-        but_for: Names, in lower case, of folders that are not entered.
+    Folders of the names in `but_for` (in lower case) are not entered.
     """
     while len(inner := folders_in(place)) == 1:
         ((name, folder),) = inner.items()
@@ -84,11 +82,8 @@ def only_folder(place: Path, *, but_for: Container[str]) -> Path:
 def pictures_below(place: Path, left_out: Counter[str]) -> list[Path]:
     """The pictures of a folder by their names, then those of the folders in it, linked ones too.
 
-    A folder that several links lead to is read once.
-
-    Args:
-        place: The folder.
-        left_out: Files of each kind that are no picture; they are added to it.
+    A folder that several links lead to is read once. To `left_out` the files of each kind are added that are
+    no picture.
     """
     found: list[Path] = []
     seen: set[str] = set()

@@ -64,13 +64,7 @@ class DecodedPicture(NamedTuple):
 
 
 class OpenedPicture:
-    """A picture whose head has been read.
-
-    Args:
-        image: As Pillow opened it.
-        reading: How it is to be read.
-        file: What it is read from, where that is known.
-    """
+    """A picture whose head has been read, as Pillow opened it from a file (None: it came opened)."""
 
     def __init__(
         self, image: Image.Image, reading: Reading, file: io.BytesIO | io.BufferedReader | None

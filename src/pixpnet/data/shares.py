@@ -61,12 +61,23 @@ def hold_out(records: _Records, *, share: float, seed: int) -> tuple[_Records, _
 
 def evenly_over_classes(records: _Records, count: int) -> _Records:
     """The first image of every class, then the second, ... until there are `count`, in their old order."""
-    turns = [
-        (turn, position)
-        for positions in by_class(records).values()
-        for turn, position in enumerate(positions)
-    ]
-    return tuple(records[position] for position in sorted(position for _, position in sorted(turns)[:count]))
+    turns = turns_of(record.label for record in records)
+    order = sorted(range(len(records)), key=lambda position: turns[position])
+    return tuple(records[position] for position in sorted(order[:count]))
+
+
+def turns_of(values: Iterable[object]) -> list[int]:
+    """How many of its like come before each.
+
+    >>> turns_of(["wren", "owl", "wren", "wren"])
+    [0, 0, 1, 2]
+    """
+    seen: Counter[object] = Counter()
+    turns = []
+    for value in values:
+        turns.append(seen[value])
+        seen[value] += 1
+    return turns
 
 
 def by_class(records: Sequence[ImageRecord]) -> dict[int, list[int]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
 from pixpnet.data.check import DatasetCheck
 from pixpnet.data.decode import load_image
+from pixpnet.data.shares import turns_of
 from pixpnet.data.spec import ImageSet
 from pixpnet.errors import DataError
 from pixpnet.fonts import drawable, font_file
@@ -26,7 +26,9 @@ def annotated_sheet(images: ImageSet, *, columns: int = 6, rows: int = 5, cell: 
     Boxes are drawn as frames, visible parts as dots in colours that a legend names; images that cannot be
     read as crosses.
     """
-    chosen = _turns(images.train)[: columns * rows]
+    labels = [record.label for record in images.train]
+    turns = sorted(zip(turns_of(labels), labels, range(len(labels)), strict=True))
+    chosen = [images.train[position] for _, _, position in turns[: columns * rows]]
     named = [(record, images.class_names[record.label]) for record in chosen]
     return _sheet(named, columns=min(columns, len(chosen)), cell=cell, parts=images.part_names)
 
@@ -70,16 +72,6 @@ def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
         kept -= 1
         shown = f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
     return shown
-
-
-def _turns(records: tuple[ImageRecord, ...]) -> list[ImageRecord]:
-    """The first image of each class, then the second, ..."""
-    seen: defaultdict[int, int] = defaultdict(int)
-    turns = []
-    for position, record in enumerate(records):
-        turns.append((seen[record.label], record.label, position))
-        seen[record.label] += 1
-    return [records[position] for _, _, position in sorted(turns)]
 
 
 def _picture(record: ImageRecord, cell: int) -> Image.Image:

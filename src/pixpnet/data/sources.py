@@ -22,8 +22,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -156,47 +155,32 @@ def download(
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(f"{destination.name}.part")
     by_hand = f"try again later, or get it by hand, put it at {destination} and try again."
-    with _sole_part(part, destination) as file:
-        if file is not None:
-            try:
-                found = _fetch_whole(url, file, md5, progress, attempts, timeout, sleep)
-            except _BROKEN as error:
-                reason = _reason(error, timeout)
-                raise DataError(f"{url} could not be downloaded: {reason}; {by_hand}") from error
-            if os.name == "nt":
-                file.close()  # Windows renames no open file
-            if found != md5:
-                part.unlink()
-                raise DataError(
-                    f"{url} gave a file with MD5 {found}, wanted {md5}: a proxy's page, or it has changed; "
-                    f"{by_hand}"
-                )
-            part.replace(destination)
-        elif (found := _md5(destination)) != md5:
-            raise DataError(
-                f"{destination} has MD5 {found}, wanted {md5}: it is damaged; delete it and get it again."
-            )
+    if not destination.exists():
+        with locked(destination.with_name(f".{destination.name}.lock"), waits=True):
+            if not destination.exists():  # another process may have brought it meanwhile
+                try:
+                    found = _fetch_whole(url, part, md5, progress, attempts, timeout, sleep)
+                except _BROKEN as error:
+                    reason = _reason(error, timeout)
+                    raise DataError(f"{url} could not be downloaded: {reason}; {by_hand}") from error
+                if found != md5:
+                    part.unlink()
+                    raise DataError(
+                        f"{url} gave a file with MD5 {found}, wanted {md5}: a proxy's page, or it has "
+                        f"changed; {by_hand}"
+                    )
+                part.replace(destination)
+                return destination
+    if (found := _md5(destination)) != md5:
+        raise DataError(
+            f"{destination} has MD5 {found}, wanted {md5}: it is damaged; delete it and get it again."
+        )
     return destination
-
-
-@contextmanager
-def _sole_part(part: Path, destination: Path) -> Iterator[IO[bytes] | None]:
-    """The part, open for appending, once no other process writes to it; None where the file is whole."""
-    if destination.exists():
-        yield None
-        return
-    with locked(destination.with_name(f".{destination.name}.lock"), waits=True):
-        if destination.exists():
-            yield None
-            return
-        with part.open("ab", buffering=0) as file:
-            file.seek(0, os.SEEK_END)
-            yield file
 
 
 def _fetch_whole(
     url: str,
-    file: IO[bytes],
+    part: Path,
     md5: str,
     progress: Progress,
     attempts: int,
@@ -204,25 +188,27 @@ def _fetch_whole(
     sleep: Callable[[float], None],
 ) -> str:
     """Fetch in as many tries as it takes; the MD5 of what came."""
-    start = farthest = file.tell()
-    failures = 0
-    while True:
-        try:
-            _fetch(url, file, progress=progress, timeout=timeout)
-        except _BROKEN as error:
-            failures = failures + 1 if file.tell() <= farthest else 0
-            farthest = max(farthest, file.tell())
-            if failures >= attempts or _is_final(error):
-                raise
-            _logger.warning("%s: %s; trying again", url, _reason(error, timeout))
-            sleep(2.0 ** max(0, failures - 1))
-            continue
-        found = _md5(Path(file.name))
-        if found == md5 or start == 0:
-            return found
-        _logger.info("%s does not go on what %s held; starting over", url, file.name)
-        _empty(file)
-        start = farthest = 0
+    with part.open("ab", buffering=0) as file:
+        file.seek(0, os.SEEK_END)
+        start = farthest = file.tell()
+        failures = 0
+        while True:
+            try:
+                _fetch(url, file, progress=progress, timeout=timeout)
+            except _BROKEN as error:
+                failures = failures + 1 if file.tell() <= farthest else 0
+                farthest = max(farthest, file.tell())
+                if failures >= attempts or _is_final(error):
+                    raise
+                _logger.warning("%s: %s; trying again", url, _reason(error, timeout))
+                sleep(2.0 ** max(0, failures - 1))
+                continue
+            found = _md5(part)
+            if found == md5 or start == 0:
+                return found
+            _logger.info("%s does not go on what %s held; starting over", url, part)
+            _empty(file)
+            start = farthest = 0
 
 
 def _fetch(url: str, file: IO[bytes], *, progress: Progress, timeout: float) -> None:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
-import numpy as np
-from PIL import Image
+from PIL import Image, ImageStat
 
 from pixpnet.config import DatasetConfig
 from pixpnet.data.cache import CACHES, ImageCache
 from pixpnet.data.datasets import find_dataset, read_dataset
+from pixpnet.data.decode import load_image
 from pixpnet.data.images import ClassificationImages
-from pixpnet.data.pictures import unreadable
 from pixpnet.data.shares import check_share, evenly_over_classes, hold_out
 from pixpnet.data.spec import Geometry, ImageSet
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.types import ImageRecord, Normalization, Progress, no_progress
 
 _logger = logging.getLogger(__name__)
+
+_Item = TypeVar("_Item")
 
 _DEBUG_BATCHES = 3
 _LISTED = 20
@@ -134,7 +136,12 @@ def without_unreadable(
         only_test: Leave the training images as they are.
         progress: Told of the images.
     """
-    faults = unreadable((*(() if only_test else images.train), *images.test), progress=progress)
+    records = (*(() if only_test else images.train), *images.test)
+    faults = {}
+    for done, (record, reason) in enumerate(zip(records, _faults(records, _read), strict=True), start=1):
+        if reason is not None:
+            faults[record.image_id] = reason
+        progress(done, len(records), "reading images")
     if not faults:
         return images
     reasons = [*faults.values()]
@@ -153,18 +160,27 @@ def without_unreadable(
     return replace(images, train=train, test=test)
 
 
-def _read_all(images: ClassificationImages) -> None:
-    """Decode all images, so that a damaged one is found before the training and not at the end of it."""
+def _read(record: ImageRecord) -> Image.Image:
+    return load_image(record.path, record.reading)
 
-    def fault(index: int) -> str | None:
+
+def _faults(items: Iterable[_Item], read: Callable[[_Item], object]) -> Iterator[str | None]:
+    """Why each of them cannot be read, in order; None: it can."""
+
+    def fault(item: _Item) -> str | None:
         try:
-            images.pixels(index)
+            read(item)
         except DataError as error:
             return str(error)
         return None
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        reasons = [reason for reason in pool.map(fault, range(len(images.records))) if reason]
+        yield from pool.map(fault, items)
+
+
+def _read_all(images: ClassificationImages) -> None:
+    """Decode all images, so that a damaged one is found before the training and not at the end of it."""
+    reasons = [reason for reason in _faults(range(len(images.records)), images.pixels) if reason]
     if reasons:
         more = f" {len(reasons) - 1} more test images are like this." if len(reasons) > 1 else ""
         raise DataError(f"{reasons[0]}{more} (dataset.on-unreadable skip leaves out what cannot be read.)")
@@ -187,11 +203,11 @@ def measure_normalization(images: Iterable[Image.Image]) -> Normalization:
     """
     pixels, sums, squares = 0, [0, 0, 0], [0, 0, 0]
     for image in images:
-        pixels += image.width * image.height
-        histogram = np.array(image.histogram()).reshape(3, 256)
+        found = ImageStat.Stat(image)
+        pixels += found.count[0]
         for colour in range(3):
-            sums[colour] += int(histogram[colour] @ np.arange(256))
-            squares[colour] += int(histogram[colour] @ np.arange(256) ** 2)
+            sums[colour] += int(found.sum[colour])
+            squares[colour] += int(found.sum2[colour])
     if pixels == 0:
         raise DataError("there is no training image to measure the mean colour on.")
     variances = (pixels * square - total**2 for total, square in zip(sums, squares, strict=True))

@@ -124,8 +124,12 @@ def read_columns(path: Path, layout: str) -> list[TableLine]:
         DataError: No such file, no text, or a line with too few columns.
     """
     columns = re.findall("<([^>]+)>", layout)
+    try:
+        lines = _bytes(path, layout).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
     rows = []
-    for number, line in enumerate(_lines(path, layout), start=1):
+    for number, line in enumerate(lines, start=1):
         fields = line.split(None, len(columns) - 1)
         if 0 < len(fields) < len(columns):
             raise DataError(f"{path}, line {number}: wanted `{layout}`, got {line.strip()!r}.")
@@ -232,13 +236,6 @@ def _bytes(path: Path, layout: str, most: int = -1) -> bytes:
     except FileError as error:
         raise DataError(f"{error} Wanted a table of lines `{layout}`.") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
-
-
-def _lines(path: Path, layout: str) -> list[str]:
-    try:
-        return _bytes(path, layout).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
 
 

@@ -21,6 +21,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, KeyPoints, Mask
 
+from pixpnet.data.decode import load_image, picture_size, without_pillows_limit
 from pixpnet.data.spec import Geometry
 from pixpnet.errors import DataError
 from pixpnet.types import Box, ImageRecord, Normalization
@@ -99,6 +100,20 @@ class RandomResizedCrop(v2.RandomResizedCrop):
         return _resize(functional.crop(inpt, **params), [self.side, self.side])
 
 
+def load_window(record: ImageRecord, *, geometry: Geometry) -> tuple[Image.Image, tuple[int, int, int, int]]:
+    """The part of a record's image that the geometry starts from, and which part of the picture that is.
+
+    Raises:
+        DataError: As `load_image`; the object's box is wanted but missing or outside.
+    """
+    image = load_image(record.path, record.reading)
+    if not geometry.to_box:
+        return image, (0, 0, *image.size)
+    window = object_window(record, image.size)
+    with without_pillows_limit():
+        return image.crop(window), window
+
+
 def object_window(record: ImageRecord, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """The object's box in whole pixels, (left, top, right, bottom), inside the image and never empty.
 
@@ -169,6 +184,21 @@ def first_size(size: tuple[int, int], geometry: Geometry) -> tuple[int, int]:
         return size
     other = int(side * long / short)
     return (side, other) if size[0] <= size[1] else (other, side)
+
+
+def prepared_size(record: ImageRecord, geometry: Geometry) -> tuple[int, int]:
+    """(width, height) of a record's image after the first resize, without decoding it.
+
+    Raises:
+        DataError: As `load_window`.
+    """
+    if isinstance(geometry.resize, tuple):
+        return geometry.resize[1], geometry.resize[0]
+    size = picture_size(record.path, record.reading)
+    if geometry.to_box:
+        left, top, right, bottom = object_window(record, size)
+        size = (right - left, bottom - top)
+    return first_size(size, geometry)
 
 
 def evaluation_transform(geometry: Geometry) -> v2.Transform:

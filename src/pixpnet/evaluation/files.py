@@ -17,7 +17,7 @@ from pixpnet.errors import DataError, FileError
 from pixpnet.evaluation.metric import Curve, Evaluation, Key, Measurement
 from pixpnet.evaluation.table import METRICS
 from pixpnet.figures import FIGURE_FORMATS, BarPanel, CurveLine, bars_figure, curves_figure, save_figure
-from pixpnet.files import is_there, read_mapping, read_text, write_text, write_yaml
+from pixpnet.files import csv_text, is_there, read_mapping, read_text, write_text, write_yaml
 from pixpnet.metrics import Estimate
 from pixpnet.pixel_space import mapping_title
 from pixpnet.runs import RunDirectory
@@ -124,21 +124,15 @@ class EvaluationFiles:
                 points = np.stack(arrays, axis=1).tolist()
                 rows += [(one.metric, one.method, *point) for point in points]
         if len(rows) > 1:
-            write_text(self.curves, _table(rows))
+            write_text(self.curves, csv_text(rows))
         rows = [COLUMNS]
         for one in evaluation.measurements:
             rows += [
                 (one.metric, one.method, one.protocol, name, one.units[name], *value, round(one.seconds, 3))
                 for name, value in one.values.items()
             ]
-        write_text(self.csv, _table(rows))
+        write_text(self.csv, csv_text(rows))
         write_yaml(self.yaml, evaluation.to_dict())
-
-
-def _table(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def write_curves(files: EvaluationFiles, measurements: Sequence[Measurement], *, mean_percent: float) -> None:

@@ -8,7 +8,6 @@ largest.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from pixpnet.data import turns_of
 from pixpnet.errors import ConfigError, DataError
 from pixpnet.evaluation.metric import MetricResult, Settings
 from pixpnet.evaluation.subject import Subject
@@ -102,15 +102,11 @@ def _batches(subject: Subject, settings: Settings) -> list[Pairs]:
         for prototype in subject.prototypes_of(subject.labels[index])
     ]
     generator = torch.Generator().manual_seed(stable_seed(settings.seed, "pairs"))
-    turns: list[tuple[int, int]] = []
-    number = Counter[int]()
-    for place in torch.randperm(len(every), generator=generator).tolist():
-        prototype, _ = every[place]
-        turns.append((number[prototype], place))
-        number[prototype] += 1
+    drawn = [every[place] for place in torch.randperm(len(every), generator=generator).tolist()]
+    turns = turns_of(prototype for prototype, _ in drawn)
     # A stable sort: within a turn, pairs stay in the order drawn.
-    kept = sorted(turns, key=lambda turn: turn[0])[: settings.pairs]
-    pairs = sorted(every[place] for _, place in kept)
+    order = sorted(range(len(drawn)), key=lambda place: turns[place])
+    pairs = sorted(drawn[place] for place in order[: settings.pairs])
     groups = [pairs[at : at + subject.batch_size] for at in range(0, len(pairs), subject.batch_size)]
     return [
         Pairs(

@@ -155,10 +155,7 @@ class _Tally:
             self.region_chance.update(100 * held.mean().expand(len(prototypes)), always, prototypes)
 
     def values(self, *, has_boxes: bool) -> dict[str, Estimate]:
-        values = {
-            "auc_on_object": self.auc_on_object.compute(),
-            "auc": self.auc.compute(),
-        }
+        values = {"auc_on_object": self.auc_on_object.compute(), "auc": self.auc.compute()}
         if not self.energy.is_empty:  # as it is where all similarities are negative
             values |= {"energy": self.energy.compute(), "lift": self._lift()}
         if has_boxes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pixpnet.choices import choose
 from pixpnet.errors import ConfigError, DataError, UnsupportedOperationError
 from pixpnet.evaluation.files import EvaluationFiles, write_curves
-from pixpnet.evaluation.metric import Evaluation, Key, Measurement, Metric, Settings
+from pixpnet.evaluation.metric import Evaluation, Key, Measurement, Settings
 from pixpnet.evaluation.subject import Subject
 from pixpnet.evaluation.table import METRICS
 from pixpnet.files import sha256_of
@@ -69,44 +69,27 @@ def evaluate(
     if not (plan.pending(evaluation, settings) or files.undrawn(_alike(evaluation, settings))):
         return evaluation  # the folder may be read-only
     with writing_to(files.folder):
-        return _measure(plan, subject, settings, files, names=(metrics, methods), progress=progress)
-
-
-def _measure(
-    plan: Plan,
-    subject: Subject,
-    settings: Settings,
-    files: EvaluationFiles,
-    *,
-    names: tuple[Sequence[str] | None, Sequence[str] | None],
-    progress: Progress,
-) -> Evaluation:
-    """Measure what is left of a plan, and draw it, as the only process that writes there.
-
-    names: The metrics and methods that were asked for.
-    """
-    evaluation = _known(files, subject.run.checkpoint)
-    pending = plan.pending(evaluation, settings)
-    if pending:
-        files.write(evaluation)  # a folder that can't be written to is better known before the work
-        files.remove_figures([item.metric for item in pending] if evaluation.measurements else METRICS)
-        if not evaluation.measurements:
-            files.curves.unlink(missing_ok=True)
-    for number, item in enumerate(pending, start=1):
-        words = f"{number}/{len(pending)} {item.words}"
-        subject.on_step = lambda done, total, words=words: progress(done, total, words)
-        try:
-            measurement = item.measure(subject, settings)
-        except (DataError, UnsupportedOperationError) as error:
-            metrics, methods = names
-            named = methods if isinstance(error, UnsupportedOperationError) else metrics
-            if named is not None:
-                raise
-            _logger.info("Left out: %s: %s", item.words, error)
-            continue
-        evaluation = _in_order(evaluation.with_measurement(measurement))
-        files.write(evaluation)
-    write_curves(files, _alike(evaluation, settings), mean_percent=subject.receptive_field.mean_percent)
+        evaluation = _known(files, loaded.checkpoint)
+        pending = plan.pending(evaluation, settings)
+        if pending:
+            files.write(evaluation)  # a folder that can't be written to is better known before the work
+            files.remove_figures([item.metric for item in pending] if evaluation.measurements else METRICS)
+            if not evaluation.measurements:
+                files.curves.unlink(missing_ok=True)
+        for number, item in enumerate(pending, start=1):
+            words = f"{number}/{len(pending)} {item.words}"
+            subject.on_step = lambda done, total, words=words: progress(done, total, words)
+            try:
+                measurement = item.measure(subject, settings)
+            except (DataError, UnsupportedOperationError) as error:
+                named = methods if isinstance(error, UnsupportedOperationError) else metrics
+                if named is not None:
+                    raise
+                _logger.info("Left out: %s: %s", item.words, error)
+                continue
+            evaluation = _in_order(evaluation.with_measurement(measurement))
+            files.write(evaluation)
+        write_curves(files, _alike(evaluation, settings), mean_percent=subject.receptive_field.mean_percent)
     return evaluation
 
 
@@ -201,7 +184,8 @@ def make_plan(
     for name, metric in METRICS.items():
         if metrics is not None and name not in metrics:
             continue
-        reason = _reason(metric, subject, settings)
+        reasons = (need(subject, settings) for need in metric.needs)
+        reason = next((reason for reason in reasons if reason is not None), None)
         own = [method for method in metric.methods(settings) if method is None or method in usable]
         if reason is not None and metrics is not None:
             raise DataError(f"{name} can't be measured: {reason}.")
@@ -213,11 +197,6 @@ def make_plan(
         else:
             items += [PlanItem(name, method) for method in own]
     return Plan(tuple(items), tuple(left_out))
-
-
-def _reason(metric: Metric, subject: Subject, settings: Settings) -> str | None:
-    reasons = (need(subject, settings) for need in metric.needs)
-    return next((reason for reason in reasons if reason is not None), None)
 
 
 def _known(files: EvaluationFiles, checkpoint: Path) -> Evaluation:

@@ -15,7 +15,7 @@ from pixpnet.data import find_dataset, read_dataset
 from pixpnet.errors import ConfigError
 from pixpnet.goldilocks.ranking import average_seeds, group_of
 from pixpnet.goldilocks.stages import tile_of
-from pixpnet.goldilocks.table import READOUT_TITLES, Readout, Row, Weights
+from pixpnet.goldilocks.table import READOUT_TITLES, Row, Weights
 from pixpnet.prototypes import PROTOTYPES_PER_CLASS
 
 RUNNERS_UP = 3
@@ -83,8 +83,10 @@ def advise(
     """
     if not rows:
         raise ConfigError("there are no results to take advice from.")
-    alike = _comparable(rows)
-    layers = average_seeds(alike.get("prototypes") or alike[rows[-1].readout])
+    alike = [row for row in rows if group_of(row) == group_of(rows[-1])]
+    has_prototypes = any(row.readout == "prototypes" for row in alike)
+    readout = "prototypes" if has_prototypes else rows[-1].readout
+    layers = average_seeds([row for row in alike if row.readout == readout])
     fitting = sorted((row for row in layers if row.mean_rf <= max_rf), key=_preference)
     if not fitting:
         least = min(layers, key=lambda row: (row.mean_rf, *_preference(row)))
@@ -95,19 +97,10 @@ def advise(
     line = f"best layer with mean RF ≤ {max_rf:g} %: {_described(best)}"
     if runners_up:
         line += f"; next: {', '.join(f'{_place(row)} {_figures(row)}' for row in runners_up)}"
-    config = recipe_yaml(
+    config = _recipe(
         best, line, dataset=dataset, num_classes=num_classes, weights=weights(best), tile_input=tile_input
     )
     return Advice(line, best, runners_up, config)
-
-
-def _comparable(rows: Sequence[Row]) -> dict[Readout, list[Row]]:
-    """The rows of the last one's data set, size and mode, by readout."""
-    by_readout: dict[Readout, list[Row]] = {}
-    for row in rows:
-        if group_of(row) == group_of(rows[-1]):
-            by_readout.setdefault(row.readout, []).append(row)
-    return by_readout
 
 
 def _preference(row: Row) -> tuple[float, float, int, str]:
@@ -129,23 +122,20 @@ def _figures(row: Row) -> str:
     return f"{row.test_accuracy:.3f} at {row.mean_rf:.3g} %"
 
 
-def recipe(
+def _recipe(
     row: Row,
+    reason: str,
     *,
-    dataset: DatasetConfig | None = None,
-    num_classes: int | None = None,
-    weights: str | None = None,
-    tile_input: int | None = None,
-) -> Config:
+    dataset: DatasetConfig | None,
+    num_classes: int | None,
+    weights: str | None,
+    tile_input: int | None,
+) -> str:
     """The configuration of a PixPNet that is cut at the row's layer, ten prototypes a class.
 
-    Args:
-        row: The layer, and which weights it was measured with.
-        dataset: The data set to train on; None: the row's, where it lies by default.
-        num_classes: Of that data set; None: looked up.
-        weights: File of the weights that the row was measured with. None: the published ones, or for a
-            backbone that was trained on the data, training it anew.
-        tile_input: As in `advise`.
+    In YAML: the reason as a comment, then the options that are not at their defaults. Without a file of the
+    weights that the row was measured with, those are the published ones, or, for a backbone that was trained
+    on the data, it is trained anew.
     """
     if dataset is None:
         is_free = find_dataset(row.dataset).fixed_geometry is None
@@ -156,7 +146,7 @@ def recipe(
     train = packaged.train
     if row.weights == "trained" and weights is not None:
         train = replace(train, backbone_epochs=0, epochs=EPOCHS_FROM_TRAINED, push_every=EPOCHS_FROM_TRAINED)
-    return replace(
+    config = replace(
         packaged,
         train=train,
         dataset=replace(
@@ -175,19 +165,6 @@ def recipe(
             num_prototypes=PROTOTYPES_PER_CLASS * (num_classes or _count_classes(dataset)),
         ),
     )
-
-
-def recipe_yaml(
-    row: Row,
-    reason: str,
-    *,
-    dataset: DatasetConfig | None = None,
-    num_classes: int | None = None,
-    weights: str | None = None,
-    tile_input: int | None = None,
-) -> str:
-    """`recipe` as YAML: the reason as a comment, then the options that are not at their defaults."""
-    config = recipe(row, dataset=dataset, num_classes=num_classes, weights=weights, tile_input=tile_input)
     default = Config(dataset=DatasetConfig(name=""))  # so that the data set is always named
     changed = _changes(*(yaml.safe_load(config_to_yaml(one)) for one in (config, default)))
     comment = textwrap.fill(reason, 100, initial_indent="# ", subsequent_indent="# ")

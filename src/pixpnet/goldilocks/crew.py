@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -33,7 +32,7 @@ class Piece(NamedTuple):
 class Crew(NamedTuple):
     """Takes calls and gives their results later."""
 
-    submit: Callable[[Callable[[], Any]], Future[Any]]
+    submit: Callable[[Callable[[], list[Row]]], Future[list[Row] | PixPNetError]]
     capacity: float
     """Calls that are worth handing over before one of them is done."""
 
@@ -58,7 +57,7 @@ def work_off(
     while waiting or running:
         while waiting and len(running) < crew.capacity:
             piece = waiting.popleft()
-            running[crew.submit(partial(_attempt, piece.call))] = piece
+            running[crew.submit(piece.call)] = piece
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             piece = running.pop(future)
             result = future.result()
@@ -84,10 +83,10 @@ def _attempt(call: Callable[[], list[Row]]) -> list[Row] | PixPNetError:
 def _this_process() -> Iterator[Crew]:
     """Every call is done when it is handed over."""
 
-    def submit(call: Callable[[], Any]) -> Future[Any]:
-        future: Future[Any] = Future()
+    def submit(call: Callable[[], list[Row]]) -> Future[list[Row] | PixPNetError]:
+        future: Future[list[Row] | PixPNetError] = Future()
         try:
-            future.set_result(call())
+            future.set_result(_attempt(call))
         except Exception as error:  # it is the one who asks for the result that gets it
             future.set_exception(error)
         return future
@@ -104,9 +103,9 @@ def _processes(jobs: int) -> Iterator[Crew]:
     threads = max(1, torch.get_num_threads() // jobs)
     pool = ProcessPoolExecutor(jobs, initializer=_begin, initargs=(threads, os.getpid()))
 
-    def submit(call: Callable[[], Any]) -> Future[Any]:
+    def submit(call: Callable[[], list[Row]]) -> Future[list[Row] | PixPNetError]:
         with starting_processes():  # by the first call
-            return pool.submit(call)
+            return pool.submit(_attempt, call)
 
     is_done = False
     try:
@@ -147,7 +146,7 @@ def _ray_cluster(*, use_gpus: bool) -> Iterator[Crew]:
         ray.init(log_to_driver=False)
     try:
         gpus = 1 if use_gpus and ray.cluster_resources().get("GPU", 0) >= 1 else 0
-        remote = ray.remote(_call).options(num_cpus=1, num_gpus=gpus, max_retries=3)
+        remote = ray.remote(_attempt).options(num_cpus=1, num_gpus=gpus, max_retries=3)
         yield Crew(lambda call: remote.remote(call).future(), math.inf)
     except RayError as error:
         reason = str(error).partition("\n")[0]
@@ -155,7 +154,3 @@ def _ray_cluster(*, use_gpus: bool) -> Iterator[Crew]:
     finally:
         if is_new:
             ray.shutdown()
-
-
-def _call(call: Callable[[], Any]) -> Any:
-    return call()

@@ -136,43 +136,30 @@ def explore(
     read_rows(files.table)  # before anything is written beside a file that is something else
     with sole_writer(files.table.parent, name=files.table.stem):
         clear_partial(files.work, "**/.*")
-        return _explore(
-            job, stages, files, max_rf=max_rf, num_classes=num_classes, cluster=cluster, progress=progress
-        )
-
-
-def _explore(
-    job: Job,
-    stages: dict[str, tuple[Stage, ...]],
-    files: Files,
-    *,
-    max_rf: float,
-    num_classes: int,
-    cluster: bool,
-    progress: Progress | None,
-) -> Outcome:
-    check_settings(job, files.settings)
-    pieces = _plan(job, stages, {row.key for row in read_rows(files.table)})
-    faults = {}
-    if pieces:
-        with find_crew(jobs=job.jobs, cluster=cluster, use_gpus=job.config.gpus != 0) as crew:
-            for model, result in work_off(crew, pieces, progress):
-                if isinstance(result, PixPNetError):
-                    _logger.error("%s: %s", model, result)
-                    faults.setdefault(model, result)
-                    continue
-                for row in result:
-                    append_row(files.table, row)
-                    _logger.info(
-                        "%s/%s, %s: accuracy %.3f, mean RF %.3g %%",
-                        *(row.model, row.stage, row.readout, row.test_accuracy, row.mean_rf),
-                    )
-    outcome = _finish(job, files, max_rf=max_rf, num_classes=num_classes, faults=faults)
-    if faults:
-        names, first = ", ".join(faults), next(iter(faults.values()))
-        raise PixPNetError(f"{names} could not be measured in full ({first}); the rest is in {files.table}.")
-    shutil.rmtree(files.work / "features", ignore_errors=True)
-    return outcome
+        check_settings(job, files.settings)
+        pieces = _plan(job, stages, {row.key for row in read_rows(files.table)})
+        faults = {}
+        if pieces:
+            with find_crew(jobs=jobs, cluster=cluster, use_gpus=config.gpus != 0) as crew:
+                for model, result in work_off(crew, pieces, progress):
+                    if isinstance(result, PixPNetError):
+                        _logger.error("%s: %s", model, result)
+                        faults.setdefault(model, result)
+                        continue
+                    for row in result:
+                        append_row(files.table, row)
+                        _logger.info(
+                            "%s/%s, %s: accuracy %.3f, mean RF %.3g %%",
+                            *(row.model, row.stage, row.readout, row.test_accuracy, row.mean_rf),
+                        )
+        outcome = _finish(job, files, max_rf=max_rf, num_classes=num_classes, faults=faults)
+        if faults:
+            names, first = ", ".join(faults), next(iter(faults.values()))
+            raise PixPNetError(
+                f"{names} could not be measured in full ({first}); the rest is in {files.table}."
+            )
+        shutil.rmtree(files.work / "features", ignore_errors=True)
+        return outcome
 
 
 def _check(job: Job, models: Sequence[str], tiles: Sequence[int]) -> None:

@@ -6,7 +6,6 @@ Nothing but these numbers is kept.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pixpnet.backbones import Backbone, TiledBackbone
-from pixpnet.data import ClassificationImages, loader
+from pixpnet.data import ClassificationImages, loader, turns_of
 from pixpnet.goldilocks.stages import AverageReader, Stage, StageReaders
 from pixpnet.modes import evaluating
 from pixpnet.prototypes import PROTOTYPES_PER_CLASS, kmeans, random_keys
@@ -162,28 +161,17 @@ def _read(
 
     def read(batch_size: int) -> list[Tensor]:
         readers = [reader(number) for number in range(len(stages))]
-        network = _Reader(readers[0])
-        if isinstance(backbone, Backbone):
-            network = StageReaders(backbone, stages, readers)
+        # Of tiles, features come in place of images: the one reader takes them as they are.
+        network = StageReaders(backbone, stages, readers) if isinstance(backbone, Backbone) else readers[0]
         batches = loader(images, batch_size=batch_size, shuffle=False, seed=0, epoch=0, workers=workers)
+        parts = []
         with evaluating(network.to(device)):
-            parts = [
-                [table.cpu() for table in network(pixels)] for pixels, _, _ in to_device(batches, device)
-            ]
+            for pixels, _, _ in to_device(batches, device):
+                tables = network(pixels)
+                parts.append([table.cpu() for table in (tables if isinstance(tables, tuple) else (tables,))])
         return [torch.cat(tables) for tables in zip(*parts, strict=True)]
 
     return with_fitting_batch(read, batch_size)
-
-
-class _Reader(nn.Module):
-    """What a reader makes of features that come in place of images."""
-
-    def __init__(self, reader: nn.Module) -> None:
-        super().__init__()
-        self.reader = reader
-
-    def forward(self, features: Float[Tensor, "b d h w"]) -> tuple[Tensor]:
-        return (self.reader(features),)
 
 
 def _spread(labels: Sequence[int], wanted: int) -> tuple[list[int], int]:
@@ -194,13 +182,9 @@ def _spread(labels: Sequence[int], wanted: int) -> tuple[list[int], int]:
     >>> _spread([0, 0, 1], 8)
     ([0, 1, 2], 4)
     """
-    seen: Counter[int] = Counter()
-    positions = []
-    for position, label in enumerate(labels):
-        seen[label] += 1
-        if seen[label] <= wanted:
-            positions.append(position)
-    return positions, max(1, wanted // max(seen.values()))
+    turns = turns_of(labels)
+    positions = [position for position, turn in enumerate(turns) if turn < wanted]
+    return positions, max(1, wanted // (max(turns) + 1))
 
 
 def _cluster(

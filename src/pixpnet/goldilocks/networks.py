@@ -71,15 +71,9 @@ def frozen_backbone(
     file: Path,
     workers: int = 0,
 ) -> Backbone | TiledBackbone:
-    """The backbone up to the last of the stages, trained if the configuration says so; on its device.
+    """The backbone up to the last of its stages, trained if the configuration says so; on its device.
 
-    Args:
-        config: Weights, epochs, optimizer, seed.
-        stages: Of one backbone, in order.
-        images: To train on.
-        num_classes: Of the images.
-        file: Where a trained backbone is kept after each epoch, and found again.
-        workers: Loader processes.
+    A trained one is kept in the file after each epoch, and found there again.
     """
     execution = make_execution(config)
     assert config.seed is not None

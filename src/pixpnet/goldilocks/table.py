@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from pixpnet.errors import DataError, FileError
-from pixpnet.files import is_there, read_text, write_text
+from pixpnet.files import csv_text, is_there, read_text, write_text
 from pixpnet.records import checked
 
 Mode = Literal["probe", "finetune"]
@@ -119,8 +119,8 @@ def append_row(path: Path, row: Row) -> None:
         file.seek(0)
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)
-        lines = [] if b"\n" in content else [list(COLUMNS)]
-        file.write(_csv([*lines, _cells(row)]).encode())
+        lines = [] if b"\n" in content else [COLUMNS]
+        file.write(csv_text([*lines, _cells(row)]).encode())
         file.flush()
         os.fsync(file.fileno())
 
@@ -138,7 +138,7 @@ def read_rows(path: Path) -> list[Row]:
     except FileError as error:
         raise DataError(f"{path} is no table of Goldilocks results ({error})") from None
     whole = text[: text.rfind("\n") + 1]
-    if not whole and not _csv([list(COLUMNS)]).startswith(text):  # nor the beginning of one
+    if not whole and not csv_text([COLUMNS]).startswith(text):  # nor the beginning of one
         raise DataError(f"{path} is no table of Goldilocks results: it begins with {text[:20]!r}.")
     reader = csv.DictReader(io.StringIO(whole))
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
@@ -153,13 +153,7 @@ def read_rows(path: Path) -> list[Row]:
 def write_rows(path: Path, rows: Sequence[Row], ranks: Iterable[int]) -> None:
     """Write the whole table anew, atomically, with the Pareto rank of each row."""
     lines = [_cells(row, str(rank)) for row, rank in zip(rows, ranks, strict=True)]
-    write_text(path, _csv([list(COLUMNS), *lines]))
-
-
-def _csv(lines: Sequence[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
+    write_text(path, csv_text([COLUMNS, *lines]))
 
 
 def _cells(row: Row, rank: str = "") -> list[str]:

@@ -159,12 +159,7 @@ def prepare_probe(job: Job, stages: tuple[Stage, ...]) -> list[Row]:
     )
     images, part = _all_images(splits, seed=job.seed)
     readings = read_images(
-        backbone,
-        stages,
-        images,
-        prototypes=prototypes,
-        batch_size=batch_size,
-        workers=job.workers,
+        backbone, stages, images, prototypes=prototypes, batch_size=batch_size, workers=job.workers
     )
     tables = {"part": part, "labels": torch.tensor(images.labels)}
     for stage, reading in zip(stages, readings, strict=True):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,7 @@ from pathlib import Path
 
 from pixpnet.config import Config
 from pixpnet.errors import CheckpointError, ConfigError, FileError
-from pixpnet.files import MOST_YAML, is_there, read_text, real_path, sole_writer
+from pixpnet.files import MOST_YAML, csv_text, is_there, read_text, real_path, sole_writer
 from pixpnet.types import PrototypeSource
 
 MODEL_FILE = "model.safetensors"
@@ -260,10 +258,8 @@ class MetricsFile:
             self._append([self.columns])
 
     def _append(self, rows: Sequence[Sequence[object]]) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
         with self.path.open("a") as file:
-            file.write(text.getvalue())
+            file.write(csv_text(rows))
             file.flush()
             os.fsync(file.fileno())
 
