@@ -29,7 +29,7 @@ from pixpnet import (
     predict,
     verify,
 )
-from pixpnet.backbones import TiledBackbone, backbone_of
+from pixpnet.backbones import FAMILIES, TiledBackbone, backbone_of
 from pixpnet.certificate import find_certificate, write_certificate
 from pixpnet.cli import main
 from pixpnet.files import read_json, write_json
@@ -117,7 +117,29 @@ READERS = {"torch": in_torch, "compiled": compiled, "onnx": in_onnxruntime, "onn
     [*((one, next(iter(NETWORKS))) for one in ("torch", "compiled")), *(("onnx", name) for name in NETWORKS)],
 )
 def test_a_file_says_the_same_of_any_number_of_pictures(run, name, format, tmp_path):
-    own = another(run, **NETWORKS[name])
+    says_the_same(another(run, **NETWORKS[name]), format, tmp_path)
+
+
+BACKBONES = {
+    "resnet": {"feature_extractor": "resnet18", "feature_layer": "layer2"},
+    "vgg": {"feature_extractor": "vgg11_bn", "feature_layer": "maxpool3"},
+    "densenet": {"feature_extractor": "densenet121", "feature_layer": "transition1"},
+    "inception": {"feature_extractor": "inception_v3", "feature_layer": "Mixed_5b"},
+    "squeezenet": {"feature_extractor": "squeezenet1_1", "feature_layer": "fire5"},
+    "small_resnet": {"feature_extractor": "small_resnet", "feature_layer": "layer3"},
+    "other": {"feature_extractor": "timm/tf_efficientnet_lite0", "feature_layer": "blocks.2"},
+}
+"""One of each family."""
+TRANSFORMER = TILES | {"feature_extractor": "timm/vit_tiny_patch16_224", "tile_input": 32}
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "transformer"])
+def test_every_family_of_backbones_runs_in_onnxruntime(run, family, tmp_path):
+    options = TRANSFORMER if family == "transformer" else BACKBONES[family]
+    says_the_same(another(run, **options), "onnx", tmp_path)
+
+
+def says_the_same(own, format, tmp_path):
     call, about = READERS[format](export(own, tmp_path / "file", format=format))
     for count in (1, 3):
         given = images(own, count)

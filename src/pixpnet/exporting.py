@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -52,6 +53,9 @@ OUTPUTS = ("logits", "similarities", "cells", "boxes")
 
 COMPILERS = ("g++", "clang++")
 """One of them makes format compiled."""
+
+MOST_RANGED = 100
+"""Pictures that tell the ranges for 8 bits, at most."""
 
 METADATA = "pixpnet"
 """Under this name ONNX and torch files hold what `description` says, as JSON."""
@@ -314,7 +318,8 @@ def _int8(run: Run, path: Path, **options: object) -> None:
         from onnxruntime import quantization
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
-        pictures = {(source.path, source.image_id): source for source in run.sources}.values()
+        pictures = [*{source.image_id: source for source in run.sources}.values()]
+        pictures = pictures[:: math.ceil(len(pictures) / MOST_RANGED)]
 
         class Pictures(quantization.CalibrationDataReader):
             left = iter(pictures)
