@@ -31,11 +31,9 @@ html_show_sourcelink = html_copy_source = False
 default_role = "py:obj"  # `name` in a docstring is a link where there is something of that name
 python_maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
-toc_object_entries = False
+toc_object_entries = False  # every page's navigation would hold every name
 napoleon_custom_sections = [("Attributes", "params_style")]  # or each would be described twice
 myst_heading_anchors = 4
-myst_enable_extensions = ["deflist"]
-exclude_patterns = ["README.md"]
 
 # Only the faces of the rooms: pixpnet itself, its packages' `__all__`, and its modules.
 autoapi_dirs = [str(ROOT / "src" / "pixpnet")]
