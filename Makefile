@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test coverage lint format soak clean
+.PHONY: demo test coverage lint format docs soak clean
 
 demo: .venv/.installed
 	$(BIN)/pixpnet demo $(ARGS)
@@ -27,6 +27,11 @@ format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The documentation, in build/docs; any warning, dead link or dead anchor ends it. To read it with its search:
+# python3 -m http.server -d build/docs
+docs: .venv/.installed-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/docs
+
 # Commands killed at random moments, for half an hour; ARGS="--minutes 5" is shorter.
 soak: .venv/.installed-dev
 	$(BIN)/python benchmarks/soak.py $(ARGS)
@@ -43,4 +48,8 @@ clean:
 
 .venv/.installed-dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'
+	touch .venv/.installed $@
+
+.venv/.installed-docs: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[docs]'
 	touch .venv/.installed $@

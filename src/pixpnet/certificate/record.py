@@ -32,7 +32,7 @@ class Finding:
     """Trials in which not one pixel became another: the region is the whole image (or, with another image,
     the two are the same outside it)."""
     largest_feature_change: float
-    """max |Δz|."""
+    """`max |Δz|`."""
     largest_similarity_change: float
     """Of the trial's prototype at the trial's cell."""
 
@@ -72,7 +72,7 @@ class Certificate:
     """One of each region and replacement that was tried."""
     seed: int
     tolerance: float
-    """A patch may move by this · max(1, max |z|)."""
+    """A patch may move by `this · max(1, max |z|)`."""
     mean_percent: float
     """Mean receptive field of a patch, as percent of the image: the larger it is, the less is certified."""
     worst_failure: FailedTrial | None = None

@@ -33,7 +33,7 @@ from pixpnet.types import Box, Progress
 BATCH_SIZE = 32
 
 TOLERANCE = 1e-5
-"""A feature patch z may move by this · max(1, max |z|): rounding."""
+"""A feature patch z may move by `this · max(1, max |z|)`: rounding."""
 
 
 SOURCE_TOLERANCE = 0.01

@@ -22,7 +22,9 @@ from pixpnet.errors import DataError
 from pixpnet.files import is_there
 from pixpnet.types import Box, ImageRecord
 
-PARTS, BOXES, MASKS = "parts.csv", "boxes.csv", "masks"
+PARTS = "parts.csv"
+BOXES = "boxes.csv"
+MASKS = "masks"
 
 
 class PartTable(NamedTuple):

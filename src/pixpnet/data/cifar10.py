@@ -18,7 +18,8 @@ from pixpnet.errors import DataError
 from pixpnet.files import check_ordinary, whole_folder
 from pixpnet.types import Progress, no_progress
 
-BATCHES, UNPACKED = "cifar-10-batches-py", "cifar-10-png"
+BATCHES = "cifar-10-batches-py"
+UNPACKED = "cifar-10-png"
 _SPLITS = {**{f"data_batch_{number}": 1 for number in range(1, 6)}, "test_batch": 0}
 """Batches, and whether they are for training."""
 _RECONSTRUCT = np.empty(0).__reduce__()[0]

@@ -61,7 +61,7 @@ def read_folder(root: Path, *, spec: DatasetSpec, test_size: float, seed: int) -
     """Read a tree of images and what may lie beside it: parts.csv, boxes.csv, masks/.
 
     Raises:
-        DataError: No class, a class without images, a class of the test that the training does not have, or
+        DataError: No class, a class without images, a test class missing from training, or
             anything wrong in the tables.
     """
     train = root / "train"

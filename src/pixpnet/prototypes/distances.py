@@ -1,6 +1,6 @@
 """Distances between patches of a feature map and prototypes, and the similarities made of them.
 
-A new distance is one class with `exact` (and `errors`, if relevance shall be propagated) and one entry of
+A new distance is one class with `exact` (and `errors`, if relevance is to be propagated) and one entry of
 `DISTANCES`; the search for the nearest patch, maps, projection and initialisation are written over these.
 
 Everything is computed in float32 (float64 stays), whatever the precision of the features and of autocast.

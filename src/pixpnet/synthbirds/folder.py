@@ -27,7 +27,8 @@ from pixpnet.workers import begin_worker, starting_processes
 GENERATOR_VERSION = 1
 """Rises whenever the same parameters give other pixels."""
 
-MIN_SIZE, MAX_SIZE = 32, 1024
+MIN_SIZE = 32
+MAX_SIZE = 1024
 SPLITS = ("train", "test")
 MAX_WORKERS = 256
 PROGRESS_STEP = 10

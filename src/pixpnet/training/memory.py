@@ -121,7 +121,7 @@ def require_gpu(device: torch.device) -> None:
     """
     if device.type == "cpu":
         raise ConfigError(
-            "train.hparam-tune: needs a GPU, which refuses what does not fit; a CPU's memory has no such end "
+            "train.hparam-tune: needs a GPU, which refuses what does not fit; on a CPU trying finds no limit "
             "(the machine swaps, or ends the process), and large batches are no faster there. "
             "Give train.batch-size."
         )

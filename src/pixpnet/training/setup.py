@@ -128,7 +128,7 @@ def _check_images(
     """
     file = directory.images_file
     if not is_there(file):  # runs of older versions
-        _logger.warning("%s is missing: nobody can tell whether the images are those of the beginning", file)
+        _logger.warning("%s is missing: whether the images are those of the beginning is unknown", file)
         return
     changes = changes_since(file, splits, checkpoint.sources)
     if not changes:
