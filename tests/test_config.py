@@ -127,6 +127,7 @@ DEFAULTS = {
     "loss.cluster": 0.8,
     "loss.separation": 0.08,
     "loss.l1": 1e-4,
+    "loss.forbidden": 1.0,
 }
 
 PAPER = {

@@ -16,6 +16,7 @@ DEFAULTS = {
     "method": "receptive_field",
     "against": None,
     "on": "input",
+    "dpi": None,
     "formats": ("png",),
     "atlas": False,
     "out": None,
