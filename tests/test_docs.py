@@ -14,6 +14,8 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from pixpnet.runs import RunDirectory
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 GENERATED = DOCS / "reference" / "api"
@@ -113,3 +115,8 @@ def test_every_file_of_a_run_is_told(tiny_run: Path) -> None:
     for file in tiny_run.rglob("*"):
         place = file.relative_to(tiny_run).as_posix()
         assert file.is_dir() or any(fnmatch(place, name) for name in names), place
+    run = RunDirectory(tiny_run)
+    for name, kind in vars(RunDirectory).items():
+        if isinstance(kind, property) and name.endswith("_file"):
+            place = getattr(run, name).relative_to(tiny_run).as_posix()
+            assert any(fnmatch(place, wanted) for wanted in names), place

@@ -135,12 +135,16 @@ def test_what_is_forbidden_is_a_mark_until_a_run_goes_on(run, capsys):
     before = state(run)
     edit(run, Change("disable", (1,)), Change("forbid", (1, 4)), by="anna", why="a square")
     told = {one.prototype: one.flags for one in list_prototypes(run)}
-    mark = "forbidden (`pixpnet train --from`)"
+    mark = "forbidden in further training"
     assert [number for number, flags in told.items() if mark in flags] == [1, 4]
     assert places(forbidden_patches(RunDirectory(run))) == places(load(trained(run)).sources)[1::3]
     assert "disable 1; forbid 1, 4" in str(load(run).edits[-1])
+    network = load(run).checkpoint
     assert main(["prototypes", str(run), "allow", "1"]) == 0
-    assert [one.prototype for one in forbidden_patches(RunDirectory(run))] == [4]
+    edit(run, Change("forbid", (2,)))
+    assert load(run).checkpoint == network  # and its checksum
+    assert [one.prototype for one in forbidden_patches(RunDirectory(run))] == [2, 4]
+    edit(run, Change("undo"))
     edit(run, Change("undo"))
     edit(run, Change("undo"))
     assert forbidden_patches(RunDirectory(run)) == ()

@@ -188,6 +188,22 @@ def test_in_8_bits_it_is_smaller_and_says_much_the_same(run, birds, tmp_path):
     assert not torch.equal(got, wanted)
 
 
+@pytest.mark.parametrize("most", [100, 2])
+def test_the_prototypes_pictures_tell_the_ranges(most, run, tmp_path, monkeypatch):
+    asked, read = [], Run.source_image
+
+    def told(own, source):
+        asked.append(source.image_id)
+        return read(own, source)
+
+    monkeypatch.setattr(Run, "source_image", told)
+    monkeypatch.setattr("pixpnet.exporting.MOST_RANGED", most)
+    export(run, tmp_path / "small", format="onnx-int8")
+    every = {source.image_id for source in run.sources}
+    assert len(asked) == min(most, len(every))
+    assert every.issuperset(asked)
+
+
 def test_the_example_needs_neither_torch_nor_pixpnet(run, birds, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 42

@@ -322,7 +322,7 @@ def list_prototypes(
         if number in standing.labels:
             told = [*told, f"was of {source.class_name}"]
         if number in standing.forbidden:
-            told = [*told, "forbidden (`pixpnet train --from`)"]
+            told = [*told, "forbidden in further training"]
         if number in standing.notes:
             told = [*told, f"note: {standing.notes[number]}"]
         rows.append(

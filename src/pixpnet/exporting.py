@@ -270,8 +270,7 @@ def _torch(run: Run, path: Path, **_: object) -> None:
 
 
 def _onnx(run: Run, path: Path, **_: object) -> None:
-    if find_spec("onnxscript") is None:
-        raise _missing("onnxscript")
+    _require("onnxscript")
     program = _traced(run)
     try:
         with warnings.catch_warnings():
@@ -301,8 +300,9 @@ def _compiled(run: Run, path: Path, **_: object) -> None:
         write_atomically(path, lambda file: file.write(Path(package).read_bytes()))
 
 
-def _missing(library: str) -> ConfigError:
-    return ConfigError(f"this format needs {library}, of the extra onnx: pip install 'pixpnet[onnx]'.")
+def _require(library: str) -> None:
+    if find_spec(library) is None:
+        raise ConfigError(f"this format needs {library}, of the extra onnx: pip install 'pixpnet[onnx]'.")
 
 
 def _int8(run: Run, path: Path, **options: object) -> None:
@@ -310,8 +310,7 @@ def _int8(run: Run, path: Path, **options: object) -> None:
 
     All else, the comparison with the prototypes among it, stays in float32.
     """
-    if find_spec("onnxruntime") is None:
-        raise _missing("onnxruntime")
+    _require("onnxruntime")
     with TemporaryDirectory() as folder:
         exact, prepared, small = (Path(folder) / name for name in ("exact", "prepared", "small"))
         _onnx(run, exact, **options)

@@ -23,7 +23,7 @@ from pixpnet.receptive_fields import ReceptiveField
 from pixpnet.seeds import stable_seed
 from pixpnet.training.learner import ParameterGroup, build_optimizer
 from pixpnet.training.loop import to_device
-from pixpnet.training.objective import Forbidden, see_patches
+from pixpnet.training.objective import FORBIDDEN_AT_ONCE, Forbidden, see_patches
 from pixpnet.types import ImageRecord, PrototypeSource
 
 
@@ -73,7 +73,8 @@ def start_prototypes(
         return
     centres = network.prototypes.detach().clone()
     with evaluating(network):
-        patches = see_patches(network, forbidden.inputs, forbidden.cells)
+        parts = zip(*(one.split(FORBIDDEN_AT_ONCE) for one in forbidden[:2]), strict=True)
+        patches = torch.cat([see_patches(network, *part) for part in parts])
         nearness = network.from_features(patches).similarities.amax(dim=0).cpu()
     for group in sample.group_of.unique():
         places = (sample.group_of == group).nonzero().flatten()

@@ -215,6 +215,7 @@ def _begin(
     if patches := _patches_forbidden_before(directory, parent):
         forbidden = _forbidden(patches, parent, splits, cells=field.grid_size, device=accelerator.device)
         state.learner.forbid(forbidden)
+        _logger.info("forbidden patches that prototypes are kept away from: %d", len(patches))
     if directory is None:
         directory = _create_directory(config, splits, patches, is_main=accelerator.is_main_process)
     measures = state.learner.prototype_objective.measures

@@ -106,7 +106,8 @@ class Trainer:
             position.epoch = plan.epoch
             if not config.train.tie_prototypes:
                 position.sources = ()
-            is_start = plan.epoch == config.train.backbone_epochs + 1 and config.train.start_from is None
+            is_first = plan.epoch == config.train.backbone_epochs + 1
+            is_start = is_first and config.train.start_from is None
             if is_start and config.model.add_on_init == "data":
                 with tools.profiler.phase("start of the add-on"):
                     start_add_on(
@@ -114,10 +115,8 @@ class Trainer:
                         self._loader(self.splits.projection, shuffle=False),
                         accelerator=tools.execution.accelerator,
                     )
-            if is_start and config.model.prototype_init != "random":
-                with tools.profiler.phase("start of the prototypes"):
-                    self._start_prototypes()
-            if self.forbidden and plan.epoch == config.train.backbone_epochs + 1:
+            starts_anew = is_first and self.forbidden is not None and bool(self.forbidden.prototypes)
+            if starts_anew or (is_start and config.model.prototype_init != "random"):
                 with tools.profiler.phase("start of the prototypes"):
                     self._start_prototypes()
             if config.train.tie_prototypes:
