@@ -1,5 +1,6 @@
 """Prototypes edited by hand: what follows from the list of edits, and that all of it can be undone."""
 
+import csv
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 import pixpnet
 from pixpnet import Change, CheckpointError, ConfigError, FileError, edit, list_prototypes, load, suggest
@@ -356,6 +358,40 @@ def test_an_edited_run_is_a_run_like_any_other(run, tiny_run, tmp_path):
     assert "its prototypes were edited by hand (1 edit)" in table
     assert "measured with" not in table
     assert load(trained(run)).edits == ()
+
+
+def test_readers_know_prototypes_by_the_numbers_that_edits_take(run, tmp_path, capsys):
+    """One is out, so that the places of all that follow it are other ones."""
+    patches = places(load(run).sources)
+    edit(run, Change("disable", (1,)))
+    loaded = load(run)
+    assert [(one.prototype, one.number) for one in loaded.sources] == [*enumerate([0, 2, 3, 4, 5])]
+    picture = tmp_path / "picture.png"
+    Image.fromarray(loaded.source_image(loaded.sources[4])).save(picture)
+    explanation = pixpnet.explain(loaded, picture)
+    for one in explanation.evidence:
+        assert (one.source.image_id, one.source.cell) == patches[one.number]
+    given = json.loads(json.dumps(explanation.to_dict()))["evidence"]
+    assert [one["number"] for one in given] == [one.number for one in explanation.evidence]
+
+    def numbers(figure):
+        return sorted(
+            int(found) for text in figure.texts for found in re.findall(r"prototype (\d+)", text.get_text())
+        )
+
+    assert numbers(explanation.figure()) == [0, 2, 3, 4, 5]
+    assert numbers(loaded.prototypes(2).figure()) == [4, 5]
+    assert (
+        main(["predict", str(run), str(picture), "--out", str(tmp_path / "found.csv"), "--top-k", "9"]) == 0
+    )
+    (row,) = csv.DictReader((tmp_path / "found.csv").open(encoding="utf-8"))
+    told = [int(row[f"prototype_{place}"]) for place in range(1, 6)]
+    assert told == [one.number for one in explanation.evidence]
+    page = write_report(run, out=tmp_path / "report.html").read_text(encoding="utf-8")
+    assert sorted(map(int, re.findall(r'id="prototype-(\d+)"', page))) == [0, 2, 3, 4, 5]
+    assert set(re.findall(r'href="#prototype-(\d+)"', page)) <= set("02345")
+    assert [one["number"] for one in description(loaded)["prototypes"]] == [0, 2, 3, 4, 5]
+    assert [one.number for one in load(pixpnet.export(loaded, tmp_path / "model")).sources] == [0, 2, 3, 4, 5]
 
 
 def test_an_edit_that_is_meant_for_another_list_is_refused(run):

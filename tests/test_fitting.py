@@ -20,6 +20,14 @@ QUICK = {"backbones": ["small_resnet"], "max_field": 0.8, "trials": 3}
 """Tiles that are nearly the picture: four cost least."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    """Two classes of small pictures learn in 60 steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pixpnet.fitting.LEAST_STEPS", 60)
+        yield
+
+
 @pytest.fixture(scope="module")
 def photographs(birds, tmp_path_factory):
     """Two classes of 14 pictures, one of which is truncated."""

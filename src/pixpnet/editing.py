@@ -169,7 +169,7 @@ class ListedPrototype(NamedTuple):
     prototype: int
     """In the trained network: edits name it so."""
     now: int | None
-    """In the edited network, as explanations and report name it; None: it is out."""
+    """Its place in the edited network; None: it is out."""
     class_name: str
     image: str
     """Path of the training image."""
@@ -463,7 +463,10 @@ class _Desk:
         edited = replace(
             load_checkpoint(self.run.checkpoint),
             network={name: tensor.clone() for name, tensor in network.state_dict().items()},
-            sources=tuple(replace(source, prototype=place) for place, source in enumerate(kept)),
+            sources=tuple(
+                replace(source, prototype=place, trained=source.prototype)
+                for place, source in enumerate(kept)
+            ),
             classifier=None,
             optimizer=None,
             average=None,

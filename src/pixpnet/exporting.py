@@ -103,6 +103,7 @@ def description(run: Run) -> dict[str, Any]:
         "class_weights": run.network.class_weights().cpu().tolist(),
         "prototypes": [
             {
+                "number": one.number,
                 "class": one.class_name if label is None else name,
                 "image": one.image_id,
                 "box": list(one.box),

@@ -94,6 +94,13 @@ class PrototypeSource:
     """The patch's receptive field in pixels of the network's input."""
     distance_before: float
     """The prototype's distance to this patch before it moved there."""
+    trained: int | None = None
+    """Its number in the trained network, where prototypes were edited by hand since."""
+
+    @property
+    def number(self) -> int:
+        """What figures, tables, pages and `pixpnet prototypes` call it: its number in the trained network."""
+        return self.prototype if self.trained is None else self.trained
 
 
 class Normalization(NamedTuple):

@@ -320,9 +320,12 @@ def verify(
         progress=progress,
     )
     worst = certificate.worst_failure
+    if worst is not None:
+        number = run.sources[worst.prototype].number if run.sources else worst.prototype
+        worst = replace(worst, image_id=run.image_set.test[worst.image].image_id, prototype=number)
     return replace(
         certificate,
-        worst_failure=worst and replace(worst, image_id=run.image_set.test[worst.image].image_id),
+        worst_failure=worst,
         checkpoint=run.checkpoint.name,
         checkpoint_sha256=sha256_of(run.checkpoint),
     )
@@ -349,7 +352,7 @@ def check_prototypes(run: Run, *, batch_size: int = BATCH_SIZE) -> None:
             allowed = SOURCE_TOLERANCE * patches.abs().amax(dim=1).maximum(prototypes.abs().amax(dim=1))
             for index in (differing > allowed).nonzero().flatten().tolist()[:1]:
                 raise CheckpointError(
-                    f"{run.checkpoint}: prototype {some[index].prototype} is not the patch that it should be "
+                    f"{run.checkpoint}: prototype {some[index].number} is not the patch that it should be "
                     f"at cell {some[index].cell} of {some[index].path}: the features there differ by "
                     f"{float(differing[index]):.2g}, and may by {float(allowed[index]):.2g}."
                 )

@@ -39,7 +39,7 @@ ACTIONS = {
 }
 """How an action is called -> what it does."""
 
-HEADINGS = ("P", "now", "class", "image", "box", "weight", "used in", "flags")
+HEADINGS = ("P", "class", "image", "box", "weight", "used in", "flags")
 """Of the list."""
 
 
@@ -123,7 +123,6 @@ def _show(found: Sequence[ListedPrototype], *, is_json: bool) -> None:
     rows = [
         (
             str(one.prototype),
-            MISSING if one.now is None else str(one.now),
             one.class_name,
             one.image,
             "{:g}, {:g}, {:g}, {:g}".format(*one.box),
@@ -134,9 +133,7 @@ def _show(found: Sequence[ListedPrototype], *, is_json: bool) -> None:
         for one in found
     ]
     title = "Prototypes; used in: the test images in whose evidence they are"
-    print_table(
-        title, HEADINGS, [rows], right=("P", "now", "weight", "used in"), wrapped=HEADINGS[2:], width=150
-    )
+    print_table(title, HEADINGS, [rows], right=("P", "weight", "used in"), wrapped=HEADINGS[1:], width=150)
 
 
 def _suggest(found: Sequence[Suggestion], *, is_json: bool) -> None:

@@ -44,6 +44,11 @@ class Evidence:
     none where only the network's input is known."""
 
     @property
+    def number(self) -> int:
+        """What a reader knows the prototype by, as `PrototypeSource.number`; ``prototype`` is its place."""
+        return self.prototype if self.source is None else self.source.number
+
+    @property
     def contribution(self) -> float:
         """The prototype's share of the class's logit."""
         return self.similarity * self.weight
@@ -52,6 +57,7 @@ class Evidence:
         """Plain values, ready for JSON."""
         return {
             "prototype": self.prototype,
+            "number": self.number,
             "class_index": self.class_index,
             "class_name": self.class_name,
             "similarity": self.similarity,
@@ -197,7 +203,7 @@ class Contrast:
 
 def source_to_dict(source: PrototypeSource) -> dict[str, Any]:
     """Plain values, ready for JSON."""
-    return {**asdict(source), "cell": list(source.cell), "box": list(source.box)}
+    return {**asdict(source), "number": source.number, "cell": list(source.cell), "box": list(source.box)}
 
 
 def largest_first(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:

@@ -297,7 +297,7 @@ def _evidence_figure(explanation: Explanation, *, top_k: int, by: str, method: s
     )
     words = [f"{explanation.name}: {_title(explanation)}"]
     words += [
-        f"prototype {one.prototype} of {one.class_name} {decimal(one.contribution, sign='+')}"
+        f"prototype {one.number} of {one.class_name} {decimal(one.contribution, sign='+')}"
         for one in shown[:TOLD]
     ]
     figure.set_label(visible("; ".join(words)))
@@ -365,7 +365,7 @@ def _row(
         seen=seen,
         source=there,
         map=map_,
-        prototype=one.prototype,
+        prototype=one.number,
         class_name=one.class_name,
         similarity=one.similarity,
         weight=weight,

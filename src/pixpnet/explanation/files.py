@@ -125,7 +125,7 @@ def draw_atlas(run: Run, class_index: int | None, *, method: str = "receptive_fi
         box = mapping.region(run.receptive_field(), *source.cell)
         weight = "" if weights is None else f", weight {decimal(weights[source.prototype])}"
         origin = "" if source.label == class_index else f", from {source.class_name}"
-        caption = f"prototype {source.prototype}{weight}{origin}"
+        caption = f"prototype {source.number}{weight}{origin}"
         entries.append(AtlasEntry(Picture(run.source_image(source), box), caption))
     count = f"{len(entries)} prototype{'' if len(entries) == 1 else 's'}"
     return atlas_figure(entries, title=f"{name}: {count}", note=mapping.note)
@@ -157,7 +157,7 @@ class Atlas(Sequence[PrototypeSource]):
 
     def __repr__(self) -> str:
         lines = [
-            f"prototype {one.prototype} of {one.class_name}: {one.path} {tuple(one.box)}"
+            f"prototype {one.number} of {one.class_name}: {one.path} {tuple(one.box)}"
             for one in self._sources[:_MOST_SHOWN]
         ]
         more = len(self) - len(lines)

@@ -38,7 +38,7 @@ _OF_PICTURE: dict[str, Callable[[Prediction], Any]] = {
     "error": lambda one: one.error,
 }
 _OF_EVIDENCE: dict[str, Callable[[Evidence], Any]] = {
-    "prototype": lambda one: one.prototype,
+    "prototype": lambda one: one.number,
     "similarity": lambda one: one.similarity,
     "contribution": lambda one: one.contribution,
     "box": lambda one: _edges(one.box_in_picture),

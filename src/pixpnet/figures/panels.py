@@ -137,10 +137,11 @@ class Page:
         )
 
     def picture(self, picture: Picture, mark: Mark, *, x: float, y: float, side: float) -> None:
-        """An image with its box."""
+        """An image with its box, framed thinner where the image is small."""
         axes = self._axes(picture.image, x=x, y=y, side=side)
         box = picture.box
-        for width, colour, style in ((4.0, "black", "solid"), (2.2, mark.colour, mark.line_style)):
+        wide = 2.3 * side**0.5
+        for width, colour, style in ((wide, "black", "solid"), (0.55 * wide, mark.colour, mark.line_style)):
             axes.add_patch(
                 Rectangle(
                     (box.left, box.top),

@@ -271,7 +271,7 @@ class Gallery:
         largest = max((abs(value) for _, _, value in evidence), default=0.0) or 1.0
         return tuple(
             EvidenceLine(
-                prototype=one.prototype,
+                prototype=one.number,
                 class_name=one.class_name if one.class_index is None else self._names[one.class_index],
                 similarity=one.similarity,
                 weight=weight,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -68,7 +68,7 @@ def atlas(
     for label, name in enumerate(class_names):
         cards = tuple(
             Card(
-                prototype=source.prototype,
+                prototype=source.number,
                 class_name=name,
                 patch=patch_of(source.prototype),
                 source=source.path.rpartition("/")[2],
@@ -122,14 +122,19 @@ class Remark:
     title: str
     text: str = ""
     prototypes: tuple[tuple[int, ...], ...] = ()
-    """Those concerned, in groups that belong together."""
+    """Numbers of those concerned, in groups that belong together."""
     classes: tuple[str, ...] = ()
 
 
 def check(checked: Checked) -> tuple[Remark, ...]:
     """The outcome of every check, those that found something first."""
-    remarks = [one(checked) for one in CHECKS]
+    remarks = [_numbered(one(checked), checked.sources) for one in CHECKS]
     return tuple(sorted(remarks, key=lambda remark: (False, None, True).index(remark.is_fine)))
+
+
+def _numbered(remark: Remark, sources: Sequence[PrototypeSource]) -> Remark:
+    groups = tuple(tuple(sources[place].number for place in group) for group in remark.prototypes)
+    return replace(remark, prototypes=groups)
 
 
 def _receptive_field(checked: Checked) -> Remark:

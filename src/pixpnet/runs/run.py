@@ -186,11 +186,11 @@ class Run:
             if source.image_id not in paths:
                 raise DataError(
                     f"{images.root} has no training image {source.image_id} ({source.path}), which "
-                    f"prototype {source.prototype} was projected onto."
+                    f"prototype {source.number} was projected onto."
                 )
             if sha256_of(paths[source.image_id]) != source.sha256:
                 raise DataError(
-                    f"{paths[source.image_id]} has changed since prototype {source.prototype} was projected "
+                    f"{paths[source.image_id]} has changed since prototype {source.number} was projected "
                     "onto it."
                 )
 
@@ -408,7 +408,7 @@ def _check_sources(run: Run) -> None:
                 f"sees {tuple(field.box(*source.cell))}" if is_there else f"is not one of {field.grid_size}"
             )
             raise CheckpointError(
-                f"{run.checkpoint}: the source of prototype {source.prototype} has the box "
+                f"{run.checkpoint}: the source of prototype {source.number} has the box "
                 f"{tuple(source.box)}, but its cell {source.cell} {sees}."
             )
 

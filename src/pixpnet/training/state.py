@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from pixpnet.config import Config, config_to_yaml
 from pixpnet.data import Sample, Splits
 from pixpnet.errors import CheckpointError, PixPNetError
 from pixpnet.modes import evaluating
@@ -62,12 +61,11 @@ class TrainState:
         agree_on_buffers(self.network, accelerator)
         self.average = None
 
-    def checkpoint(self, config: Config, splits: Splits, *, metrics_bytes: int) -> Checkpoint:
+    def checkpoint(self, config_yaml: str, splits: Splits, *, seed: int, metrics_bytes: int) -> Checkpoint:
         """The state at the end of an epoch, and what a reader needs beside it."""
-        assert config.seed is not None
         classifier, optimizer = self.learner.classifier, self.learner.optimizer
         return Checkpoint(
-            config_yaml=config_to_yaml(config),
+            config_yaml=config_yaml,
             class_names=tuple(splits.class_names),
             image_size=splits.image_size,
             mean=splits.mean,
@@ -76,7 +74,7 @@ class TrainState:
             classifier=None if classifier is None else classifier.head.state_dict(),
             optimizer=None if optimizer is None else optimizer.state_dict(),
             average=None if self.average is None else self.average.state_dict(),
-            seed=config.seed,
+            seed=seed,
             metrics_bytes=metrics_bytes,
             **vars(self.position),
         )
@@ -103,9 +101,10 @@ class TrainState:
     def save(
         self,
         directory: RunDirectory,
-        config: Config,
+        config_yaml: str,
         splits: Splits,
         *,
+        seed: int,
         metrics_bytes: int,
         accuracy: float | None,
     ) -> None:
@@ -113,8 +112,9 @@ class TrainState:
 
         Args:
             directory: Where it goes.
-            config: The run's.
+            config_yaml: The run's configuration.
             splits: The run's images.
+            seed: The run's.
             metrics_bytes: Length of metrics.csv.
             accuracy: On validation, of a network that may be the best; None: it may not.
 
@@ -131,7 +131,8 @@ class TrainState:
         path = directory.checkpoint_file(epoch=position.epoch, step=position.step)
         if accuracy is not None and (position.best_accuracy is None or accuracy > position.best_accuracy):
             position.best_accuracy, position.best_checkpoint = accuracy, path.name
-        save_checkpoint(self.checkpoint(config, splits, metrics_bytes=metrics_bytes), path)
+        checkpoint = self.checkpoint(config_yaml, splits, seed=seed, metrics_bytes=metrics_bytes)
+        save_checkpoint(checkpoint, path)
         for other in directory.checkpoint_files():
             if other != path and other.name != position.best_checkpoint:
                 other.unlink()

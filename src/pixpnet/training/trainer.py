@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from pixpnet.backbones import Backbone, TiledBackbone
-from pixpnet.config import Config
+from pixpnet.config import Config, config_to_yaml
 from pixpnet.data import ClassificationImages, EpochLoader, Splits
 from pixpnet.data import loader as make_loader
 from pixpnet.files import write_text, write_yaml
@@ -267,6 +268,11 @@ class Trainer:
             )
         return meter.values(split)
 
+    @cached_property
+    def _config_yaml(self) -> str:
+        """Made once: it would take as long as the rest of a small network's checkpoint."""
+        return config_to_yaml(self.config)
+
     def _save(self, plan: EpochPlan) -> None:
         """Write the checkpoint of an epoch; under train.checkpoint, a projected one may be the best."""
         logs = self.tools.logs
@@ -274,8 +280,9 @@ class Trainer:
             may_be_best = self.config.train.checkpoint and plan.project
             self.state.save(
                 self.directory,
-                self.config,
+                self._config_yaml,
                 self.splits,
+                seed=self.seed,
                 metrics_bytes=logs.metrics_bytes,
                 accuracy=logs.last("val_accuracy") if may_be_best else None,
             )

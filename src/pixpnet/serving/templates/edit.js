@@ -52,7 +52,7 @@ function tell() {
 
 function card(one) {
   const patch = there(one);
-  const now = one.now === null ? "out" : one.now === one.prototype ? "" : `now ${one.now}`;
+  const now = one.now === null ? "out" : "";
   const numbers = one.now === null ? "" : `weight ${decimal(one.weight)}, used in ${Math.round(100 * one.used)} % of the test images`;
   const box = make("input", {
     type: "checkbox", checked: editing.chosen.has(one.prototype),

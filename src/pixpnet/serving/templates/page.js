@@ -86,7 +86,7 @@ function row(one, value, sum, largest, onShow) {
   const bar = make("span");
   bar.style.width = `${(100 * Math.abs(value)) / largest}%`;
   const words = make("span", { className: "words" },
-    make("span", { className: "name" }, `Prototype ${one.prototype} `, make("span", { className: "quiet" }, `of ${nameOf(one)}`)),
+    make("span", { className: "name" }, `Prototype ${one.number} `, make("span", { className: "quiet" }, `of ${nameOf(one)}`)),
     make("span", { className: "sum quiet" }, sum),
     make("span", { className: `bar ${value < 0 ? "against" : "for"}`, attributes: { "aria-hidden": "true" } }, bar));
   const button = make("button", { type: "button", className: "row" },
@@ -104,7 +104,7 @@ function evidence(article, groups) {
   const all = groups.flatMap((group) => group.rows);
   if (!all.length) return;
   const first = all[0].one;
-  const words = (one) => `Training image of prototype ${one.prototype}, ${nameOf(one)}`;
+  const words = (one) => `Training image of prototype ${one.number}, ${nameOf(one)}`;
   const left = framed(here(first), "here", "Your picture, with the patch that the chosen prototype found");
   const right = framed(there(first.source), "there", words(first));
   const caption = make("figcaption", {}, words(first));
@@ -221,8 +221,8 @@ let showPrototypes = async () => {
       const patch = there(one);
       return make("li", { className: "card" },
         make("span", { className: "views" },
-          framed(patch, "there", `Prototype ${one.prototype} in a training image of ${names[one.label]}`), crop(patch, "there")),
-        make("span", { className: "label" }, make("strong", {}, `Prototype ${one.prototype}`)),
+          framed(patch, "there", `Prototype ${one.number} in a training image of ${names[one.label]}`), crop(patch, "there")),
+        make("span", { className: "label" }, make("strong", {}, `Prototype ${one.number}`)),
         make("span", { className: "quiet" }, `weight ${decimal(one.weight)}`));
     }));
   } catch (error) {
