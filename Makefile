@@ -22,6 +22,7 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+	$(BIN)/codespell *.md docs src scripts benchmarks configs
 
 format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .
