@@ -218,13 +218,29 @@ def test_importing_pixpnet_does_not_load_torch():
     assert done.stdout.split() == ["False", "PixPNetError"]
 
 
-def test_examples_in_docstrings_are_true():
+def test_examples_in_docstrings_are_true(tiny_run, birds):
     # In a process without the shape checker, behind whose wrappers doctest finds no examples.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
     done = subprocess.run(
-        [*command, "--doctest-modules", "src/pixpnet"], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, "-p", "docstring_examples", "--doctest-modules", "src/pixpnet"],
+        cwd=ROOT,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT / "tests"), "RUN_DIR": str(tiny_run), "PHOTOS": str(birds / "images")},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+WITHOUT_EXAMPLES = {"Config", "Run", "resume", "keep_freed_memory"}
+
+
+def test_public_names_have_an_example():
+    """Errors need none; these four are shown by those of others."""
+    named = {name for name in pixpnet.__all__ if not name.endswith("Error")}
+    shown = {name for name in named if ">>> " in (getattr(pixpnet, name).__doc__ or "")}
+    assert named - shown == WITHOUT_EXAMPLES
 
 
 def test_every_public_name_exists():

@@ -207,6 +207,10 @@ def edit(
         dataset_root: Where the run's data lies now, if it has moved (what dataset.root was in training).
         progress: Told of the images, where they are looked at for the first time.
 
+    >>> tried = pixpnet.edit(RUN_DIR, pixpnet.Change("disable", (1,)), by="anna", why="a twig", dry_run=True)
+    >>> tried.before.prototypes - tried.after.prototypes
+    1
+
     Raises:
         ConfigError: It can't be done, or the list is another one by now; says why.
         CheckpointError: The run is not finished, its list of edits is damaged, or is of another network.
@@ -261,6 +265,9 @@ def suggest(
         dataset_root: Where the run's data lies now, if it has moved.
         progress: Told of the images, where they are looked at for the first time.
 
+    >>> all(one.cost <= 0 for one in pixpnet.suggest(RUN_DIR) if one.is_free)
+    True
+
     Raises:
         PixPNetError: As of `edit`.
     """
@@ -300,6 +307,9 @@ def list_prototypes(
         run: A finished run, or its folder.
         dataset_root: Where the run's data lies now, if it has moved.
         progress: Told of the images, where they are looked at for the first time.
+
+    >>> [one.prototype for one in pixpnet.list_prototypes(RUN_DIR)][:3]
+    [0, 1, 2]
 
     Raises:
         PixPNetError: As of `edit`.

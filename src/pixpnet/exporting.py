@@ -136,6 +136,10 @@ def export(
         thumbnails: Of a folder: with the prototypes' training pictures.
         licence: Of the pictures, as the model card of a folder says it.
 
+    >>> folder = pixpnet.export(RUN_DIR, OUT / "model", licence="CC0-1.0")
+    >>> pixpnet.load(folder).class_names == pixpnet.load(RUN_DIR).class_names
+    True
+
     Raises:
         ConfigError: There is no such format, or a library for it is missing.
         CheckpointError: The prototypes are no training patches.

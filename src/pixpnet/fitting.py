@@ -327,6 +327,10 @@ def fit(
         tell: Told, line by line, what was found and done.
         bars: Shows how far long work is.
 
+    >>> model = pixpnet.fit(PHOTOS, minutes=0.02, backbones=[], trials=2, out=OUT / "fit")
+    >>> model.predict([PHOTO])[0].class_name in model.class_names
+    True
+
     Raises:
         DataError: There is nothing to learn from.
         ConfigError: A share or time that can't be, or out holds the fit of something else.

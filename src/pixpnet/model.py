@@ -44,6 +44,10 @@ class Model(Run):
     tensors with their channels first, of whole numbers or of floats in [0, 1]. All are read as the run's own
     files are: turned, brought to 8-bit RGB, resized and cropped. Floats beyond [0, 1] are the network's
     input, normalised already.
+
+    >>> model = pixpnet.load(RUN_DIR)
+    >>> [one.class_name in model.class_names for one in model.predict([PHOTO, PHOTO])]
+    [True, True]
     """
 
     @classmethod
@@ -53,6 +57,10 @@ class Model(Run):
         Args:
             path: The folder of the run or of `pixpnet export`, or the file.
             dataset_root: Where the run's data lies now, if it has moved (``dataset.root`` of the training).
+
+        >>> model = pixpnet.load(RUN_DIR)
+        >>> len(model.sources) == model.network.num_prototypes
+        True
 
         Raises:
             CheckpointError: There is no such file or folder, or it isn't what it should be.

@@ -211,6 +211,10 @@ def build_backbone(
         pretrained: Load the published weights.
         weights: File of weights to load in place of the published ones.
 
+    >>> backbone = pixpnet.build_backbone("resnet18", layer="layer1", pretrained=False)
+    >>> backbone(torch.rand(1, 3, 64, 64)).shape
+    torch.Size([1, 64, 16, 16])
+
     Raises:
         ConfigError: Unknown name or layer (with the nearest ones), or a layer that gives no grid.
         DataError: Weights that cannot be had, read, or fitted.
@@ -265,6 +269,10 @@ def build_tiled(
             is cut there, as by `build_backbone`.
         pretrained: Load the published weights.
         weights: File of weights to load in place of the published ones.
+
+    >>> backbone = pixpnet.build_tiled("resnet18", tile=32, pretrained=False)
+    >>> pixpnet.receptive_field(backbone, (64, 64)).box(0, 1)
+    Box(left=16, top=0, right=48, bottom=32)
 
     Raises:
         ConfigError: Unknown name or layer, the network does not take such tiles, or several networks are to

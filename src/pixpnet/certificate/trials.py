@@ -301,6 +301,9 @@ def verify(
         receptive_field: What the boxes are, in place of the run's own (to try a wrong one).
         progress: Told (trials done, trials in all).
 
+    >>> pixpnet.verify(RUN_DIR, trials=5).passed
+    True
+
     Raises:
         CheckpointError: There is no such run, or a prototype is not the training patch that it should be.
         ConfigError: No trials, or a receptive field of another network.

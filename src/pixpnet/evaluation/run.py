@@ -51,6 +51,10 @@ def evaluate(
     Returns:
         All measurements in the files.
 
+    >>> found = pixpnet.evaluate(RUN_DIR, metrics=["sparsity"])
+    >>> [one.metric for one in found.measurements]
+    ['sparsity']
+
     Raises:
         CheckpointError: There is no such run.
         ConfigError: An unknown metric or method, or some that can't be used together.

@@ -31,6 +31,11 @@ def explain(run: Run | str | Path, image: PictureSource | Tensor) -> Explanation
             resized and cropped as test images are (it is taken as cropped to its object already, where the
             run's data set does that). Or a tensor of floats beyond [0, 1]: the network's input, normalised.
 
+    >>> explanation = pixpnet.explain(RUN_DIR, PHOTO)
+    >>> best = explanation.evidence[0]  # this patch looks like that training patch
+    >>> best.box.area < best.source.box.area * 2, best.source.path.endswith(".png")
+    (True, True)
+
     Raises:
         CheckpointError: There is no such run.
         DataError: The image can't be read, or the tensor is no normalised image of the network's size.

@@ -84,6 +84,11 @@ def predict(
         calibration: None: the run's, which is made of its validation images where there is none yet. Where
             it can't be, a warning says why.
 
+    >>> for one in pixpnet.predict(RUN_DIR, [PHOTO, "missing.png"]):
+    ...     print(one.error or one.class_name in pixpnet.load(RUN_DIR).class_names)
+    True
+    missing.png is missing; wanted an image.
+
     Raises:
         CheckpointError: There is no such run, or its calibration is damaged.
         ConfigError: A number is below 1 (top_k: below 0).

@@ -226,6 +226,11 @@ def pixel_space_map(
         out: Memory [b n H W] for the maps, which is returned then. Painting image after image into the same
             one spares `receptive_field` taking some each time; the maps of the other methods are copied.
 
+    >>> field = pixpnet.receptive_field(nn.Conv2d(3, 1, 5, stride=2), (9, 9))
+    >>> similarities = torch.rand(1, 2, 3, 3)
+    >>> pixpnet.pixel_space_map("receptive_field", similarities, field, (9, 9)).shape
+    torch.Size([1, 2, 9, 9])
+
     Raises:
         ConfigError: If the method or reduction is unknown, a prototype does not exist, sizes differ, or
             something that the method needs is missing.

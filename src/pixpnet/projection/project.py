@@ -36,6 +36,10 @@ def project(
         class_names: For warnings.
         others: Given what was found here, what other processes found in their own images.
 
+    >>> model = pixpnet.load(RUN_DIR)
+    >>> images = torch.utils.data.DataLoader(model.images(model.image_set.train), batch_size=4)
+    >>> found = pixpnet.project(model.network, ((batch.image, batch.label) for batch in images))
+
     Raises:
         ConfigError: There is no such filter.
         DataError: A class has prototypes and no image, or features are not finite.

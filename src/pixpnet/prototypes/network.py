@@ -46,6 +46,11 @@ class PrototypeNetwork(nn.Module):
 
     Distances, similarities and logits are float32 also under autocast. A prototype may have several classes
     or none, and a class no prototypes (after pruning).
+
+    >>> network = pixpnet.load(RUN_DIR).network
+    >>> output = network(torch.rand(2, 3, 64, 64))
+    >>> output.logits.shape, output.similarities.shape
+    (torch.Size([2, 3]), torch.Size([2, 6]))
     """
 
     def __init__(

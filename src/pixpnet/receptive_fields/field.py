@@ -24,6 +24,10 @@ class ReceptiveField:
             global operations see the image.
         unclipped_columns: As unclipped_rows.
         cells: Boxes of the cells where rows × columns does not say it all; see `boxes`.
+
+    >>> field = pixpnet.receptive_field(nn.Conv2d(3, 1, 5, stride=2), (9, 9))
+    >>> field.grid_size, field.box(0, 1), round(field.mean_percent)
+    ((3, 3), Box(left=2, top=0, right=7, bottom=5), 31)
     """
 
     image_size: tuple[int, int]

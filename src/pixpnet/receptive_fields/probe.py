@@ -42,6 +42,10 @@ def probe_receptive_field(
         layer: As in `receptive_field`.
         channels: Channels of the image.
 
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2))
+    >>> pixpnet.probe_receptive_field(network, (8, 8)).box(0, 1)
+    Box(left=2, top=0, right=6, bottom=4)
+
     Raises:
         UnsupportedOperationError: The network gives NaN also for images without.
         ConfigError: There is no such layer.

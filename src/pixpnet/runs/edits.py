@@ -25,7 +25,11 @@ from pixpnet.runs.directory import RunDirectory
 
 
 class Change(NamedTuple):
-    """One thing that is done to prototypes."""
+    """One thing that is done to prototypes.
+
+    >>> print(Change("merge", (44, 49)))
+    merge 49 into 44
+    """
 
     do: str
     """One of CHANGES."""

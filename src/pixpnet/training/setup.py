@@ -58,6 +58,14 @@ _logger = logging.getLogger(__name__)
 def train(config: Config, *, progress: bool = True) -> Path:
     """Train, project and test a network; returns the run directory.
 
+    >>> from pixpnet.config import parse_config
+    >>> places = f"--dataset.name folder --dataset.root {PHOTOS} --log-dir {OUT}/runs"
+    >>> network = "--model.feature-extractor small_resnet --model.no-pretrained"
+    >>> epochs = "--train.epochs 2 --train.backbone-epochs 0"
+    >>> config = parse_config(f"{places} {network} {epochs}".split())
+    >>> pixpnet.load(pixpnet.train(config, progress=False)).epoch
+    2
+
     Raises:
         PixPNetError: Options, weights or data that can't work, or values that are no longer finite.
     """
