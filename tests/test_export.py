@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from starlette.testclient import TestClient
 from torchvision.models import VisionTransformer
 
 import pixpnet
@@ -36,6 +37,7 @@ from pixpnet.cli import main
 from pixpnet.files import read_json, write_json
 from pixpnet.prototypes import build_network
 from pixpnet.runs import Run, RunDirectory
+from pixpnet.serving import create_app
 from pixpnet.words import percent
 
 DOCS = Path(__file__).parents[1] / "docs" / "howto" / "export.md"
@@ -269,6 +271,34 @@ def test_a_folder_stands_alone(run, copied, photo, tmp_path, capsys):
     assert row.unfamiliar is not None
     assert main(["explain", str(copied), str(photo), "--out", str(tmp_path / "figures")]) == 0
     assert main(["explain", str(copied), "--atlas", "--out", str(tmp_path / "figures")]) == 0
+
+
+def test_where_run_and_pictures_are_gone_all_say_the_same(tiny_run, birds, photo, tmp_path):
+    place, data = shutil.copytree(tiny_run, tmp_path / "run"), shutil.copytree(birds, tmp_path / "data")
+    photo = Path(shutil.copy(photo, tmp_path / "photo.png"))
+    own = load(place, dataset_root=data)
+    assert verify(own, trials=3).passed
+    explanation, given = explain(own, photo), own.input_of(photo)
+    folder = export(own, tmp_path / "model")
+    session, _ = in_onnxruntime(export(own, tmp_path / "model.onnx", format="onnx"))
+    shutil.rmtree(place)
+    shutil.rmtree(data)
+    found = pixpnet.Model.from_pretrained(folder)
+    assert explain(found, photo).to_dict() == explanation.to_dict()
+    mean, std = (torch.tensor(values)[:, None, None] for values in own.normalization)
+    logits, similarities, cells, boxes = (values[0] for values in session((given * std + mean)[None]))
+    with TestClient(create_app(found), base_url="http://localhost") as client:
+        served = client.post("/v1/predict?top_k=6", content=photo.read_bytes()).json()
+    assert logits.tolist() == pytest.approx(explanation.logits, abs=1e-4)
+    assert served["class_name"] == explanation.class_name
+    by_number = {one["number"]: one for one in served["evidence"]}
+    columns = own.receptive_field().grid_size[1]
+    for one in explanation.evidence:
+        assert float(similarities[one.prototype]) == pytest.approx(one.similarity, abs=1e-4)
+        assert divmod(int(cells[one.prototype]), columns) == one.cell
+        assert boxes[one.prototype].tolist() == list(one.box) == by_number[one.number]["box"]
+        assert by_number[one.number]["contribution"] == pytest.approx(one.contribution, abs=1e-4)
+    assert verify(load(folder, dataset_root=birds), trials=3).passed
 
 
 def test_a_card_tells_what_it_is(run, model):
