@@ -12,6 +12,7 @@ from rigged import colour_detector
 
 from pixpnet.evaluation import METRICS, Settings, Subject
 from pixpnet.runs import load
+from pixpnet.types import Box
 
 POINTING = METRICS["pointing"]
 SETTINGS = Settings(samples=6, seed=1)
@@ -102,4 +103,9 @@ def test_images_without_an_object_are_left_out(subject):
     (need,) = POINTING.needs
     assert need(subject, SETTINGS) is None
     subject.records = tuple(replace(record, mask=None, box=None) for record in subject.records)
-    assert need(subject, SETTINGS) == "SYNTHBIRDS has neither masks nor bounding boxes"
+    reason = "SYNTHBIRDS has neither masks nor bounding boxes smaller than what the network sees"
+    assert need(subject, SETTINGS) == reason
+    height, width = (4 * side for side in subject.run.image_size)
+    whole = tuple(replace(one, box=Box(0, 0, width, height)) for one in subject.records)
+    others = Subject(subject.run, image_set=replace(subject.image_set, test=whole))
+    assert need(others, SETTINGS) == reason

@@ -13,6 +13,7 @@ from pixpnet.errors import DataError
 from pixpnet.evaluation import Subject
 from pixpnet.prototypes import LinearHead
 from pixpnet.runs import load
+from pixpnet.types import Box
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +87,13 @@ def test_objects_and_progress(subject: Subject) -> None:
     assert 0.02 < mask.float().mean() < 0.7
     boxed = replace(subject.records[0], mask=None)
     bare = replace(boxed, box=None)
-    others = Subject(subject.run, image_set=replace(subject.image_set, test=(boxed, bare)))
+    whole = replace(boxed, box=Box(0, 0, 999, 999))  # as of a picture that was cropped to its object
+    others = Subject(subject.run, image_set=replace(subject.image_set, test=(boxed, bare, whole)))
     box = others.images.pixels_of_object(0)
     assert box is not None
     assert (mask & box).sum() > 0.95 * mask.sum()
     assert others.images.pixels_of_object(1) is None
+    assert others.images.pixels_of_object(2) is None
     steps: list[tuple[int, int]] = []
     others.on_step = lambda done, total: steps.append((done, total))
     assert list(others.track("ab")) == ["a", "b"]

@@ -100,7 +100,8 @@ class ClassificationImages(Dataset[Sample]):
     def pixels_of_object(self, index: int) -> Bool[Tensor, "H W"] | None:
         """The pixels of the object in an image: those of its mask, else of its box.
 
-        None where neither is there, or where what the network sees of it shows no object.
+        None where neither is there, where what the network sees of it shows no object, and where a box holds
+        all that the network sees: what is object inside of it, no box tells.
         """
         item = self.annotated(index)
         if item.mask is not None:
@@ -108,6 +109,8 @@ class ClassificationImages(Dataset[Sample]):
         elif item.box is not None:
             box = Box(*item.box.as_subclass(Tensor)[0].tolist())
             pixels = box_mask(box, image_size=(item.image.height, item.image.width))
+            if pixels.all():
+                return None
         else:
             return None
         return pixels if pixels.any() else None

@@ -77,10 +77,13 @@ def measure_pointing(subject: Subject, method: str | None, settings: Settings) -
 
 
 def needs_objects(subject: Subject, settings: Settings) -> str | None:
-    """Masks or boxes."""
-    if any(one.mask is not None or one.box is not None for one in subject.records):
+    """Masks, or boxes that tell the object from the rest."""
+    if any(one.mask is not None for one in subject.records):
         return None
-    return f"{subject.image_set.name} has neither masks nor bounding boxes"
+    boxed = (index for index, one in enumerate(subject.records) if one.box is not None)
+    if any(subject.images.pixels_of_object(index) is not None for index in boxed):
+        return None
+    return f"{subject.image_set.name} has neither masks nor bounding boxes smaller than what the network sees"
 
 
 class Shown(NamedTuple):

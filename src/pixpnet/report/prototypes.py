@@ -183,7 +183,8 @@ def _background(checked: Checked) -> Remark:
         return Remark(
             None,
             "Whether prototypes lie on the background is not known",
-            "The data set has neither masks nor bounding boxes of its objects."
+            "The data set has neither masks of its objects nor bounding boxes smaller than what the network "
+            "sees."
             if checked.on_object
             else "Only the data set's masks or bounding boxes can tell, and the data set is not there.",
         )
