@@ -12,9 +12,9 @@ demo: .venv/.installed
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-# The same, and which lines of src no test reaches; it takes longer.
+# The same, with the shapes of all rooms checked, and which lines of src no test reaches; it takes longer.
 coverage: .venv/.installed-dev
-	$(BIN)/python -m pytest -n auto --cov --cov-report= $(ARGS)
+	SHAPE_CHECKS=all $(BIN)/python -m pytest -n auto --cov --cov-report= $(ARGS)
 	$(BIN)/python -m coverage report --fail-under=90
 
 lint: .venv/.installed-dev

@@ -5,13 +5,24 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
 import pixpnet
-from pixpnet import Change, CheckpointError, ConfigError, FileError, edit, list_prototypes, load, suggest
+from pixpnet import (
+    Change,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    FileError,
+    edit,
+    list_prototypes,
+    load,
+    suggest,
+)
 from pixpnet.certificate import verify
 from pixpnet.cli import main
 from pixpnet.config import config_from_yaml, config_to_yaml
@@ -360,12 +371,12 @@ def test_an_edited_run_is_a_run_like_any_other(run, tiny_run, tmp_path):
     assert load(trained(run)).edits == ()
 
 
-def test_readers_know_prototypes_by_the_numbers_that_edits_take(run, tmp_path, capsys):
-    """One is out, so that the places of all that follow it are other ones."""
+def test_readers_know_prototypes_by_the_numbers_that_edits_take(run, birds, tmp_path):
+    """The first is out, so that all that are left have other places."""
     patches = places(load(run).sources)
-    edit(run, Change("disable", (1,)))
-    loaded = load(run)
-    assert [(one.prototype, one.number) for one in loaded.sources] == [*enumerate([0, 2, 3, 4, 5])]
+    edit(run, Change("disable", (0,)))
+    loaded, left = load(run), [1, 2, 3, 4, 5]
+    assert [(one.prototype, one.number) for one in loaded.sources] == [*enumerate(left)]
     picture = tmp_path / "picture.png"
     Image.fromarray(loaded.source_image(loaded.sources[4])).save(picture)
     explanation = pixpnet.explain(loaded, picture)
@@ -374,13 +385,17 @@ def test_readers_know_prototypes_by_the_numbers_that_edits_take(run, tmp_path, c
     given = json.loads(json.dumps(explanation.to_dict()))["evidence"]
     assert [one["number"] for one in given] == [one.number for one in explanation.evidence]
 
-    def numbers(figure):
-        return sorted(
-            int(found) for text in figure.texts for found in re.findall(r"prototype (\d+)", text.get_text())
-        )
+    def numbers(*texts):
+        return sorted(int(found) for text in texts for found in re.findall(r"prototype (\d+)", text))
 
-    assert numbers(explanation.figure()) == [0, 2, 3, 4, 5]
-    assert numbers(loaded.prototypes(2).figure()) == [4, 5]
+    def drawn(figure):
+        return numbers(*(text.get_text() for text in figure.texts))
+
+    figure = explanation.figure()
+    assert drawn(figure) == left
+    assert numbers(figure.get_label()) == sorted(one.number for one in explanation.evidence[:3])
+    assert drawn(explanation.figure(against=0)) == left
+    assert drawn(loaded.prototypes(2).figure()) == numbers(repr(loaded.prototypes(2))) == [4, 5]
     assert (
         main(["predict", str(run), str(picture), "--out", str(tmp_path / "found.csv"), "--top-k", "9"]) == 0
     )
@@ -388,10 +403,21 @@ def test_readers_know_prototypes_by_the_numbers_that_edits_take(run, tmp_path, c
     told = [int(row[f"prototype_{place}"]) for place in range(1, 6)]
     assert told == [one.number for one in explanation.evidence]
     page = write_report(run, out=tmp_path / "report.html").read_text(encoding="utf-8")
-    assert sorted(map(int, re.findall(r'id="prototype-(\d+)"', page))) == [0, 2, 3, 4, 5]
-    assert set(re.findall(r'href="#prototype-(\d+)"', page)) <= set("02345")
-    assert [one["number"] for one in description(loaded)["prototypes"]] == [0, 2, 3, 4, 5]
-    assert [one.number for one in load(pixpnet.export(loaded, tmp_path / "model")).sources] == [0, 2, 3, 4, 5]
+    assert sorted(map(int, re.findall(r'id="prototype-(\d+)"', page))) == left
+    assert {int(found) for found in re.findall(r"[Pp]rototype (\d+)", page)} == {*left}
+    field = loaded.receptive_field()
+    moved = replace(field, rows=(field.rows + 2).clip(0, field.image_size[0]))
+    worst = verify(loaded, trials=12, receptive_field=moved).worst_failure
+    (predicted,) = pixpnet.predict(loaded, loaded.image_set.test[worst.image].path, top_k=9)
+    assert worst.cell in {one.cell for one in predicted.evidence if one.number == worst.prototype}
+    moved = shutil.copytree(birds, tmp_path / "moved")
+    changed = min(moved.rglob(Path(loaded.sources[0].path).name))
+    changed.write_bytes(changed.read_bytes() + b"0")
+    told = [one.number for one in loaded.sources if one.image_id == loaded.sources[0].image_id]
+    with pytest.raises(DataError, match=f"has changed since prototype {told[-1]} was projected"):
+        _ = load(run, dataset_root=moved).image_set
+    assert [one["number"] for one in description(loaded)["prototypes"]] == left
+    assert [one.number for one in load(pixpnet.export(loaded, tmp_path / "model")).sources] == left
 
 
 def test_an_edit_that_is_meant_for_another_list_is_refused(run):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -139,9 +140,20 @@ def test_every_family_of_backbones_runs_in_onnxruntime(run, family, tmp_path):
     says_the_same(own, *in_onnxruntime(export(own, tmp_path / "file", format="onnx")))
 
 
-def test_a_transformer_on_tiles_runs_in_onnxruntime(run, tmp_path, monkeypatch):
-    sizes = {"patch_size": 16, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
-    monkeypatch.setitem(NETWORKS, "small_vit", lambda: VisionTransformer(image_size=32, **sizes))
+TRANSFORMERS = {
+    "torchvision": lambda: VisionTransformer(
+        image_size=32, patch_size=16, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32
+    ),
+    "timm": lambda: timm.models.VisionTransformer(
+        img_size=32, patch_size=16, depth=2, num_heads=2, embed_dim=16, num_classes=0
+    ),
+}
+"""As their published ones, but small."""
+
+
+@pytest.mark.parametrize("library", TRANSFORMERS)
+def test_a_transformer_on_tiles_runs_in_onnxruntime(run, library, tmp_path, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "small_vit", TRANSFORMERS[library])
     own = another(run, **TILES | {"feature_extractor": "small_vit", "tile_input": 32})
     says_the_same(own, *in_onnxruntime(export(own, tmp_path / "file", format="onnx")))
 

@@ -89,6 +89,6 @@ def test_other_tools_get_what_they_want(place: Path) -> None:
         assert box["area"] == width * height > 0
         assert (row["picture"], row["class"]) == (files[box["image_id"]], classes[box["category_id"]])
     evidence = explain(names["model"], "photos/a.jpg").evidence[0]
-    assert coco["annotations"][0]["prototype"] == evidence.prototype
+    assert coco["annotations"][0]["prototype"] == evidence.number
     left, top, right, bottom = evidence.box_in_picture
     assert coco["annotations"][0]["bbox"] == [left, top, right - left, bottom - top]

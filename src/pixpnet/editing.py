@@ -265,7 +265,7 @@ def suggest(
         dataset_root: Where the run's data lies now, if it has moved.
         progress: Told of the images, where they are looked at for the first time.
 
-    >>> all(one.cost <= 0 for one in pixpnet.suggest(RUN_DIR) if one.is_free)
+    >>> {one.change.do for one in pixpnet.suggest(RUN_DIR)} <= {"disable", "merge"}
     True
 
     Raises:

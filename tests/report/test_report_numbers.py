@@ -118,6 +118,12 @@ FINE = Checked(
 )
 
 
+def test_checks_name_prototypes_as_readers_know_them():
+    edited = tuple(replace(source(place), trained=place + 10) for place in range(4))
+    found = check(replace(FINE, sources=edited, on_object=(1.0, 0.0, 1.0, 0.0), used=(0, 1, 1, 1)))
+    assert sorted(remark.prototypes for remark in found if remark.prototypes) == [((10,),), ((11,), (13,))]
+
+
 def wary(subject: Checked):
     return [remark for remark in check(subject) if remark.is_fine is not True]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import threading
@@ -26,8 +27,8 @@ NAMELESS = """() => [...document.querySelectorAll("input, select, button")]
 
 
 @contextmanager
-def serving(run: Run) -> Iterator[str]:
-    app = create_app(run, editable=True)
+def serving(run: Run, *, editable: bool = True) -> Iterator[str]:
+    app = create_app(run, editable=editable)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -132,6 +133,28 @@ def test_what_is_chosen_is_seen_before_it_is_kept_and_taken_back(window, run, bi
     expect(page.locator("[data-step=undo]")).to_be_disabled()
     expect(page.locator("[data-evidence=predict]")).to_have_text(before, use_inner_text=True)
     assert done(run) == ["disable 3, 1 (twigs)", "undo"]
+
+
+def test_a_page_without_editing_has_the_numbers_that_edits_take(chromium, run, birds):
+    edit(run, Change("disable", (0,)))  # so that all that are left have other places
+    with serving(load(run), editable=False) as address:
+        opened = open_page(chromium, address, width=1200, dark=False, offline=False)
+        page = opened.page
+        expect(page.locator("[data-cards] strong")).to_have_text(["Prototype 1"])
+        expect(page.locator("[data-cards] [aria-label]").first).to_have_attribute(
+            "aria-label", re.compile("^Prototype 1 in a training image of")
+        )
+        page.locator("#file").set_input_files(min((birds / "images").rglob("*test*.png")))
+        rows = page.locator("[data-evidence=predict] .row")
+        expect(rows).to_have_count(5)
+        names = page.locator("[data-evidence=predict] .name").all_inner_texts()
+        assert sorted(name.split()[1] for name in names) == list("12345")
+        for row, name in zip(rows.all(), names, strict=True):
+            row.click()
+            number = name.split()[1]
+            words = re.compile(f"^Training image of prototype {number}, ")
+            expect(page.locator("[data-evidence=predict] figcaption").nth(1)).to_have_text(words)
+        page.context.close()
 
 
 def test_each_change_is_told_as_it_will_be(window, run):

@@ -55,6 +55,7 @@ class FailedTrial:
     """Position among the test images."""
     image_id: str
     prototype: int
+    """Its number (`PrototypeSource.number`)."""
     cell: tuple[int, int]
     """(row, column) in the grid of patches."""
     box: Box

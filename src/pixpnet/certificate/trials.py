@@ -324,8 +324,9 @@ def verify(
     )
     worst = certificate.worst_failure
     if worst is not None:
-        number = run.sources[worst.prototype].number if run.sources else worst.prototype
-        worst = replace(worst, image_id=run.image_set.test[worst.image].image_id, prototype=number)
+        worst = replace(worst, image_id=run.image_set.test[worst.image].image_id)
+        if run.sources:
+            worst = replace(worst, prototype=run.sources[worst.prototype].number)
     return replace(
         certificate,
         worst_failure=worst,

@@ -64,7 +64,8 @@ def measure_pointing(subject: Subject, method: str | None, settings: Settings) -
         )
     if without_object:
         _logger.warning(
-            "%d images are left out of the pointing game: their masks or boxes show no object", without_object
+            "%d images are left out of the pointing game: in them nothing tells an object from the rest",
+            without_object,
         )
     return MetricResult(
         {

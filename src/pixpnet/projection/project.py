@@ -39,6 +39,8 @@ def project(
     >>> model = pixpnet.load(RUN_DIR)
     >>> images = torch.utils.data.DataLoader(model.images(model.image_set.train), batch_size=4)
     >>> found = pixpnet.project(model.network, ((batch.image, batch.label) for batch in images))
+    >>> len(set(found.image_index.tolist())) == model.network.num_prototypes
+    True
 
     Raises:
         ConfigError: There is no such filter.

@@ -52,11 +52,11 @@ function tell() {
 
 function card(one) {
   const patch = there(one);
-  const now = one.now === null ? "out" : "";
+  const standing = one.now === null ? "out" : "";
   const numbers = one.now === null ? "" : `weight ${decimal(one.weight)}, used in ${Math.round(100 * one.used)} % of the test images`;
   const box = make("input", {
     type: "checkbox", checked: editing.chosen.has(one.prototype),
-    attributes: { "aria-label": [`Prototype ${one.prototype}`, now, numbers, ...one.flags].filter(Boolean).join(", ") },
+    attributes: { "aria-label": [`Prototype ${one.prototype}`, standing, numbers, ...one.flags].filter(Boolean).join(", ") },
   });
   box.addEventListener("change", () => {
     editing.chosen[box.checked ? "add" : "delete"](one.prototype);
@@ -65,7 +65,7 @@ function card(one) {
   return make("li", { className: one.now === null ? "card out" : "card" }, make("label", {},
     make("span", { className: "views" },
       framed(patch, "there", `Training image ${one.image}`), crop(patch, "there")),
-    make("span", { className: "label" }, box, make("strong", {}, ` Prototype ${one.prototype} `), make("span", { className: "quiet" }, now)),
+    make("span", { className: "label" }, box, make("strong", {}, ` Prototype ${one.prototype} `), make("span", { className: "quiet" }, standing)),
     make("span", { className: "quiet" }, numbers),
     ...one.flags.map((flag) => make("span", { className: "flag" }, flag))));
 }
