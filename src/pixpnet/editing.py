@@ -207,7 +207,8 @@ def edit(
         dataset_root: Where the run's data lies now, if it has moved (what dataset.root was in training).
         progress: Told of the images, where they are looked at for the first time.
 
-    >>> tried = pixpnet.edit(RUN_DIR, pixpnet.Change("disable", (1,)), by="anna", why="a twig", dry_run=True)
+    >>> twig = pixpnet.Change("disable", (1,))
+    >>> tried = pixpnet.edit(RUN_DIR, twig, by="anna", dry_run=True)
     >>> tried.before.prototypes - tried.after.prototypes
     1
 
